@@ -1,0 +1,1 @@
+"""The core: an OCI runtime for Linux that knows nothing of hook sources, policies or the record."""

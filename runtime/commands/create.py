@@ -1,0 +1,21 @@
+"""`create`: everything up to the point where the container's process waits for `start` (runtime.md "Create")."""
+
+from __future__ import annotations
+
+from hookrun.runtime.creation import Creation, Request
+from hookrun.runtime.errors import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hookrun.runtime.context import Context
+
+
+def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+    """Make a container. Raises Failure, with nothing left behind."""
+    try:
+        Creation(context, Request(options, arguments[0], detach=True)).run()
+    except Failure as failure:
+        raise Failure(f"runc create failed: {failure.text}", failure.status) from None
+    return 0

@@ -1,0 +1,88 @@
+"""`features`: what this runtime can do, as features.md describes it (runc: features.go)."""
+
+from __future__ import annotations
+
+from hookrun.runtime import hooks
+from hookrun.runtime.linux import capabilities, mount_options, namespaces, seccomp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hookrun.runtime.context import Context
+
+OLDEST_SPEC = "1.0.0"
+NEWEST_SPEC = "1.3.0"
+
+_MEMORY_POLICY_MODES = [
+    "MPOL_BIND",
+    "MPOL_DEFAULT",
+    "MPOL_INTERLEAVE",
+    "MPOL_LOCAL",
+    "MPOL_PREFERRED",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_WEIGHTED_INTERLEAVE",
+]
+_MEMORY_POLICY_FLAGS = ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"]
+
+
+def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+    """Print the features object."""
+    import json
+
+    print(json.dumps(describe(), indent=4), flush=True)
+    return 0
+
+
+def describe() -> dict[str, Any]:
+    """The features object; it tells of the runtime, and of this host only in seccomp's supported flags."""
+    return {
+        "ociVersionMin": OLDEST_SPEC,
+        "ociVersionMax": NEWEST_SPEC,
+        "hooks": list(hooks.STAGES),
+        "mountOptions": _mount_options(),
+        "linux": {
+            "namespaces": sorted(namespaces.FLAGS),
+            "capabilities": list(capabilities.NAMES),
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
+            "seccomp": {
+                "enabled": True,
+                "actions": sorted(seccomp.ACTIONS),
+                "operators": sorted(seccomp.OPERATORS),
+                "archs": sorted(seccomp.ARCHITECTURES),
+                "knownFlags": list(seccomp.FLAGS),
+                "supportedFlags": seccomp.supported_flags(),
+            },
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
+            "memoryPolicy": {"modes": _MEMORY_POLICY_MODES, "flags": _MEMORY_POLICY_FLAGS},
+            "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": True},
+        },
+        "annotations": _annotations(),
+        "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
+    }
+
+
+def _mount_options() -> list[str]:
+    known = {mount_options.COPY_UP, mount_options.IDMAP, mount_options.RIDMAP}
+    tables: tuple[Any, ...] = (
+        mount_options.PROPAGATION,
+        mount_options.SETTING,
+        mount_options.CLEARING,
+        mount_options.RECURSIVE_SETTING,
+        mount_options.RECURSIVE_CLEARING,
+    )
+    return sorted(known.union(*tables))
+
+
+def _annotations() -> dict[str, str]:
+    from hookrun.runtime.linux import libseccomp
+
+    found = {"org.opencontainers.runc.checkpoint.enabled": "false"}
+    try:
+        found["io.github.seccomp.libseccomp.version"] = ".".join(map(str, libseccomp.Library().version()))
+    except OSError:
+        pass
+    return found

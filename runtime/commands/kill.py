@@ -1,0 +1,73 @@
+"""`kill`: send a signal to the container's first process, or with --all to every one (runtime.md "Kill")."""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from hookrun.runtime import container as containers
+from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import pids
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hookrun.runtime.container import Container
+    from hookrun.runtime.context import Context
+
+_HIGHEST_SIGNAL = 64
+
+
+def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+    """Send the signal `arguments[1]`, SIGTERM where none is given. Raises Failure in runc's words."""
+    container = containers.load(context.root, arguments[0])
+    number = parse_signal(arguments[1] if len(arguments) > 1 and arguments[1] else "SIGTERM")
+    if options["all"]:
+        signal_all(context, container, number)
+    else:
+        signal_init(container, number)
+    return 0
+
+
+def parse_signal(text: str) -> int:
+    """The number of a signal given as a number or as a name with or without SIG. Raises Failure."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    name = text.upper()
+    number = getattr(_signal, name if name.startswith("SIG") else f"SIG{name}", None)
+    if not isinstance(number, int) or not 0 < number <= _HIGHEST_SIGNAL:
+        raise Failure(f'unknown signal "{text}"')
+    return number
+
+
+def signal_init(container: Container, number: int) -> None:
+    """Signal the container's first process, if it is still that one. Raises Failure."""
+    pidfd = pids.open_if_alive(container.init_pid, container.init_start_time)
+    if pidfd is None:
+        raise Failure("container not running")
+    try:
+        pids.send_signal(pidfd, number)
+    except OSError as error:
+        raise Failure(f"unable to signal init: {reason(error)}") from None
+    finally:
+        os.close(pidfd)
+    if number == _signal.SIGKILL:
+        _thaw(container)
+
+
+def _thaw(container: Container) -> None:
+    """On v1 a frozen process does not die: killing a paused container lets it go on, to its end."""
+    manager = container.cgroups()
+    if manager.is_frozen():
+        manager.thaw()
+
+
+def signal_all(context: Context, container: Container, number: int) -> None:
+    """Signal every process of the container; a stopped one may have some left. Raises Failure."""
+    manager = container.cgroups()
+    if not manager.exists():
+        raise Failure("container not running")
+    manager.signal_all(number, context.log)

@@ -1,0 +1,54 @@
+"""`run`: create, start and, without --detach, stay with a container (runc: run.go)."""
+
+from __future__ import annotations
+
+import os
+
+from hookrun.runtime.commands import delete, start
+from hookrun.runtime.creation import Creation, Request
+from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import attributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hookrun.runtime.context import Context
+
+
+def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+    """Run a container; returns its process's exit status, 0 with --detach. Raises Failure."""
+    try:
+        return _run(context, options, arguments[0])
+    except Failure as failure:
+        raise Failure(f"runc run failed: {failure.text}", failure.status) from None
+
+
+def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
+    request = Request(options, container_id, options["detach"])
+    if not options["no-subreaper"]:
+        attributes.set_child_subreaper()
+    watcher = None
+    if not request.detach:
+        from hookrun.runtime.foreground import Foreground
+
+        watcher = Foreground()
+    creation = Creation(context, request)
+    proxy = creation.notify_proxy()
+    container, birth = creation.run()
+    try:
+        if proxy is not None:
+            proxy.bind()
+        start.release(context, container)
+        if proxy is not None:
+            proxy.forward_ready(birth.pidfd, birth.pid if request.detach else os.getpid())
+        if watcher is None:
+            return 0
+        status = watcher.watch(birth.pid, birth.pidfd, creation.pty_line)
+    except BaseException:
+        birth.kill()
+        delete.destroy(context, container)
+        raise
+    if not options["keep"]:
+        delete.destroy(context, container)
+    return status

@@ -1,0 +1,107 @@
+"""What a command is told besides its own options and arguments."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from hookrun.runtime.errors import Failure
+from hookrun.runtime.log import Log, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+TRUE_WORDS = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+FALSE_WORDS = frozenset(("0", "f", "F", "FALSE", "false", "False"))
+_WHOLE_RANGE = ["0", "0", "4294967295"]
+
+
+class Context:
+    """The global options, what was prepared for the command, and what the command reports beside its status.
+
+    `rootless` is "auto", "true" or "false". `config` is the bundle's config.json, already patched, for the commands
+    that make a container; `process` the process object that `exec` runs; both are None where the command reads them
+    itself. `given` holds the long names of the command's flags that the engine gave. `phases` collects
+    (name, nanoseconds), in order; `hook_results` what each hook that ran gave back.
+    """
+
+    __slots__ = (
+        "_last",
+        "config",
+        "criu",
+        "debug",
+        "given",
+        "hook_results",
+        "log",
+        "phases",
+        "process",
+        "root",
+        "rootless",
+        "systemd_cgroup",
+    )
+
+    def __init__(
+        self,
+        root: str,
+        log: Log,
+        *,
+        systemd_cgroup: bool = False,
+        rootless: str = "auto",
+        criu: str = "criu",
+        debug: bool = False,
+    ) -> None:
+        self.root = root
+        self.log = log
+        self.systemd_cgroup = systemd_cgroup
+        self.rootless = rootless
+        self.criu = criu
+        self.debug = debug
+        self.config: dict[str, Any] | None = None
+        self.process: dict[str, Any] | None = None
+        self.given: set[str] = set()
+        self.hook_results: list[dict[str, Any]] = []
+        self.phases: list[tuple[str, int]] = []
+        self._last = time.monotonic_ns()
+
+    def phase(self, name: str) -> None:
+        """Say that the time since the last phase, or since the start, went into `name`."""
+        now = time.monotonic_ns()
+        self.phases.append((name, now - self._last))
+        self._last = now
+
+    def ignores_cgroup_errors(self) -> bool:
+        """Whether missing rights on cgroups are no error: --rootless, or without it who we are.
+
+        Source: runc rootless_linux.go (shouldUseRootlessCgroupManager). Raises Failure for another word than a
+        boolean or `auto`.
+        """
+        if self.rootless.lower() in ("", "auto"):
+            return os.geteuid() != 0 or in_user_namespace()
+        if self.rootless not in TRUE_WORDS | FALSE_WORDS:
+            raise Failure(f"strconv.ParseBool: parsing {quoted(self.rootless)}: invalid syntax")
+        return self.rootless in TRUE_WORDS
+
+
+def in_user_namespace() -> bool:
+    """Whether this process is in another user namespace than the host's first one."""
+    try:
+        descriptor = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # a kernel without user namespaces
+        return False
+    try:
+        return os.read(descriptor, 4096).decode().split() != _WHOLE_RANGE
+    finally:
+        os.close(descriptor)
+
+
+def default_root() -> str:
+    """/run/hookrun, or $XDG_RUNTIME_DIR/hookrun for whoever is not the host's root.
+
+    Source: runc rootless_linux.go (shouldHonorXDGRuntimeDir).
+    """
+    directory = os.environ.get("XDG_RUNTIME_DIR", "")
+    if not directory:
+        return "/run/hookrun"
+    honoured = os.geteuid() != 0 or (in_user_namespace() and os.environ.get("USER") != "root")
+    return f"{directory}/hookrun" if honoured else "/run/hookrun"

@@ -1,0 +1,151 @@
+"""Sources of mounts that the container's first process can't open itself, opened for it by a helper.
+
+The helper is a process with the host's rights that goes into the container's mount namespace. It has to be that one:
+there the kernel has locked the flags of the host's mounts against the container's user namespace, and a mount that was
+opened anywhere else would come without these locks. Source: mount_namespaces(7); runc: mount_linux.go mountFd.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hookrun.runtime import id_mapped
+from hookrun.runtime.config import namespace_paths
+from hookrun.runtime.container_mounts import parse_all
+from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import mounts, namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from hookrun.runtime.container_mounts import Mount
+    from hookrun.runtime.log import Log
+
+_SEARCHABLE_BY_OTHERS = 0o001
+_LONGEST_TEXT = 4096
+
+
+def open_sources(config: dict[str, Any], bundle: str, log: Log) -> dict[int, int]:
+    """Called by the parent before the clone: index in `mounts` to a line on which `ask` gets the source.
+
+    Those are the id-mapped mounts, and in a user namespace the binds whose source lies below a directory that others
+    may not enter. An ordinary user can give no such help. Raises Failure.
+    """
+    if os.geteuid() != 0:
+        return {}
+    has_userns = "user" in namespace_paths(config)
+    wanted = {
+        index: mount
+        for index, mount in enumerate(parse_all(config, bundle))
+        if mount.is_id_mapped or (mount.is_bind and has_userns and not _is_reachable(mount.source))
+    }
+    if not wanted:
+        return {}
+    log.debug(f"mounts that the container's process gets help with: {sorted(wanted)}")
+    return _start_helper(wanted, config)
+
+
+def _is_reachable(source: str) -> bool:
+    """Whether others may enter every directory above a path; one that is missing is left to who needs it."""
+    path = os.path.realpath(source)
+    try:
+        while path != "/":
+            path = os.path.dirname(path)
+            if not os.stat(path).st_mode & _SEARCHABLE_BY_OTHERS:
+                return False
+    except FileNotFoundError:
+        pass
+    return True
+
+
+def _start_helper(wanted: dict[int, Mount], config: dict[str, Any]) -> dict[int, int]:
+    """Start the helper, nobody's child, so that nobody has to wait for it; the container's ends of the lines."""
+    import _socket
+
+    pairs = {
+        index: _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC) for index in wanted
+    }
+    pid = os.fork()
+    if not pid:
+        if os.fork():
+            os._exit(0)
+        for _, theirs in pairs.values():
+            theirs.close()
+        _serve({index: ours.detach() for index, (ours, _) in pairs.items()}, wanted, config)
+    os.waitpid(pid, 0)
+    for ours, _ in pairs.values():
+        ours.close()
+    return {index: theirs.detach() for index, (_, theirs) in pairs.items()}
+
+
+def _serve(lines: dict[int, int], wanted: dict[int, Mount], config: dict[str, Any]) -> NoReturn:
+    """The helper's life: open one source after the other, in the order in which they are asked for."""
+    try:
+        for index, line in lines.items():
+            _, namespace = _receive(line)
+            if namespace < 0:
+                break
+            namespaces.join(namespace, namespaces.NEWNS)
+            os.close(namespace)
+            try:
+                _send(line, "", _open(wanted[index], config))
+            except Failure as failure:
+                _send(line, failure.text, -1)
+    except OSError:
+        pass  # The container's process has ended.
+    finally:
+        os._exit(0)
+
+
+def _open(mount: Mount, config: dict[str, Any]) -> int:
+    """A mount's source: detached and mapped where it is to be id-mapped, else as a plain O_PATH descriptor."""
+    if mount.is_id_mapped:
+        return id_mapped.open_source(mount, config)
+    try:
+        return os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        raise Failure(f"stat {mount.source}: {reason(error)}") from None
+
+
+def ask(line: int, mount: Mount) -> int:
+    """Called by the container's process: the mount's source as a detached mount; closes the line. Raises Failure."""
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _send(line, "", namespace)
+        text, source = _receive(line)
+    finally:
+        os.close(namespace)
+        os.close(line)
+    if source < 0:
+        raise Failure(text or "the helper that opens sources of mounts has ended")
+    if mount.is_id_mapped:
+        return source
+    tree = mounts.copy_tree(source, mount.is_recursive)
+    os.close(source)
+    return tree
+
+
+def _send(line: int, text: str, descriptor: int) -> None:
+    """One message, with a descriptor unless that is -1 (unix(7), SCM_RIGHTS). Raises OSError."""
+    import _socket
+
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little", signed=True))
+    socket = _socket.socket(fileno=line)
+    try:
+        socket.sendmsg([text.encode("utf-8", "surrogateescape") or b"\0"], [rights] if descriptor >= 0 else [])
+    finally:
+        socket.detach()
+
+
+def _receive(line: int) -> tuple[str, int]:
+    """A message's text and its descriptor, -1 where it has none. Raises OSError."""
+    import _socket
+
+    socket = _socket.socket(fileno=line)
+    try:
+        data, control, _, _ = socket.recvmsg(_LONGEST_TEXT, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+    finally:
+        socket.detach()
+    text = data.decode("utf-8", "surrogateescape").strip("\0")
+    return text, int.from_bytes(control[0][2][:4], "little") if control else -1

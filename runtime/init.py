@@ -1,0 +1,307 @@
+"""The container's first process, from its birth to execve, in the order of runc's standard_init_linux.go.
+
+Everything that this process still needs after pivot_root is imported at its top: a later import would look for its
+file in the container's root.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from hookrun.runtime import channel, hooks, jsonio, rootfs, terminal
+from hookrun.runtime import process as processes
+from hookrun.runtime.config import linux, namespace_paths
+from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import attributes, namespaces, network
+from hookrun.runtime.linux.syscalls import NR, call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from hookrun.runtime.cgroup_mounts import CgroupMounts
+    from hookrun.runtime.cgroups.entrance import Entrance
+    from hookrun.runtime.linux.seccomp import Program
+    from hookrun.runtime.log import Log
+    from hookrun.runtime.spawn import Namespaces
+
+_SIGPIPE = 13
+_SIGXFSZ = 25
+_SIGKILL = 9
+
+
+class Plan:
+    """What the parent worked out before the birth; the child inherits it with the rest of the memory."""
+
+    __slots__ = (
+        "bundle",
+        "cgroup_mounts",
+        "config",
+        "console",
+        "container_id",
+        "entrance",
+        "fifo",
+        "hook_state",
+        "identity",
+        "keyring",
+        "log",
+        "namespaces",
+        "no_pivot",
+        "passed",
+        "pidfd_socket",
+        "seccomp",
+        "sources",
+    )
+
+    bundle: str
+    cgroup_mounts: CgroupMounts
+    config: dict[str, Any]
+    console: int | None
+    container_id: str
+    entrance: Entrance
+    fifo: int
+    hook_state: dict[str, Any]
+    identity: processes.Identity
+    keyring: bool
+    log: Log
+    namespaces: Namespaces
+    no_pivot: bool
+    passed: int
+    pidfd_socket: int | None
+    seccomp: Program | None
+    sources: dict[int, int]
+
+
+class Init:
+    """The child's side of a birth."""
+
+    __slots__ = ("config", "kinds", "line", "plan", "process")
+
+    def __init__(self, plan: Plan, line: channel.ChildLine) -> None:
+        self.plan = plan
+        self.line = line
+        self.config = plan.config
+        self.process: dict[str, Any] = plan.config["process"]
+        self.kinds = namespace_paths(plan.config)
+
+    def run(self) -> NoReturn:
+        """From birth to execve; does not return. Raises Failure, OSError."""
+        self._import_what_comes_later()
+        self._detach_from_parent()
+        variables = processes.parse_environment(self.process)
+        self._enter_namespaces()
+        self._join_keyring()
+        if self.plan.namespaces.is_new("network"):
+            network.bring_loopback_up()
+        filesystem = self._prepare_rootfs()
+        self._open_console(filesystem)
+        self._finish_rootfs(filesystem)
+        self._set_attributes()
+        self.line.ask(channel.READY)
+        self._become_user_and_wait(variables)
+
+    def _import_what_comes_later(self) -> None:
+        """Modules that few containers need, while their files can still be found."""
+        process, platform = self.process, linux(self.config)
+        if process.get("apparmorProfile") or process.get("selinuxLabel"):
+            from hookrun.runtime.linux import lsm  # noqa: F401
+        if process.get("scheduler") or process.get("ioPriority"):
+            from hookrun.runtime import scheduling  # noqa: F401
+        if platform.get("personality") or platform.get("memoryPolicy"):
+            from hookrun.runtime import placement  # noqa: F401
+        if self.plan.console is not None:
+            import _socket  # noqa: F401
+            import fcntl  # noqa: F401
+        if self.config.get("hooks"):
+            import select  # noqa: F401
+
+    def _detach_from_parent(self) -> None:
+        attributes.set_parent_death_signal(_SIGKILL)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        for number in (_SIGPIPE, _SIGXFSZ):
+            _signal.signal(number, _signal.SIG_DFL)
+        os.setsid()
+        processes.set_oom_score(self.process.get("oomScoreAdj"))
+
+    def _enter_namespaces(self) -> None:
+        self.plan.entrance.enter()
+        if self.plan.namespaces.is_new("user"):
+            if not self._is_mapped():
+                self.line.ask(channel.MAPPINGS)
+            self._become_root()
+        elif "user" in self.kinds:
+            self._become_root()
+        attributes.set_dumpable(False)
+        attributes.set_parent_death_signal(_SIGKILL)
+        late = self.plan.namespaces.at_root()
+        if late:
+            namespaces.unshare(late)
+
+    def _is_mapped(self) -> bool:
+        """Whether the midwife had the maps written already."""
+        with open("/proc/self/uid_map", "rb", buffering=0) as file:
+            return bool(file.read(1))
+
+    def _become_root(self) -> None:
+        try:
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            if processes.may_set_groups():
+                os.setgroups([])
+        except OSError as error:
+            raise Failure(f"failed to become root in the user namespace: {reason(error)}") from None
+
+    def _join_keyring(self) -> None:
+        if not self.plan.keyring:
+            return
+        try:
+            attributes.join_session_keyring(f"_ses.{self.plan.container_id}")
+        except OSError as error:
+            if error.errno != 38:
+                raise Failure(f"unable to join session keyring: {reason(error)}") from None
+
+    def _prepare_rootfs(self) -> rootfs.Rootfs | None:
+        """The rootfs entered; None where it was by chroot alone, for want of a mount namespace."""
+        plan = self.plan
+        filesystem = None
+        if "mount" in self.kinds:
+            filesystem = rootfs.prepare(self.config, plan.bundle, plan.sources, plan.cgroup_mounts, plan.log)
+        # The parent runs prestart and createRuntime hooks and moves devices in.
+        if self._needs_parent():
+            self.line.ask(channel.HOOKS)
+        self._run_hooks("createContainer", "creating")
+        if filesystem is not None:
+            filesystem.enter(plan.no_pivot)
+        else:
+            rootfs.change_root(self.config, plan.bundle)
+        self._make_cwd()
+        return filesystem
+
+    def _needs_parent(self) -> bool:
+        """A round trip costs a tenth of a millisecond: most containers need none here."""
+        stages = ("prestart", "createRuntime")
+        fields = ("netDevices", "intelRdt")
+        return any(hooks.of_stage(self.config, stage) for stage in stages) or any(
+            linux(self.config).get(field) for field in fields
+        )
+
+    def _make_cwd(self) -> None:
+        """The working directory is made where missing, as the container's root does it (runc: prepareRootfs)."""
+        cwd = self.process["cwd"]
+        try:
+            os.makedirs(cwd, 0o755, exist_ok=True)
+        except FileExistsError:
+            raise Failure(f"mkdir {cwd}: not a directory") from None
+        except OSError as error:
+            raise Failure(f"mkdir {cwd}: {reason(error)}") from None
+
+    def _run_hooks(self, stage: str, status: str) -> None:
+        if not hooks.of_stage(self.config, stage):
+            return
+        state = {**self.plan.hook_state, "status": status, "pid": os.getpid()}
+        hooks.run_stage(self.config, stage, state, self._report_hook, self.process.get("env"))
+
+    def _report_hook(self, result: dict[str, Any]) -> None:
+        self.line.tell(channel.HOOK_RESULT, jsonio.dumps(result))
+
+    def _open_console(self, filesystem: rootfs.Rootfs | None) -> None:
+        if self.plan.console is None:
+            return
+        pty = terminal.allocate()
+        terminal.set_size(pty.master, self.process.get("consoleSize"))
+        if filesystem is not None:
+            filesystem.mount_console(pty.peer)
+        terminal.send(self.plan.console, pty.master, "/dev/pts/ptmx")
+        os.close(self.plan.console)
+        terminal.become_standard_streams(pty.peer)
+        pty.close()
+        attributes.set_controlling_terminal(0)
+
+    def _finish_rootfs(self, filesystem: rootfs.Rootfs | None) -> None:
+        if filesystem is not None:
+            filesystem.finalize()
+        self._set_names()
+        self._apply_apparmor()
+        rootfs.apply_sysctls(self.config)
+        if filesystem is not None:
+            filesystem.restrict_paths()
+
+    def _set_names(self) -> None:
+        for field, number in (("hostname", NR.sethostname), ("domainname", NR.setdomainname)):
+            name = (self.config.get(field) or "").encode()
+            if name:
+                try:
+                    call(number, name, len(name))
+                except OSError as error:
+                    raise Failure(f"set{field} {name.decode()}: {reason(error)}") from None
+
+    def _apply_apparmor(self) -> None:
+        profile = self.process.get("apparmorProfile")
+        if profile:
+            from hookrun.runtime.linux import lsm
+
+            lsm.apply_apparmor(profile)
+
+    def _set_attributes(self) -> None:
+        if self.process.get("noNewPrivileges"):
+            attributes.set_no_new_privileges()
+        if self.process.get("scheduler") or self.process.get("ioPriority"):
+            from hookrun.runtime import scheduling
+
+            scheduling.apply(self.process)
+        if linux(self.config).get("personality") or linux(self.config).get("memoryPolicy"):
+            from hookrun.runtime import placement
+
+            placement.apply(linux(self.config))
+
+    def _become_user_and_wait(self, variables: dict[bytes, bytes]) -> NoReturn:
+        late = bool(self.process.get("noNewPrivileges"))
+        self._label()
+        # Without no_new_privs a filter needs CAP_SYS_ADMIN, which goes with the user; with it, it comes last.
+        if not late:
+            self._install_seccomp()
+        attributes.close_on_exec_from(3 + self.plan.passed)
+        processes.settle(self.process, self.plan.identity, variables)
+        attributes.set_dumpable(False)
+        program = processes.find_program(self.process["args"][0], variables)
+        attributes.set_parent_death_signal(0)
+        if late:
+            self._install_seccomp()
+        self.line.ask(channel.FINISHED)
+        self.line.close()
+        self._wait_for_start()
+        self._run_start_hooks(variables)
+        processes.replace(program, self.process["args"], variables)
+        raise AssertionError("execve returned")
+
+    def _label(self) -> None:
+        label = self.process.get("selinuxLabel")
+        if label:
+            from hookrun.runtime.linux import lsm
+
+            lsm.set_selinux_exec_label(label)
+
+    def _install_seccomp(self) -> None:
+        if self.plan.seccomp is not None:
+            from hookrun.runtime.linux import seccomp
+
+            listener = seccomp.install(self.plan.seccomp)
+            if listener is not None:
+                self.line.ask(channel.SECCOMP, f"{os.getpid()} {listener}")
+                os.close(listener)
+
+    def _wait_for_start(self) -> None:
+        """Block until `start` writes into the exec fifo.
+
+        The fifo is open for writing here too, so that a `start` that is killed half-way does not end the wait. It
+        stays open up to execve, whose success `start` sees by that.
+        """
+        os.read(self.plan.fifo, 1)
+
+    def _run_start_hooks(self, variables: dict[bytes, bytes]) -> None:
+        stage = "startContainer"
+        if hooks.of_stage(self.config, stage):
+            state = {**self.plan.hook_state, "status": "created", "pid": os.getpid()}
+            env = [os.fsdecode(name + b"=" + value) for name, value in variables.items()]
+            hooks.run_stage(self.config, stage, state, lambda result: None, env)

@@ -1,0 +1,1 @@
+"""The kernel's interface: system calls, namespaces, mounts, capabilities, seccomp, LSMs."""

@@ -1,0 +1,83 @@
+"""The id mappings of a user namespace, written by the parent (user_namespaces(7); runc: nsexec.c update_uidmap)."""
+
+from __future__ import annotations
+
+import os
+
+from hookrun.runtime.config import linux
+from hookrun.runtime.errors import Failure, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def host_root(config: dict[str, Any]) -> tuple[int, int]:
+    """The host's ids of the container's root. Raises Failure where root is not mapped."""
+    return _host_id(config, "uid"), _host_id(config, "gid")
+
+
+def _host_id(config: dict[str, Any], kind: str) -> int:
+    mappings = linux(config).get(f"{kind}Mappings")
+    if not mappings:
+        return 0
+    for entry in mappings:
+        if entry.get("containerID", 0) == 0 and entry.get("size", 0) > 0:
+            host: int = entry.get("hostID", 0)
+            return host
+    raise Failure(f"the container's root is not mapped: linux.{kind}Mappings needs an entry for 0")
+
+
+def write(config: dict[str, Any], pid: int) -> None:
+    """Write both maps of the new user namespace that `pid` is in. Raises Failure."""
+    uids = linux(config).get("uidMappings") or []
+    gids = linux(config).get("gidMappings") or []
+    unprivileged = os.geteuid() != 0
+    if unprivileged and not _has_helper("newgidmap"):
+        _write_file(f"/proc/{pid}/setgroups", b"deny")
+    _write_map(pid, "uid", uids, unprivileged)
+    _write_map(pid, "gid", gids, unprivileged)
+
+
+def _write_map(pid: int, kind: str, mappings: list[dict[str, Any]], unprivileged: bool) -> None:
+    if not mappings:
+        return
+    if unprivileged and _has_helper(f"new{kind}map"):
+        _run_helper(f"new{kind}map", pid, mappings)
+        return
+    lines = "".join(f"{m.get('containerID', 0)} {m.get('hostID', 0)} {m.get('size', 0)}\n" for m in mappings)
+    _write_file(f"/proc/{pid}/{kind}_map", lines.encode())
+
+
+def _write_file(path: str, data: bytes) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise Failure(f"failed to update {path}: {reason(error)}") from None
+
+
+def _has_helper(name: str) -> bool:
+    return bool(_helper_path(name))
+
+
+def _helper_path(name: str) -> str:
+    for directory in os.environ.get("PATH", os.defpath).split(":"):
+        path = f"{directory}/{name}"
+        if directory.startswith("/") and os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def _run_helper(name: str, pid: int, mappings: list[dict[str, Any]]) -> None:
+    """newuidmap(1) and newgidmap(1) write, setuid root, the maps that /etc/subuid and /etc/subgid allow."""
+    arguments = [name, str(pid)]
+    for entry in mappings:
+        arguments += [str(entry.get("containerID", 0)), str(entry.get("hostID", 0)), str(entry.get("size", 0))]
+    helper = os.posix_spawn(_helper_path(name), arguments, os.environ)
+    status = os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1])
+    if status != 0:
+        raise Failure(f"{' '.join(arguments)}: exit status {status}: does /etc/sub{name[3:6]} allow these ids?")

@@ -1,0 +1,83 @@
+"""What the kernel shows the process as its machine: personality and NUMA memory policy.
+
+Sources: config-linux.md "Personality", "Memory Policy"; personality(2), set_mempolicy(2).
+"""
+
+from __future__ import annotations
+
+from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import attributes
+from hookrun.runtime.scheduling import parse_cpus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_DOMAINS = {"LINUX": 0x0000, "LINUX32": 0x0008}
+_MODES = {
+    "MPOL_DEFAULT": 0,
+    "MPOL_PREFERRED": 1,
+    "MPOL_BIND": 2,
+    "MPOL_INTERLEAVE": 3,
+    "MPOL_LOCAL": 4,
+    "MPOL_PREFERRED_MANY": 5,
+    "MPOL_WEIGHTED_INTERLEAVE": 6,
+}
+_MODE_FLAGS = {
+    "MPOL_F_NUMA_BALANCING": 1 << 13,
+    "MPOL_F_RELATIVE_NODES": 1 << 14,
+    "MPOL_F_STATIC_NODES": 1 << 15,
+}
+
+
+def check(linux: dict[str, Any]) -> None:
+    """Refuse values that runc refuses. Raises Failure."""
+    personality = linux.get("personality")
+    if personality:
+        if personality.get("domain") not in _DOMAINS:
+            raise Failure(f'invalid personality domain "{personality.get("domain", "")}"')
+        if personality.get("flags"):
+            raise Failure("personality flags are not supported")
+    policy = linux.get("memoryPolicy")
+    if policy:
+        _check_memory_policy(policy)
+
+
+def _check_memory_policy(policy: dict[str, Any]) -> None:
+    mode = policy.get("mode") or ""
+    if mode not in _MODES:
+        raise Failure(f'invalid memory policy mode "{mode}"')
+    flags = policy.get("flags") or ()
+    for flag in flags:
+        if flag not in _MODE_FLAGS:
+            raise Failure(f'invalid memory policy flag "{flag}"')
+    if {"MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"} <= set(flags):
+        raise Failure("memory policy: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other")
+    nodes = policy.get("nodes") or ""
+    if nodes:
+        parse_cpus(nodes, "linux.memoryPolicy.nodes")
+    if mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
+        if nodes:
+            raise Failure(f"memory policy: {mode} takes no nodes")
+    elif mode != "MPOL_PREFERRED" and not nodes:
+        raise Failure(f"memory policy: {mode} needs nodes")
+
+
+def apply(linux: dict[str, Any]) -> None:
+    """Set both for the calling process. Raises Failure."""
+    personality = linux.get("personality")
+    if personality:
+        try:
+            attributes.set_personality(_DOMAINS[personality["domain"]])
+        except OSError as error:
+            raise Failure(f"error setting personality: {reason(error)}") from None
+    policy = linux.get("memoryPolicy")
+    if policy:
+        mode = _MODES[policy["mode"]]
+        for flag in policy.get("flags") or ():
+            mode |= _MODE_FLAGS[flag]
+        nodes = parse_cpus(policy["nodes"], "linux.memoryPolicy.nodes") if policy.get("nodes") else set()
+        try:
+            attributes.set_memory_policy(mode, nodes)
+        except OSError as error:
+            raise Failure(f"error setting memory policy: {reason(error)}") from None

@@ -1,0 +1,60 @@
+"""Hands the descriptor of a listening seccomp filter to the agent that the profile names.
+
+Sources: runtime-spec config-linux.md "Seccomp" (listenerPath), runtime.md "The Container Process State"; runc
+process_linux.go (recvSeccompFd, sendContainerProcessState).
+"""
+
+from __future__ import annotations
+
+import os
+
+from hookrun.runtime import jsonio
+from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux.syscalls import NR, call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def hand_over(profile: dict[str, Any], pid: int, pidfd: int, number: int, state: dict[str, Any]) -> None:
+    """Send the agent at the profile's `listenerPath` the descriptor that a process has under `number`.
+
+    `pid` and `pidfd` are that process, `state` is the state object of the container that it is in. Raises Failure.
+    """
+    try:
+        descriptor = call(NR.pidfd_getfd, pidfd, number, 0)
+    except OSError as error:
+        raise Failure(f"unable to get seccomp fd from pid {pid}: {reason(error)}") from None
+    try:
+        _send(profile.get("listenerPath") or "", _message(profile, pid, state), descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _message(profile: dict[str, Any], pid: int, state: dict[str, Any]) -> bytes:
+    message: dict[str, Any] = {"ociVersion": state["ociVersion"], "fds": ["seccompFd"], "pid": pid}
+    if profile.get("listenerMetadata"):
+        message["metadata"] = profile["listenerMetadata"]
+    return jsonio.dumps({**message, "state": state}).encode()
+
+
+def _send(path: str, message: bytes, descriptor: int) -> None:
+    import _socket
+    from _struct import pack
+
+    agent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        agent.connect(path)
+    except OSError as error:
+        agent.close()
+        raise Failure(
+            f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: "
+            f"connect: {reason(error)}"
+        ) from None
+    try:
+        agent.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("=i", descriptor))])
+    except OSError as error:
+        raise Failure(f"cannot send seccomp fd to {path}: {reason(error)}") from None
+    finally:
+        agent.close()

@@ -1,0 +1,179 @@
+"""Pseudo-terminals: making one inside the container and handing its master to whoever runs the container.
+
+Sources: pty(7), unix(7) for SCM_RIGHTS; runc's docs/terminals.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux.syscalls import NR, call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTN = 0x80045430
+_TIOCGPTPEER = 0x5441
+_TIOCSWINSZ = 0x5414
+_TIOCGWINSZ = 0x5413
+_DEVPTS_SUPER_MAGIC = 0x1CD1
+_AT_FDCWD = -100
+_RESOLVE_NO_SYMLINKS = 0x04
+
+
+def check_sanity(terminal: bool, detach: bool, console_socket: str) -> None:
+    """Refuse what can't work, in runc's words (utils_linux.go checkTerminal). Raises Failure."""
+    if detach and terminal and not console_socket:
+        raise Failure("cannot allocate tty if runc will detach without setting console socket")
+    if (not detach or not terminal) and console_socket:
+        raise Failure("cannot use console socket if runc will not detach or allocate tty")
+
+
+def connect(path: str) -> int:
+    """A connection to the console socket. Raises Failure."""
+    import _socket
+
+    line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+    try:
+        line.connect(path)
+    except OSError as error:
+        line.close()
+        raise Failure(f"dial unix {path}: connect: {reason(error)}") from None
+    return line.detach()
+
+
+def send(line: int, descriptor: int, name: str) -> None:
+    """Send a descriptor over a connected unix socket with its name (runc: utils.SendFile). Raises OSError."""
+    import _socket
+
+    sender = _socket.socket(fileno=os.dup(line))
+    try:
+        sender.sendmsg(
+            [name.encode()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))]
+        )
+    finally:
+        sender.close()
+
+
+def receive(line: int) -> int:
+    """The descriptor that comes over a connected unix socket. Raises Failure where none comes."""
+    import _socket
+
+    receiver = _socket.socket(fileno=os.dup(line))
+    try:
+        _, control, _, _ = receiver.recvmsg(4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+    finally:
+        receiver.close()
+    for level, kind, data in control:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            return int.from_bytes(data[:4], "little")
+    raise Failure("the container's process ended before it sent its terminal")
+
+
+class Pty:
+    """A pair of descriptors of one pseudo-terminal."""
+
+    __slots__ = ("master", "peer")
+
+    def __init__(self, master: int, peer: int) -> None:
+        self.master = master
+        self.peer = peer
+
+    def close(self) -> None:
+        os.close(self.master)
+        os.close(self.peer)
+
+
+def allocate() -> Pty:
+    """A pseudo-terminal of the devpts at /dev/pts of this mount namespace.
+
+    The peer comes from the master by ioctl, not by a path that the container might have replaced, and the master
+    from a real devpts (CVE-2025-52565). Raises Failure.
+    """
+    import fcntl
+
+    how = (os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC).to_bytes(8, "little") + bytes(8)
+    how += _RESOLVE_NO_SYMLINKS.to_bytes(8, "little")
+    try:
+        master = call(NR.openat2, _AT_FDCWD, b"/dev/pts/ptmx\0", how, len(how))
+    except OSError as error:
+        raise Failure(f"failed to open /dev/pts/ptmx: {reason(error)}: does the config mount a devpts there?") from None
+    if os.minor(os.fstat(master).st_rdev) != 2 or os.major(os.fstat(master).st_rdev) != 5:
+        raise Failure("/dev/pts/ptmx is no pseudo-terminal multiplexer")
+    try:
+        fcntl.ioctl(master, _TIOCSPTLCK, bytes(4))
+        peer = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Failure(f"failed to open the peer of /dev/pts/ptmx: {reason(error)}") from None
+    return Pty(master, peer)
+
+
+def set_size(descriptor: int, size: dict[str, Any] | None) -> None:
+    """Give the terminal the config's consoleSize, rows and columns. Raises OSError."""
+    if not size or not (size.get("height") and size.get("width")):
+        return
+    import fcntl
+
+    packed = size["height"].to_bytes(4, "little")[:2] + size["width"].to_bytes(4, "little")[:2] + bytes(4)
+    fcntl.ioctl(descriptor, _TIOCSWINSZ, packed)
+
+
+def copy_size(source: int, target: int) -> None:
+    """Give one terminal the size of another; what is no terminal has none to give."""
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _TIOCSWINSZ, fcntl.ioctl(source, _TIOCGWINSZ, bytes(8)))
+    except OSError:
+        return
+
+
+def become_standard_streams(descriptor: int) -> None:
+    """dup the terminal onto descriptors 0 to 2."""
+    for stream in range(3):
+        os.dup2(descriptor, stream)
+
+
+def clear_onlcr(descriptor: int) -> None:
+    """Have the terminal leave a newline as it is: the outer terminal does the translation (docs/terminals.md)."""
+    import termios
+
+    attributes: list[Any] = termios.tcgetattr(descriptor)
+    attributes[1] &= ~termios.ONLCR
+    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
+
+
+def set_raw(descriptor: int) -> list[Any] | None:
+    """Put a terminal into raw mode; returns what `restore` takes, None for what is no terminal."""
+    if not os.isatty(descriptor):
+        return None
+    import termios
+
+    saved = termios.tcgetattr(descriptor)
+    # cfmakeraw(3)
+    raw: list[Any] = [list(part) if isinstance(part, list) else part for part in saved]
+    raw[0] &= ~(
+        termios.IGNBRK
+        | termios.BRKINT
+        | termios.PARMRK
+        | termios.ISTRIP
+        | termios.INLCR
+        | termios.IGNCR
+        | termios.ICRNL
+        | termios.IXON
+    )
+    raw[1] &= ~termios.OPOST
+    raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+    raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+    termios.tcsetattr(descriptor, termios.TCSANOW, raw)
+    return saved
+
+
+def restore(descriptor: int, saved: list[Any]) -> None:
+    """Give a terminal its mode back."""
+    import termios
+
+    termios.tcsetattr(descriptor, termios.TCSANOW, saved)

@@ -1,0 +1,45 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.bundles import Bundle
+from tests.support.runtimes import HOOKRUN, RUNC, Runtime
+
+
+@pytest.fixture
+def bundle() -> Iterator[Bundle]:
+    """A bundle with a busybox root whose container runs `true`, in a place that other users reach too."""
+    path = Path(tempfile.mkdtemp(prefix="hr-bundle-", dir="/var/tmp"))
+    path.chmod(0o755)
+    yield Bundle(path).write()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def hookrun(tmp_path: Path) -> Iterator[Runtime]:
+    """hookrun with a state root of its own; what it made is removed afterwards."""
+    runtime = Runtime(HOOKRUN, tmp_path / "hookrun-root")
+    yield runtime
+    runtime.delete_all()
+
+
+@pytest.fixture
+def runc(tmp_path: Path) -> Iterator[Runtime]:
+    """Debian's runc, the oracle, with a state root of its own."""
+    runtime = Runtime(RUNC, tmp_path / "runc-root")
+    yield runtime
+    runtime.delete_all()
+
+
+@pytest.fixture(params=["hookrun", "runc"])
+def either(request: pytest.FixtureRequest) -> Runtime:
+    """Each of the two runtimes in turn: what the test expects holds for runc too."""
+    runtime: Runtime = request.getfixturevalue(request.param)
+    return runtime

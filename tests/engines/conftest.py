@@ -1,0 +1,44 @@
+"""Engines that several test modules share."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.bundles import busybox_rootfs
+from tests.support.docker import Docker
+from tests.support.runtimes import HOOKRUN
+
+IMAGE = "hookrun-test"
+
+
+@pytest.fixture(scope="session")
+def image_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the image of the engine tests holds."""
+    rootfs = busybox_rootfs(tmp_path_factory.mktemp("image"))
+    (rootfs / "data").write_text("not executable\n")
+    return rootfs
+
+
+@pytest.fixture(scope="session")
+def docker(image_rootfs: Path) -> Iterator[Docker]:
+    """A dockerd that knows hookrun beside runc, with the image of the engine tests."""
+    # Sockets' paths are short: not below pytest's own directories.
+    directory = Path(tempfile.mkdtemp(prefix="hrd-", dir="/var/tmp"))
+    config = directory / "daemon.json"
+    config.write_text(json.dumps({"runtimes": {"hookrun": {"path": str(HOOKRUN)}}}))
+    daemon = Docker(directory, config)
+    try:
+        daemon.start()
+        daemon.import_image(image_rootfs, IMAGE)
+        yield daemon
+    finally:
+        daemon.stop()
+        subprocess.run(["rm", "-rf", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120)
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,193 @@
+"""Where a container's cgroups are, that nothing of them stays, and who is in them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.cgroup_support import cgroup, kept_state, sleeping
+from tests.support.bundles import Bundle
+from tests.support.runtimes import Runtime, fresh_id, wait_for
+
+pytestmark = pytest.mark.skipif(
+    not Path("/sys/fs/cgroup/devices").is_dir(), reason="this host has no v1 hierarchies; tests/vm has the v2 rows"
+)
+
+PATHS = ["", "/{id}", "{id}", "/{id}/below/deep", "{id}/below", "/../../{id}", "../{id}", "/{id}//x/../y/"]
+
+
+def cgroups_of(pid: int) -> list[str]:
+    return sorted(line.split(":", 1)[1] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+
+
+def remove_parents(name: str) -> None:
+    """What runc leaves as well: the parents of a cgroup given by a path."""
+    for top in Path("/sys/fs/cgroup").rglob(name):
+        for directory, _, _ in os.walk(top, topdown=False):
+            os.rmdir(directory)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_paths_are_those_of_runc(path: str, bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
+    container = fresh_id()
+    bundle.linux["cgroupsPath"] = path.format(id=container)
+    sleeping(bundle)
+    try:
+        hookrun.create(bundle.path, container_id=container)
+        ours = kept_state(hookrun, container)["cgroup_paths"]
+        our_place = cgroups_of(hookrun.state(container)["pid"])
+        hookrun.delete_all()
+        assert not [path for path in ours.values() if os.path.exists(path)]
+        runc.create(bundle.path, container_id=container)
+        assert ours == kept_state(runc, container)["cgroup_paths"]
+        assert our_place == cgroups_of(runc.state(container)["pid"])
+    finally:
+        hookrun.delete_all()
+        runc.delete_all()
+        remove_parents(container)
+
+
+def test_cgroups_of_the_container_go_with_it(bundle: Bundle, hookrun: Runtime) -> None:
+    sleeping(bundle)
+    container = hookrun.run_detached(bundle.path)
+    paths = [Path(path) for path in kept_state(hookrun, container)["cgroup_paths"].values()]
+    for path in paths:
+        (path / "inner").mkdir()
+        (path / "inner/most").mkdir()
+    assert hookrun.call("delete", "--force", container).status == 0
+    assert not [path for path in paths if path.exists()]
+
+
+def test_a_process_in_a_sub_cgroup_is_killed_and_its_cgroup_removed(bundle: Bundle, hookrun: Runtime) -> None:
+    sleeping(bundle)
+    container = hookrun.run_detached(bundle.path)
+    pid = hookrun.state(container)["pid"]
+    sub = cgroup(hookrun, container, "pids") / "inner"
+    sub.mkdir()
+    (sub / "cgroup.procs").write_text(str(pid))
+    assert hookrun.call("delete", "--force", container).status == 0
+    assert not sub.exists()
+
+
+def test_processes_of_sub_cgroups_are_listed(bundle: Bundle, either: Runtime) -> None:
+    sleeping(bundle)
+    bundle.shell("sleep 1000 & exec sleep 1000")
+    container = either.run_detached(bundle.path)
+    directory = cgroup(either, container, "devices")
+    wait_for(lambda: len((directory / "cgroup.procs").read_text().split()) == 2, "two processes")
+    pid = either.state(container)["pid"]
+    (directory / "inner").mkdir()
+    (directory / "inner/cgroup.procs").write_text(str(pid))
+    listed = either.call("ps", "--format", "json", container)
+    assert listed.status == 0
+    assert str(pid) in listed.out.strip("[]\n").split(",")
+    assert len(listed.out.split(",")) == 2
+
+
+def test_no_cgroup_is_left_by_a_create_that_fails(bundle: Bundle, hookrun: Runtime) -> None:
+    container = fresh_id()
+    sleeping(bundle).command("/no/such/program")
+    hookrun.call_leaving("run", "--bundle", str(bundle.path), container, output=bundle.path / "output")
+    assert not list(Path("/sys/fs/cgroup").rglob(container))
+
+
+def exec_detached(runtime: Runtime, container: str, directory: Path, *options: str) -> int:
+    """Pid of a new process in the container that sleeps."""
+    pid_file = directory / "pid"
+    command = ("exec", "--detach", *options, "--pid-file", str(pid_file), container, "sleep", "1000")
+    result = runtime.call_leaving(*command, output=directory / "exec.output")
+    assert result.status == 0, result.out
+    return int(pid_file.read_text())
+
+
+def test_exec_enters_the_cgroups(bundle: Bundle, either: Runtime) -> None:
+    sleeping(bundle)
+    container = either.run_detached(bundle.path)
+    expected = cgroups_of(either.state(container)["pid"])
+    output = bundle.path / "exec.output"
+    pid_file = bundle.path / "pid"
+    result = either.call_leaving(
+        "exec", "--detach", "--pid-file", str(pid_file), container, "sleep", "1000", output=output
+    )
+    assert result.status == 0
+    assert cgroups_of(int(pid_file.read_text())) == expected
+
+
+def test_exec_enters_the_sub_cgroups_that_it_is_told(bundle: Bundle, either: Runtime) -> None:
+    sleeping(bundle)
+    container = either.run_detached(bundle.path)
+    (cgroup(either, container, "pids") / "inner").mkdir()
+    pid = exec_detached(either, container, bundle.path, "--cgroup", "pids:inner")
+    assert str(pid) in (cgroup(either, container, "pids") / "inner/cgroup.procs").read_text().split()
+    assert str(pid) in (cgroup(either, container, "memory") / "cgroup.procs").read_text().split()
+
+
+@pytest.mark.parametrize("path", ["pids:../..", "nosuch:x"])
+def test_exec_refuses_sub_cgroups_outside(path: str, bundle: Bundle, either: Runtime) -> None:
+    sleeping(bundle)
+    container = either.run_detached(bundle.path)
+    result = either.call("exec", "--cgroup", path, container, "true")
+    assert result.status == 255
+    # The three are runc 1.5's and 1.1's words.
+    words = (
+        "bad sub cgroup path: ../..",
+        "../.. is not a sub cgroup path",
+        "unknown controller nosuch in SubCgroupPaths",
+    )
+    assert any(text in result.err for text in words)
+
+
+def test_paused_container_is_frozen_and_goes_on(bundle: Bundle, either: Runtime) -> None:
+    sleeping(bundle)
+    container = either.run_detached(bundle.path)
+    freezer = cgroup(either, container, "freezer") / "freezer.state"
+    assert either.call("pause", container).status == 0
+    assert freezer.read_text() == "FROZEN\n"
+    assert either.state(container)["status"] == "paused"
+    assert either.call("pause", container).err.endswith('msg="container not running"\n')
+    assert either.call("resume", container).status == 0
+    assert freezer.read_text() == "THAWED\n"
+    assert either.state(container)["status"] == "running"
+    refused = either.call("resume", container)
+    assert refused.status == 1
+    assert refused.err.endswith('msg="container not paused"\n')
+
+
+def test_a_cgroup_above_that_is_frozen_does_not_make_the_container_paused(bundle: Bundle, either: Runtime) -> None:
+    container = fresh_id()
+    bundle.linux["cgroupsPath"] = f"/{container}/inner"
+    sleeping(bundle)
+    state = Path(f"/sys/fs/cgroup/freezer/{container}/freezer.state")
+    try:
+        either.create(bundle.path, container_id=container)
+        state.write_text("FROZEN")
+        wait_for(lambda: state.read_text() == "FROZEN\n", "the cgroup to freeze")
+        assert either.state(container)["status"] == "created"
+        state.write_text("THAWED")
+    finally:
+        if state.exists():
+            state.write_text("THAWED")
+        either.delete_all()
+        remove_parents(container)
+
+
+def test_everybody_gets_the_signal(bundle: Bundle, either: Runtime) -> None:
+    """Without a pid namespace of its own, the end of the first process is not that of the others."""
+    sleeping(bundle).without_namespace("pid")
+    bundle.shell("sleep 1000 & sleep 1000 & exec sleep 1000")
+    container = either.run_detached(bundle.path)
+    procs = cgroup(either, container, "devices") / "cgroup.procs"
+    wait_for(lambda: len(procs.read_text().split()) == 3, "three processes")
+    pids = procs.read_text().split()
+    assert either.call("kill", "--all", container, "KILL").status == 0
+    wait_for(lambda: not procs.read_text().split(), "the processes to be gone")
+    wait_for(lambda: not any(_runs(pid) for pid in pids), "the processes to have ended")
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,87 @@
+"""hookrun killed at random moments: `delete --force` gets the host clean, whatever was half made."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.support import leaks
+from tests.support.bundles import Bundle
+from tests.support.runtimes import Runtime, fresh_id
+
+SEED = 20261121
+TIMES = 100
+
+
+def call_and_kill(runtime: Runtime, bundle: Bundle, seconds: float, *arguments: str) -> None:
+    """Start a command and end it by SIGKILL after a while, if it has not ended by itself."""
+    with (bundle.path / "output").open("ab") as output:
+        process = subprocess.Popen(
+            [runtime.program, *runtime.globals, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)
+
+
+def assert_nothing_is_left(runtime: Runtime, container_id: str, mounts: list[str]) -> None:
+    assert not (runtime.root / container_id).exists()
+    assert leaks.cgroups(container_id) == []
+    assert leaks.processes(container_id) == []
+    assert leaks.mounts() == mounts
+
+
+@pytest.mark.parametrize("command", ["create", "start", "delete", "delete --force"])
+def test_kill_at_random_moments(bundle: Bundle, hookrun: Runtime, command: str) -> None:
+    chance = random.Random(f"{SEED} {command}")
+    mounts = leaks.mounts()
+    word = fresh_id("killed")
+    bundle.command("sh", "-c", f": {word}; sleep 1000")
+    for number in range(TIMES // 4):
+        container_id = f"{word}-{number}"
+        moment = chance.uniform(0.0, 0.06)
+        if command == "create":
+            call_and_kill(hookrun, bundle, moment, "create", "--bundle", str(bundle.path), container_id)
+        else:
+            hookrun.create(bundle.path, container_id=container_id)
+            if command != "start":
+                hookrun.start(container_id)
+            if command == "delete":
+                assert hookrun.call("kill", container_id, "KILL").status == 0
+                hookrun.wait_for_status(container_id, "stopped")
+            call_and_kill(hookrun, bundle, moment, *command.split(), container_id)
+        result = hookrun.call("delete", "--force", container_id)
+        assert result.status == 0, result.err
+        assert_nothing_is_left(hookrun, container_id, mounts)
+    assert leaks.processes(word) == []
+    assert not hookrun.root.exists() or list(hookrun.root.iterdir()) == []
+
+
+def test_kill_while_hooks_run(bundle: Bundle, hookrun: Runtime) -> None:
+    """A hook that hangs outlives the hookrun that was killed; the container does not."""
+    container_id = fresh_id("hanging")
+    mark = bundle.path / "hook-started"
+    bundle.config["hooks"] = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"touch {mark}; exec sleep 3"]}]
+    }
+    bundle.command("sleep", "1000")
+    mounts = leaks.mounts()
+    with (bundle.path / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [hookrun.program, *hookrun.globals, "create", "--bundle", str(bundle.path), container_id],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+        deadline = time.monotonic() + 60
+        while not mark.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+        process.wait(60)
+    assert hookrun.call("delete", "--force", container_id).status == 0
+    assert_nothing_is_left(hookrun, container_id, mounts)

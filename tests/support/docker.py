@@ -1,0 +1,131 @@
+"""A dockerd of the test's own: own socket, own directories, own bridge; nothing of the host's is touched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.support.runtimes import PATIENCE, Result, wait_for
+
+DOCKERD = "/usr/sbin/dockerd"
+DOCKER = "/usr/bin/docker"
+BRIDGE = "hrbr0"
+BRIDGE_ADDRESS = "172.31.213.1/24"
+
+
+class Docker:
+    """A running dockerd and its client."""
+
+    def __init__(self, directory: Path, config: Path) -> None:
+        self.directory = directory
+        self.socket = f"unix://{directory}/d.sock"
+        self.log = directory / "dockerd.log"
+        self._config = config
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        _make_bridge()
+        with self.log.open("ab") as log:
+            self._daemon = subprocess.Popen(
+                [
+                    DOCKERD,
+                    *("--config-file", str(self._config)),
+                    *("--data-root", f"{self.directory}/data"),
+                    *("--exec-root", f"{self.directory}/exec"),
+                    *("--host", self.socket),
+                    *("--pidfile", f"{self.directory}/d.pid"),
+                    *("--bridge", BRIDGE),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_for(lambda: self("version").status == 0, f"dockerd to answer: {self.log}", 120)
+
+    def reload(self) -> None:
+        """Have the daemon read its configuration again."""
+        assert self._daemon is not None
+        self._daemon.send_signal(1)
+
+    def stop(self) -> None:
+        """Stop the daemon, its containerd and what is left of its mounts and bridge."""
+        if self._daemon is not None:
+            for container in self("ps", "-aq").out.split():
+                self("rm", "-f", container)
+            self._daemon.terminate()
+            try:
+                self._daemon.wait(60)
+            except subprocess.TimeoutExpired:
+                self._daemon.kill()
+                self._daemon.wait(60)
+            self._daemon = None
+        _unmount_below(self.directory)
+        subprocess.run(["ip", "link", "delete", BRIDGE], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+    def __call__(self, *arguments: str, stdin: bytes | None = None, timeout: float = PATIENCE) -> Result:
+        """Run a docker command to its end."""
+        done = subprocess.run(
+            [DOCKER, "--host", self.socket, *arguments],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            timeout=timeout,
+            env={**os.environ, "DOCKER_CONFIG": f"{self.directory}/client"},
+            check=False,
+        )
+        return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def check(self, *arguments: str, **options: Any) -> str:
+        """Run a docker command that must succeed; returns its output."""
+        result = self(*arguments, **options)
+        assert result.status == 0, f"docker {' '.join(arguments)}: {result.err}{result.out}"
+        return result.out.strip()
+
+    def import_image(self, rootfs: Path, name: str) -> None:
+        """Make an image of a directory."""
+        tar = subprocess.run(
+            ["tar", "-C", str(rootfs), "-c", "."],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=True,
+            timeout=PATIENCE,
+        )
+        self.check("import", "-", name, stdin=tar.stdout)
+
+    def inspect(self, container: str, template: str) -> str:
+        return self.check("inspect", "--format", template, container)
+
+    def wait_for_state(self, container: str, template: str, value: str) -> None:
+        wait_for(lambda: self.inspect(container, template) == value, f"{container}'s {template} to be {value}")
+
+    def wait_for_log(self, container: str, text: str) -> str:
+        """Wait until the container has said something; returns all it said."""
+        deadline = time.monotonic() + 60
+        while True:
+            result = self("logs", container)
+            if text in result.out + result.err:
+                return result.out + result.err
+            assert time.monotonic() < deadline, f"{container} never said {text!r}: {result.out}{result.err}"
+            time.sleep(0.05)
+
+
+def _make_bridge() -> None:
+    """A bridge of the tests' own: docker0 may be another daemon's."""
+    if not Path(f"/sys/class/net/{BRIDGE}").exists():
+        for words in (
+            ["ip", "link", "add", BRIDGE, "type", "bridge"],
+            ["ip", "address", "add", BRIDGE_ADDRESS, "dev", BRIDGE],
+            ["ip", "link", "set", BRIDGE, "up"],
+        ):
+            subprocess.run(words, stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+
+
+def _unmount_below(directory: Path) -> None:
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for mount in reversed([mount for mount in mounts if mount.startswith(f"{directory}/")]):
+        subprocess.run(["umount", "-l", mount], stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE)

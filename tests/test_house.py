@@ -1,0 +1,61 @@
+"""The house rules: style, types, and who may import whom."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hookrun.wrapper
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+SOURCE = Path(hookrun.wrapper.__file__).parents[2]
+TOOLS = Path(sys.executable).parent
+FOLDERS = ["wrapper", "hooks", "policies", "runtime"]
+
+
+def check(*arguments: str, directory: Path = CHECKOUT) -> None:
+    """Run one of the virtual environment's tools; its findings are the failure's text."""
+    done = subprocess.run(
+        [str(TOOLS / arguments[0]), *arguments[1:]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+        check=False,
+        cwd=directory,
+        env={**os.environ, "MYPYPATH": str(SOURCE), "NO_COLOR": "1"},
+    )
+    assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout[-20_000:]}"
+
+
+def test_style() -> None:
+    check("ruff", "check", "--no-cache", *FOLDERS, "tests")
+
+
+def test_types(tmp_path: Path) -> None:
+    packages = [
+        word
+        for folder in FOLDERS
+        if (CHECKOUT / folder / "__init__.py").exists()
+        for word in ("-p", f"hookrun.{folder}")
+    ]
+    config = CHECKOUT / "pyproject.toml"
+    check("mypy", "--strict", "--config-file", str(config), "--cache-dir", str(tmp_path), *packages, directory=SOURCE)
+
+
+def test_who_imports_whom() -> None:
+    check("lint-imports", "--no-cache", "--config", str(CHECKOUT / "pyproject.toml"))
+
+
+def test_hookrun_is_a_namespace() -> None:
+    assert not (SOURCE / "hookrun" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("folder", ["hooks", "policies", "runtime"])
+def test_nobody_below_knows_the_wrapper(folder: str) -> None:
+    guilty = [str(path) for path in (CHECKOUT / folder).rglob("*.py") if "hookrun.wrapper" in path.read_text()]
+    assert not guilty

@@ -1,0 +1,28 @@
+"""Another runtime in place of hookrun's own core."""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from hookrun.runtime.errors import Failure, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from hookrun.wrapper.argv import Call
+
+
+def run(runtime: str, call: Call) -> NoReturn:
+    """Become the runtime at the path `runtime`, with the same arguments, descriptors and environment.
+
+    Raises Failure if it can't be executed.
+    """
+    arguments = [os.fsencode(runtime), *call.written()[1:]]
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # which Python ignores, and execve would pass on
+        _signal.signal(number, _signal.SIG_DFL)
+    try:
+        os.execv(runtime, arguments)
+    except OSError as error:
+        raise Failure(f"runtime {runtime}: {reason(error)}; see `runtime` in hookrun's settings") from None

@@ -1,0 +1,228 @@
+"""The record: one JSON line for each invocation, appended with one write(2).
+
+In the record's directory lie `record.jsonl`, the rotated `record-TIME-PID.jsonl`, and under `configs/` the configs
+before their change, masked, named by the SHA-256 of what the engine wrote. Lines of several processes never mix:
+O_APPEND places each write at the end. A writer that still has a rotated file open appends to that one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from hookrun.runtime import jsonio
+from hookrun.runtime.errors import Failure, reason
+from hookrun.wrapper import VERSION, grammar
+from hookrun.wrapper.digest import sha256_hex
+from hookrun.wrapper.engine import Caller, caller
+from hookrun.wrapper.masking import Mask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hookrun.runtime.context import Context
+    from hookrun.wrapper.argv import Call
+    from hookrun.wrapper.bundle import Bundle
+    from hookrun.wrapper.settings import Settings
+    from hookrun.wrapper.verdict import Verdict
+
+FORMAT = 1
+CURRENT = "record.jsonl"
+CONFIGS = "configs"
+LOCK = ".lock"
+
+
+class Record:
+    """The line of one call, in the making."""
+
+    __slots__ = ("_call", "_caller", "_config", "_mask", "_notice", "_settings", "_start", "_time", "_verdict", "id")
+
+    def __init__(self, call: Call, settings: Settings, notice: str = "") -> None:
+        """Note when the call began and who made it. `notice` is said once in each file of the record."""
+        self._time = time.time()
+        self._start = time.monotonic_ns()
+        self._call = call
+        self._settings = settings
+        self._mask = Mask(settings)
+        self._caller: Caller = caller()
+        self._config: dict[str, Any] | None = None
+        self._verdict: Verdict | None = None
+        self.id = os.urandom(6).hex()
+        self._notice = notice
+
+    @property
+    def runtime(self) -> str:
+        """The runtime that the settings name in place of hookrun's own core, or ""."""
+        return self._settings.runtime
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that called."""
+        return self._caller.engine
+
+    def require(self) -> None:
+        """Raise Failure if the settings require a record and it can't be written."""
+        if not (self._settings.record_enabled and self._settings.record_required):
+            return
+        directory = self._settings.record_directory
+        try:
+            os.close(_opened(directory))
+        except OSError as error:
+            raise Failure(
+                f"cannot write the record in {directory}, which the settings require: {reason(error)}"
+            ) from None
+
+    def change(self, bundle: Bundle, verdict: Verdict, written: bytes | None) -> None:
+        """Note the config before and after; `written` are the new config.json's bytes, None where nothing changed."""
+        self._verdict = verdict
+        if not self._settings.record_enabled:
+            return
+        before = self._mask.config(bundle.config)
+        name = sha256_hex(bundle.original)
+        self._config = {"before": name, "after": sha256_hex(written) if written else name, "patch": []}
+        if written is not None:
+            from hookrun.wrapper import changes
+
+            self._config["patch"] = changes.between(before, self._mask.config(verdict.config))
+        if self._settings.record_configs:
+            _keep_config(self._settings.record_directory, name, before)
+
+    def close(self, context: Context, status: int | None, error: str) -> str:
+        """Append the line; `status` is None where another runtime goes on in this process.
+
+        Returns what went wrong, "" if nothing did: a record that can't be written stops nothing.
+        """
+        if not self._settings.record_enabled:
+            return ""
+        line = jsonio.dumps(self._line(context, status, error)) + "\n"
+        try:
+            _append(self._settings, line.encode(), self._notice)
+        except OSError as problem:
+            return f"cannot write the record in {self._settings.record_directory}: {reason(problem)}"
+        return ""
+
+    def _line(self, context: Context, status: int | None, error: str) -> dict[str, Any]:
+        call = self._call
+        verdict = self._verdict
+        return {
+            "format": FORMAT,
+            "id": self.id,
+            "time": _timestamp(self._time),
+            "runtime": {"name": os.path.basename(os.fsdecode(call.argv[0])), "version": VERSION},
+            "profile": self._settings.profile,
+            "delegate": self._settings.runtime,
+            "pid": os.getpid(),
+            "caller": {**self._caller.as_dict(), "cmdline": self._mask.words(self._caller.cmdline)},
+            "engine": self.engine,
+            "argv": self._mask.words([os.fsdecode(word) for word in call.argv]),
+            "command": call.command,
+            "globals": _given_globals(call),
+            "options": {name: self._option(call.options[name]) for name in sorted(call.given) if name in call.options},
+            "arguments": self._mask.words(call.arguments),
+            "container": call.container,
+            "bundle": os.path.abspath(call.options["bundle"] or ".") if "bundle" in call.options else None,
+            "process": self._mask.process(context.process) if context.process else None,
+            "decisions": verdict.decisions if verdict else [],
+            "hooks": verdict.hooks if verdict else [],
+            "hook_results": context.hook_results,
+            "config": self._config,
+            "phases": [[name, _milliseconds(nanoseconds)] for name, nanoseconds in context.phases],
+            "milliseconds": _milliseconds(time.monotonic_ns() - self._start),
+            "status": status,
+            "error": error,
+        }
+
+    def _option(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._mask.assignment(value)
+        if isinstance(value, list):
+            return [self._mask.assignment(entry) if isinstance(entry, str) else entry for entry in value]
+        return value
+
+
+def _given_globals(call: Call) -> dict[str, Any]:
+    return {flag.name: call.globals[flag.name] for flag in grammar.GLOBALS if call.globals[flag.name] != flag.initial()}
+
+
+def _milliseconds(nanoseconds: int) -> float:
+    return round(nanoseconds / 1_000_000, 3)
+
+
+def _timestamp(seconds: float) -> str:
+    """UTC to the microsecond, as RFC 3339 writes it."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds * 1_000_000) % 1_000_000:06d}Z"
+
+
+def _keep_config(directory: str, name: str, config: dict[str, Any]) -> None:
+    """Keep a config under its hash, once. Where that can't be done, the line itself will say so too."""
+    path = f"{directory}/{CONFIGS}/{name}.json"
+    if os.path.exists(path):
+        return
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        os.makedirs(f"{directory}/{CONFIGS}", 0o700, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, jsonio.dumps(config).encode())
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except OSError:
+        return
+
+
+def _opened(directory: str) -> int:
+    path = f"{directory}/{CURRENT}"
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(directory, 0o700, exist_ok=True)
+        return os.open(path, flags, 0o600)
+
+
+def _append(settings: Settings, line: bytes, notice: str) -> None:
+    """One write on the current file, which is rotated first if it has grown too large. Raises OSError."""
+    descriptor = _opened(settings.record_directory)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size >= settings.record_max_size and _rotate(settings):
+            os.close(descriptor)
+            descriptor = _opened(settings.record_directory)
+            size = os.fstat(descriptor).st_size
+        if notice and not size:  # said once in each file
+            line = jsonio.dumps({"format": FORMAT, "notice": notice}).encode() + b"\n" + line
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+
+
+def _rotate(settings: Settings) -> bool:
+    """Move the current file aside, unless somebody else is at it or has done it; whether it was moved by now."""
+    directory = settings.record_directory
+    lock = os.open(f"{directory}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path = f"{directory}/{CURRENT}"
+        if os.stat(path).st_size >= settings.record_max_size:
+            os.rename(path, f"{directory}/record-{time.time_ns()}-{os.getpid()}.jsonl")
+            _drop_old(settings)
+        return True
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    finally:
+        os.close(lock)
+
+
+def _drop_old(settings: Settings) -> None:
+    """Remove rotated files that are too old, and the oldest while all of them together are too large."""
+    directory = settings.record_directory
+    total = 0
+    for name in sorted((entry for entry in os.listdir(directory) if entry.startswith("record-")), reverse=True):
+        status = os.stat(f"{directory}/{name}")
+        total += status.st_size
+        if total > settings.record_max_total or time.time() - status.st_mtime > settings.record_max_age:
+            os.unlink(f"{directory}/{name}")

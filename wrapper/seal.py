@@ -1,0 +1,152 @@
+"""The sealed interpreter: what enters a container must not be writable from there (CVE-2019-5736).
+
+`/proc/self/exe` of everything that enters is the Python interpreter. A container that gets hold of it must find it on
+a read-only mount, or in a memfd that is sealed. `hookctl` prepares the directory `seal` beside the snapshot with a link
+to the interpreter, and gives that link to the launchers as their `#!`. The first call after boot mounts the
+interpreter's directory read-only over `seal` and starts again from there; all later calls start sealed. Where that
+can't be had, each call that enters a container starts again from a memfd.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+
+from hookrun.runtime.errors import Failure, reason
+
+NAME = "seal"
+
+_SELF = "/proc/self/exe"
+_ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE
+_MFD_EXEC = 0x10
+_F_ADD_SEALS = 1033
+_F_GET_SEALS = 1034
+
+
+def prepare(state: str, interpreter: str) -> str:
+    """Make ready the seal in the directory `state`; returns the interpreter's path for the launchers' `#!`.
+
+    Raises OSError. Until the first call mounts over it, the path is a link to the interpreter. pyvenv.cfg tells a
+    Python started from there where its library is.
+    """
+    real = os.path.realpath(interpreter)
+    os.makedirs(f"{state}/{NAME}", 0o755, exist_ok=True)
+    path = f"{state}/{NAME}/{os.path.basename(real)}"
+    if not os.path.lexists(path):
+        os.symlink(real, path)
+    with open(f"{state}/pyvenv.cfg", "w", encoding="utf-8") as file:
+        file.write(f"home = {os.path.dirname(real)}\ninclude-system-site-packages = false\n")
+    return path
+
+
+def ensure(state: str) -> None:
+    """Return if this interpreter is sealed; else replace this process by the same command in one that is.
+
+    `state` is the directory that `prepare` was given. Raises Failure where neither way works: nothing may enter a
+    container then.
+    """
+    try:
+        if not is_sealed():
+            _start_again(_mounted(state) or _in_memory())
+    except OSError as error:
+        raise Failure(f"cannot seal {sys.executable} before it enters a container: {reason(error)}") from None
+
+
+def is_sealed() -> bool:
+    """Whether nobody can write to this process's interpreter through /proc/self/exe."""
+    return bool(os.statvfs(_SELF).f_flag & os.ST_RDONLY) or _has_seals()
+
+
+def _has_seals() -> bool:
+    descriptor = os.open(_SELF, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return fcntl.fcntl(descriptor, _F_GET_SEALS) & _ALL_SEALS == _ALL_SEALS
+    except OSError:  # not a memfd
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _start_again(interpreter: int) -> None:
+    """Execute the same command line in another copy of the interpreter; without what LD_PRELOAD and the like ask for.
+
+    argv[0] stays: Python finds its library by it.
+    """
+    environment = {name: value for name, value in os.environb.items() if not name.startswith(b"LD_")}
+    os.execve(interpreter, [os.fsencode(word) for word in sys.orig_argv], environment)
+
+
+def _mounted(state: str) -> int | None:
+    """The interpreter on the seal's read-only mount, which is made if it is not there; None if there can be none."""
+    try:
+        directory = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # hookctl has registered nothing here
+        return None
+    try:
+        if not _is_roots_alone(directory) or not os.path.isdir(f"{state}/{NAME}"):
+            return None
+        fcntl.flock(directory, fcntl.LOCK_EX)  # of several calls right after boot, one mounts
+        found = _on_seal(state)
+        if found is None:
+            _mount_seal(state)
+            found = _on_seal(state)
+        return found
+    except OSError:  # no right to mount, or a kernel without the new mount interface
+        return None
+    finally:
+        os.close(directory)
+
+
+def _is_roots_alone(directory: int) -> bool:
+    status = os.fstat(directory)
+    return status.st_uid == 0 and not status.st_mode & 0o022
+
+
+def _on_seal(state: str) -> int | None:
+    """A descriptor of this very interpreter on the seal, if that is read-only."""
+    name = os.path.basename(os.readlink(_SELF))
+    try:
+        descriptor = os.open(f"{state}/{NAME}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY and os.path.samestat(os.fstat(descriptor), os.stat(_SELF)):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _mount_seal(state: str) -> None:
+    from hookrun.runtime.linux import mounts
+
+    tree = mounts.open_tree(os.path.dirname(os.readlink(_SELF)), False)
+    target = os.open(f"{state}/{NAME}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        attributes = mounts.ATTR_RDONLY | mounts.ATTR_NOSUID | mounts.ATTR_NODEV
+        mounts.set_attributes(tree, attributes, 0, propagation=mounts.MS_PRIVATE)
+        mounts.attach(tree, target)
+    finally:
+        os.close(target)
+        os.close(tree)
+
+
+def _in_memory() -> int:
+    """A sealed copy of the interpreter in memory."""
+    source = os.open(_SELF, os.O_RDONLY | os.O_CLOEXEC)
+    copy = _memory_file()
+    try:
+        size = os.fstat(source).st_size
+        while os.sendfile(copy, source, None, size):
+            pass
+        fcntl.fcntl(copy, _F_ADD_SEALS, _ALL_SEALS)
+    finally:
+        os.close(source)
+    return copy
+
+
+def _memory_file() -> int:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        return os.memfd_create("hookrun-python", flags | _MFD_EXEC)
+    except OSError:  # before Linux 6.3, where all of them could be executed
+        return os.memfd_create("hookrun-python", flags)

@@ -1,0 +1,99 @@
+"""The compiled snapshot: settings, hooks and policies in the one file that the hot path opens.
+
+Layout: MAGIC, the format version in four bytes (big-endian), the SHA-256 of the rest in 32 bytes; then, as the rest, a
+value of Python's marshal. marshal's format belongs to one minor version of Python, so that is part of MAGIC's line.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+
+from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.jsonio import read_bytes
+from hookrun.wrapper.digest import sha256
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+STATE = "/var/lib/hookrun"
+NAME = "snapshot"
+ON_ERROR = "on-error"
+DENY = "deny"
+ALLOW = "allow"
+
+_NONE = "there is no snapshot on this host: containers run as with plain runc until `hookctl apply`"
+_MAGIC = b"hookrun snapshot for %s\n" % sys.implementation.cache_tag.encode()
+_FORMAT = 1
+_HEADER = len(_MAGIC) + 4 + 32
+
+
+class Snapshot:
+    """What was found. `content` is None without a usable snapshot; `notice` then says why, for the record."""
+
+    __slots__ = ("content", "directory", "is_damaged", "notice")
+
+    def __init__(
+        self, directory: str, content: dict[str, Any] | None, notice: str = "", *, damaged: bool = False
+    ) -> None:
+        self.directory = directory
+        self.content = content
+        self.notice = notice
+        self.is_damaged = damaged
+
+    def demand(self) -> None:
+        """Raise Failure if the snapshot is damaged, unless the operator's onError is `allow`."""
+        if self.is_damaged and on_error(self.directory) != ALLOW:
+            raise Failure(self.notice)
+
+
+class _Damaged(Exception):
+    """Why a snapshot that is there cannot be used."""
+
+
+def packed(content: dict[str, Any]) -> bytes:
+    """A snapshot file's bytes. `content` is made of dicts, lists, tuples, strings, bytes, numbers, booleans, None."""
+    body = marshal.dumps(content)
+    return _MAGIC + _FORMAT.to_bytes(4, "big") + sha256(body).digest() + body
+
+
+def load(directory: str) -> Snapshot:
+    """The snapshot in a directory. A damaged one is found out here, and complained about by `Snapshot.demand`."""
+    path = f"{directory}/{NAME}"
+    try:
+        _check_owner(path)
+        return Snapshot(directory, _unpacked(read_bytes(path)))
+    except FileNotFoundError:
+        return Snapshot(directory, None, _NONE)
+    except (OSError, _Damaged) as error:
+        why = reason(error) if isinstance(error, OSError) else error
+        notice = f"cannot use the snapshot {path}: {why}; `hookctl apply` writes it anew"
+        return Snapshot(directory, None, notice, damaged=True)
+
+
+def _check_owner(path: str) -> None:
+    """Whoever can write the snapshot decides what runs as root."""
+    status = os.stat(path)
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+        raise _Damaged(f"others than root can write it (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})")
+
+
+def _unpacked(data: bytes) -> dict[str, Any]:
+    if not data.startswith(_MAGIC) or data[len(_MAGIC) : len(_MAGIC) + 4] != _FORMAT.to_bytes(4, "big"):
+        raise _Damaged("it is of another format, or for another version of Python")
+    body = data[_HEADER:]
+    if sha256(body).digest() != data[_HEADER - 32 : _HEADER]:
+        raise _Damaged("its content does not fit its checksum")
+    content: dict[str, Any] = marshal.loads(body)
+    return content
+
+
+def on_error(directory: str) -> str:
+    """`allow` or `deny`: whether containers start without a usable snapshot. Kept in a file of its own."""
+    try:
+        word = read_bytes(f"{directory}/{ON_ERROR}").strip()
+    except OSError:
+        return DENY
+    return ALLOW if word == ALLOW.encode() else DENY

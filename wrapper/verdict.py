@@ -1,0 +1,23 @@
+"""What policies and hooks decided about a call."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Verdict:
+    """What was decided. `config` is the config to run with, the very object that came in where nothing changes.
+
+    `decisions` and `hooks` are for the record: which policy did what in how many milliseconds, and which hook comes
+    from where. `denied` is the message of the policy that forbids the call.
+    """
+
+    __slots__ = ("config", "decisions", "denied", "hooks")
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.decisions: list[dict[str, Any]] = []
+        self.hooks: list[dict[str, Any]] = []
+        self.denied = ""
