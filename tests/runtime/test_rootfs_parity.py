@@ -311,7 +311,7 @@ def _run_in_terminal(runtime: Runtime, bundle: Bundle) -> str:
             assert process.wait(PATIENCE) == 0, said
     finally:
         os.close(master)
-    return said.decode().replace("\r\n", "\n")
+    return said.decode().replace("\r", "")
 
 
 def test_the_console_is_the_container_s_own_terminal(hookrun: Runtime, runc: Runtime, bundle: Bundle) -> None:

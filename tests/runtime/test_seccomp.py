@@ -36,7 +36,7 @@ def outcome(runtime: Runtime, bundle: Bundle, seccomp: dict[str, Any], script: s
     return result.status, result.out + result.err
 
 
-ACTIONS = [
+ACTIONS: list[tuple[dict[str, Any], str]] = [
     ({"action": "SCMP_ACT_ALLOW"}, "0"),
     ({"action": "SCMP_ACT_LOG"}, "0"),
     ({"action": "SCMP_ACT_ERRNO"}, "Operation not permitted"),

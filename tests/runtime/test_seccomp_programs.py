@@ -264,8 +264,9 @@ def test_forged_file_would_be_used_but_for_its_owner_and_mode(tmp_path: Path) ->
     trusted = compiled(profile(), tmp_path)
     assert trusted is not None
     assert trusted.bytes != real.bytes
-    for spoil in (lambda: kept.chmod(0o602), lambda: os.chown(kept, 65534, 65534)):
-        spoil()
+    for mode, owner in ((0o602, 0), (0o600, 65534)):
+        kept.chmod(mode)
+        os.chown(kept, owner, owner)
         found = compiled(profile(), tmp_path)
         assert found is not None
         assert found.bytes == real.bytes

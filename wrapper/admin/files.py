@@ -1,0 +1,54 @@
+"""Changing other programs' configuration without ever leaving half a file, and with a way back."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from hookrun.runtime.errors import Failure, reason
+
+
+def replace(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file so that a crash leaves the old or the new one; an old one's owner and mode stay. Raises Failure."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            status = path.stat()
+            os.chown(temporary, status.st_uid, status.st_gid)
+            mode = status.st_mode & 0o7777
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise Failure(f"cannot write {path}: {reason(error)}") from None
+
+
+def back_up(path: Path) -> Path | None:
+    """Keep a dated copy beside the file; returns its path, None where there is nothing to keep. Raises Failure."""
+    if not path.exists():
+        return None
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in range(100):
+        copy = path.with_name(f"{path.name}.hookrun-{stamp}" + (f"-{number}" if number else ""))
+        if not copy.exists():
+            replace(copy, read(path), path.stat().st_mode & 0o7777)
+            return copy
+    raise Failure(f"cannot back up {path}: too many copies of this second")
+
+
+def read(path: Path) -> str:
+    """A file's text, "" where there is none. Raises Failure."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise Failure(f"cannot read {path}: byte {error.start} is not UTF-8") from None
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {reason(error)}") from None

@@ -1,0 +1,50 @@
+"""Where things are on the host that hookctl works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+CONFIG = Path("/etc/hookrun")
+STATE = Path("/var/lib/hookrun")
+
+
+@dataclass(frozen=True)
+class Host:
+    """The directories of one host: what its administrator writes, and what hookctl keeps."""
+
+    config: Path
+    state: Path
+
+    @property
+    def settings_file(self) -> Path:
+        return self.config / "config.yaml"
+
+    @property
+    def policies(self) -> Path:
+        return self.config / "policies.d"
+
+    @property
+    def hooks(self) -> Path:
+        return self.config / "hooks.d"
+
+    @property
+    def snapshot(self) -> Path:
+        return self.state / "snapshot"
+
+    @property
+    def history(self) -> Path:
+        """The snapshots before the one in force."""
+        return self.state / "history"
+
+    @property
+    def launchers(self) -> Path:
+        return self.state / "launchers"
+
+
+def of(context: typer.Context) -> Host:
+    """The host that the command line chose."""
+    host: Host = context.obj
+    return host
