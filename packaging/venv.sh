@@ -46,10 +46,12 @@ import sys
 from hookrun.wrapper.admin.app import main
 
 sys.exit(main())"
-write_script hookrun "#!$python -IS
+# Its snapshot and its record are the checkout's own too.
+mkdir -p $venv/state
+write_script hookrun "#!$python -ISXutf8
 import sys
 
 sys.path.append('$src')
 from hookrun.wrapper.entry import main
 
-main()"
+main('$PWD/$venv/state')"

@@ -76,7 +76,7 @@ class Request:
 class Creation:
     """One container in the making, and how to undo what has been made."""
 
-    __slots__ = ("_birth", "_draft", "_manager", "config", "context", "passed", "pty_line", "request")
+    __slots__ = ("_birth", "_draft", "_manager", "_resctrl", "config", "context", "passed", "pty_line", "request")
 
     def __init__(self, context: Context, request: Request) -> None:
         """Read and check everything that can be checked before anything is made. Raises Failure."""
@@ -84,6 +84,7 @@ class Creation:
         self.request = request
         self._birth: Birth | None = None
         self._manager: Manager | None = None
+        self._resctrl = ("", False)
         self.pty_line: int | None = None
         _enter_bundle(request.bundle)
         found = context.config if context.config is not None else configs.read(request.bundle)
@@ -153,11 +154,23 @@ class Creation:
             self.context.ignores_cgroup_errors(),
             self.context.log,
         )
+        manager.check_unused()
         self._manager = manager
         creator = {"creator_pid": os.getpid(), "creator_start": pids.stat(os.getpid())[1]}
         self._draft.note_progress({**self._state(manager, 0, 0), **creator})
-        manager.create(self._resources())
+        try:
+            manager.create(self._resources())
+        except Failure as failure:
+            raise Failure(
+                f"unable to start container process: unable to apply cgroup configuration: {failure.text}"
+            ) from None
         return manager
+
+    def _set_limits(self, manager: Manager) -> None:
+        try:
+            manager.apply(self._resources())
+        except Failure as failure:
+            raise self._init_error(f"error setting cgroup config for procHooks process: {failure.text}") from None
 
     def _resources(self) -> dict[str, Any]:
         found: dict[str, Any] = linux(self.config).get("resources") or {}
@@ -228,7 +241,7 @@ class Creation:
         The child goes on to wait only once the state is written: before, the end of this process ends it too.
         Raises Failure.
         """
-        manager.apply(self._resources())
+        self._set_limits(manager)
         ready = False
         while True:
             kind, text = birth.line.receive()
@@ -268,7 +281,7 @@ class Creation:
         if linux(self.config).get("intelRdt"):
             from hookrun.runtime import rdt
 
-            rdt.join(self.config, self.request.container_id, birth.pid)
+            self._resctrl = rdt.join(self.config, self.request.container_id, birth.pid)
         for stage in ("prestart", "createRuntime"):
             if hooks.of_stage(self.config, stage):
                 self._run_hooks(stage, birth.pid)
@@ -350,14 +363,15 @@ class Creation:
                 name: f"/proc/{pid}/ns/{namespaces.PROC_NAMES[kind]}" for kind, name in _STATE_NAMESPACES.items()
             },
             "external_descriptors": [],
-            "intel_rdt_path": "",
+            "intel_rdt_path": self._resctrl[0],
+            "intel_rdt_created": self._resctrl[1],
         }
 
     def undo(self) -> None:
         """Take back what has been made; what can't be is left to `delete --force` and warned of."""
         if self._birth is not None:
             self._birth.kill()
-        for step in (self._destroy_cgroups, self._draft.discard):
+        for step in (self._destroy_cgroups, self._leave_resctrl, self._draft.discard):
             try:
                 step()
             except (Failure, OSError) as error:
@@ -366,6 +380,13 @@ class Creation:
     def _destroy_cgroups(self) -> None:
         if self._manager is not None:
             self._manager.destroy()
+
+    def _leave_resctrl(self) -> None:
+        path, created = self._resctrl
+        if path:
+            from hookrun.runtime import rdt
+
+            rdt.destroy({"id": self.request.container_id, "intel_rdt_path": path, "intel_rdt_created": created})
 
 
 def _enter_bundle(bundle: str) -> None:

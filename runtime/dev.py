@@ -32,7 +32,7 @@ def make_links(root: int) -> None:
 
 def link_ptmx(root: int) -> None:
     """Make /dev/ptmx lead to the container's own devpts, whatever was there. Raises OSError."""
-    parent, name = paths.open_parent(root, f"{paths.plain(root, 'dev')}/ptmx")
+    parent, name = paths.open_parent(root, "dev/ptmx")
     try:
         try:
             os.unlink(name, dir_fd=parent)
@@ -89,12 +89,12 @@ def mount_console(root: int, slave: int) -> None:
 
 def _console(root: int) -> int:
     """What is at /dev/console, never the end of a symlink there; an empty file is made where nothing is."""
-    dev = paths.make_directory(root, paths.plain(root, "dev"))
+    dev, name = paths.open_parent(root, "dev/console")
     try:
         try:
-            os.close(os.open("console", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=dev))
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=dev))
         except FileExistsError:
             pass
-        return paths.openat2(dev, "console", os.O_PATH, paths.RESOLVE_BENEATH | paths.RESOLVE_NO_SYMLINKS)
+        return paths.openat2(dev, name, os.O_PATH, paths.RESOLVE_BENEATH | paths.RESOLVE_NO_SYMLINKS)
     finally:
         os.close(dev)

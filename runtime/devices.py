@@ -65,7 +65,7 @@ def _own(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _create(root: int, path: str, device: dict[str, Any], by_bind: bool) -> None:
     try:
-        parent, name = paths.open_parent(root, paths.plain(root, path))
+        parent, name = paths.open_parent(root, path)
         try:
             if by_bind or not _make_node(parent, name, device):
                 _bind_node(parent, name, path)

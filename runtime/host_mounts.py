@@ -43,7 +43,10 @@ def open_sources(config: dict[str, Any], bundle: str, log: Log) -> dict[int, int
     if not wanted:
         return {}
     log.debug(f"mounts that the container's process gets help with: {sorted(wanted)}")
-    return _start_helper(wanted, config)
+    try:
+        return _start_helper(wanted, config)
+    except OSError as error:
+        raise Failure(f"can't start the helper that opens sources of mounts: {reason(error)}") from None
 
 
 def _is_reachable(source: str) -> bool:
@@ -86,12 +89,13 @@ def _serve(lines: dict[int, int], wanted: dict[int, Mount], config: dict[str, An
             _, namespace = _receive(line)
             if namespace < 0:
                 break
-            namespaces.join(namespace, namespaces.NEWNS)
-            os.close(namespace)
             try:
-                _send(line, "", _open(wanted[index], config))
-            except Failure as failure:
-                _send(line, failure.text, -1)
+                namespaces.join(namespace, namespaces.NEWNS)
+                source, text = _open(wanted[index], config), ""
+            except (Failure, OSError) as error:
+                source, text = -1, error.text if isinstance(error, Failure) else reason(error)
+            _send(line, text, source)
+            os.close(namespace)
     except OSError:
         pass  # The container's process has ended.
     finally:

@@ -170,6 +170,8 @@ class Init:
         # The parent runs prestart and createRuntime hooks and moves devices in.
         if self._needs_parent():
             self.line.ask(channel.HOOKS)
+        if filesystem is not None:
+            os.fchdir(filesystem.root)
         self._run_hooks("createContainer", "creating")
         if filesystem is not None:
             filesystem.enter(plan.no_pivot)

@@ -32,17 +32,23 @@ def write(config: dict[str, Any], pid: int) -> None:
     """Write both maps of the new user namespace that `pid` is in. Raises Failure."""
     uids = linux(config).get("uidMappings") or []
     gids = linux(config).get("gidMappings") or []
-    unprivileged = os.geteuid() != 0
-    if unprivileged and not _has_helper("newgidmap"):
+    if not _needs_helper(gids, os.getegid()) and os.geteuid() != 0:
+        # Without it the kernel lets an ordinary user write no gid map (CVE-2014-8989).
         _write_file(f"/proc/{pid}/setgroups", b"deny")
-    _write_map(pid, "uid", uids, unprivileged)
-    _write_map(pid, "gid", gids, unprivileged)
+    _write_map(pid, "uid", uids, os.geteuid())
+    _write_map(pid, "gid", gids, os.getegid())
 
 
-def _write_map(pid: int, kind: str, mappings: list[dict[str, Any]], unprivileged: bool) -> None:
+def _needs_helper(mappings: list[dict[str, Any]], own_id: int) -> bool:
+    """An ordinary user may map his own id alone (runc: requiresRootOrMappingTool)."""
+    only_own = len(mappings) == 1 and mappings[0].get("hostID", 0) == own_id and mappings[0].get("size", 0) == 1
+    return os.geteuid() != 0 and not only_own
+
+
+def _write_map(pid: int, kind: str, mappings: list[dict[str, Any]], own_id: int) -> None:
     if not mappings:
         return
-    if unprivileged and _has_helper(f"new{kind}map"):
+    if _needs_helper(mappings, own_id):
         _run_helper(f"new{kind}map", pid, mappings)
         return
     lines = "".join(f"{m.get('containerID', 0)} {m.get('hostID', 0)} {m.get('size', 0)}\n" for m in mappings)
@@ -60,16 +66,13 @@ def _write_file(path: str, data: bytes) -> None:
         raise Failure(f"failed to update {path}: {reason(error)}") from None
 
 
-def _has_helper(name: str) -> bool:
-    return bool(_helper_path(name))
-
-
 def _helper_path(name: str) -> str:
+    """Raises Failure where the program is not installed."""
     for directory in os.environ.get("PATH", os.defpath).split(":"):
         path = f"{directory}/{name}"
         if directory.startswith("/") and os.access(path, os.X_OK):
             return path
-    return ""
+    raise Failure(f"{name} is not installed: without it an ordinary user may map only the own id")
 
 
 def _run_helper(name: str, pid: int, mappings: list[dict[str, Any]]) -> None:

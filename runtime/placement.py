@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _DOMAINS = {"LINUX": 0x0000, "LINUX32": 0x0008}
-_MODES = {
+MODES = {
     "MPOL_DEFAULT": 0,
     "MPOL_PREFERRED": 1,
     "MPOL_BIND": 2,
@@ -23,7 +23,7 @@ _MODES = {
     "MPOL_PREFERRED_MANY": 5,
     "MPOL_WEIGHTED_INTERLEAVE": 6,
 }
-_MODE_FLAGS = {
+MODE_FLAGS = {
     "MPOL_F_NUMA_BALANCING": 1 << 13,
     "MPOL_F_RELATIVE_NODES": 1 << 14,
     "MPOL_F_STATIC_NODES": 1 << 15,
@@ -45,11 +45,11 @@ def check(linux: dict[str, Any]) -> None:
 
 def _check_memory_policy(policy: dict[str, Any]) -> None:
     mode = policy.get("mode") or ""
-    if mode not in _MODES:
+    if mode not in MODES:
         raise Failure(f'invalid memory policy mode "{mode}"')
     flags = policy.get("flags") or ()
     for flag in flags:
-        if flag not in _MODE_FLAGS:
+        if flag not in MODE_FLAGS:
             raise Failure(f'invalid memory policy flag "{flag}"')
     if {"MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"} <= set(flags):
         raise Failure("memory policy: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other")
@@ -73,9 +73,9 @@ def apply(linux: dict[str, Any]) -> None:
             raise Failure(f"error setting personality: {reason(error)}") from None
     policy = linux.get("memoryPolicy")
     if policy:
-        mode = _MODES[policy["mode"]]
+        mode = MODES[policy["mode"]]
         for flag in policy.get("flags") or ():
-            mode |= _MODE_FLAGS[flag]
+            mode |= MODE_FLAGS[flag]
         nodes = parse_cpus(policy["nodes"], "linux.memoryPolicy.nodes") if policy.get("nodes") else set()
         try:
             attributes.set_memory_policy(mode, nodes)

@@ -79,7 +79,7 @@ def _prepare_root(path: str, propagation: int) -> int:
     _unshare_parent(path, mounts.MS_SLAVE if propagation & mounts.MS_SLAVE else mounts.MS_PRIVATE)
     below = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        root = mounts.open_tree(path, recursive=True)
+        root = mounts.copy_tree(below, recursive=True)
         mounts.attach(root, below)
         return root
     finally:
@@ -196,7 +196,7 @@ class Rootfs:
             os.close(descriptor)
 
     def _apply_propagation(self) -> None:
-        """Private and slave were there from the start; shared and unbindable are for the new "/" alone."""
+        """Private and slave were there from the start; shared and unbindable are for the finished "/" alone."""
         propagation = container_mounts.rootfs_propagation(self._config)
         if propagation and not propagation & (mounts.MS_PRIVATE | mounts.MS_SLAVE):
             try:

@@ -78,8 +78,6 @@ class RootfsMounter:
             return tree
         if mount.options.flags & mounts.MS_REMOUNT or not self._fits_fsconfig(mount):
             return self._mount_by_string(mount)
-        if mount.kind in ("proc", "sysfs"):
-            return self._proc_or_sysfs(mount)
         if mount.kind == "tmpfs":
             return self._tmpfs(mount)
         target = self._directory(mount)
@@ -113,18 +111,6 @@ class RootfsMounter:
             )
         return True
 
-    def _proc_or_sysfs(self, mount: Mount) -> int:
-        """These go to a real directory at the very path that the config names, so no symlink is followed."""
-        place = mount.place
-        _check_place(place, lambda: mount.kind == "proc")
-        try:
-            target = paths.make_directory(self._root, place)
-        except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                raise Failure(f'filesystem "{mount.kind}" must be mounted on ordinary directory') from None
-            raise
-        return _attached(self._new_filesystem(mount, []), target)
-
     def _tmpfs(self, mount: Mount) -> int:
         place, target = paths.find(self._root, mount.destination)
         _check_place(place)
@@ -140,10 +126,22 @@ class RootfsMounter:
         return _attached(tree, target)
 
     def _directory(self, mount: Mount) -> int:
-        """What is at a mount's destination, or the directory made there."""
+        """What is at a mount's destination, or the directory made there. Raises Failure, OSError."""
+        if mount.kind in ("proc", "sysfs"):
+            return self._ordinary_directory(mount)
         place, target = paths.find(self._root, mount.destination)
-        _check_place(place, lambda: mount.kind == "proc")
+        _check_place(place)
         return self._make_place(place) if target is None else target
+
+    def _ordinary_directory(self, mount: Mount) -> int:
+        """A real directory at the very path that the config names: for procfs and sysfs no symlink is followed."""
+        _check_place(mount.place, lambda: mount.kind == "proc")
+        try:
+            return paths.make_directory(self._root, mount.place)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise Failure(f'filesystem "{mount.kind}" must be mounted on ordinary directory') from None
+            raise
 
     def _make_place(self, place: str, is_directory: bool = True) -> int:
         """Make the directory, or the empty file, that is mounted over. Raises Failure."""

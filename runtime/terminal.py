@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import filesystems
 from hookrun.runtime.linux.syscalls import NR, call
 
 TYPE_CHECKING = False
@@ -19,7 +20,7 @@ _TIOCGPTN = 0x80045430
 _TIOCGPTPEER = 0x5441
 _TIOCSWINSZ = 0x5414
 _TIOCGWINSZ = 0x5413
-_DEVPTS_SUPER_MAGIC = 0x1CD1
+_PTMX_INODE = 2
 _AT_FDCWD = -100
 _RESOLVE_NO_SYMLINKS = 0x04
 
@@ -101,7 +102,7 @@ def allocate() -> Pty:
         master = call(NR.openat2, _AT_FDCWD, b"/dev/pts/ptmx\0", how, len(how))
     except OSError as error:
         raise Failure(f"failed to open /dev/pts/ptmx: {reason(error)}: does the config mount a devpts there?") from None
-    if os.minor(os.fstat(master).st_rdev) != 2 or os.major(os.fstat(master).st_rdev) != 5:
+    if not _is_multiplexer(master):
         raise Failure("/dev/pts/ptmx is no pseudo-terminal multiplexer")
     try:
         fcntl.ioctl(master, _TIOCSPTLCK, bytes(4))
@@ -109,6 +110,13 @@ def allocate() -> Pty:
     except OSError as error:
         raise Failure(f"failed to open the peer of /dev/pts/ptmx: {reason(error)}") from None
     return Pty(master, peer)
+
+
+def _is_multiplexer(descriptor: int) -> bool:
+    """Whether it is the ptmx of a devpts (its second inode), and not a file that the image or the config put there."""
+    status = os.fstat(descriptor)
+    on_devpts = filesystems.type_of(descriptor) == filesystems.DEVPTS
+    return on_devpts and status.st_ino == _PTMX_INODE and status.st_rdev == os.makedev(5, 2)
 
 
 def set_size(descriptor: int, size: dict[str, Any] | None) -> None:
@@ -165,7 +173,8 @@ def set_raw(descriptor: int) -> list[Any] | None:
         | termios.ICRNL
         | termios.IXON
     )
-    raw[1] &= ~termios.OPOST
+    # As containerd's console package: the outer terminal goes on making CR LF of a newline.
+    raw[1] |= termios.OPOST
     raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
     raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
     termios.tcsetattr(descriptor, termios.TCSANOW, raw)

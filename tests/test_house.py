@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hookrun.wrapper
 import pytest
+
+import hookrun.wrapper
 
 CHECKOUT = Path(__file__).parents[1]
 SOURCE = Path(hookrun.wrapper.__file__).parents[2]

@@ -2,3 +2,4 @@
 
 VERSION = "0.1.0"
 SPEC_VERSION = "1.3.0"
+STATE = "/var/lib/hookrun"  # the directory of snapshot, archive, launchers and sealed interpreter

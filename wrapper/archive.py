@@ -11,16 +11,16 @@ then the modules' marshalled code objects.
 
 from __future__ import annotations
 
+import _frozen_importlib
 import marshal
 import os
 import sys
-
-import _frozen_importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import Any
 
 NAME = "code"
 MAGIC = b"hookrun code for %s\n" % sys.implementation.cache_tag.encode()
@@ -42,7 +42,8 @@ class _Archive:
         entry = self._index.get(name)
         if entry is None or not _is_current(entry):
             return None
-        spec: ModuleSpec = _frozen_importlib.ModuleSpec(name, self, origin=entry[0], loader_state=entry)
+        loader: Any = self  # importlib asks for the three methods, not for a base class
+        spec: ModuleSpec = _frozen_importlib.ModuleSpec(name, loader, origin=entry[0], loader_state=entry)
         if entry[3]:
             spec.submodule_search_locations = [os.path.dirname(entry[0])]
         return spec
@@ -65,7 +66,7 @@ def _is_current(entry: Entry) -> bool:
 
 
 def install(path: str) -> None:
-    """Import from the archive at `path` from now on, if there is one that this Python can use and only root can write."""
+    """Import from the archive at `path` from now on, if this Python can use it and nobody but root can write it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -76,5 +77,9 @@ def install(path: str) -> None:
         os.close(descriptor)
         return
     length = int.from_bytes(head[len(MAGIC) :], "big")
-    index = marshal.loads(os.pread(descriptor, length, len(head)))
-    sys.meta_path.insert(0, _Archive(descriptor, index))  # type: ignore[arg-type]
+    try:
+        index = marshal.loads(os.pread(descriptor, length, len(head)))
+    except (EOFError, ValueError, TypeError):  # cut short: as good as none
+        os.close(descriptor)
+        return
+    sys.meta_path.insert(0, _Archive(descriptor, index))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import _signal
 import gc
 import os
 import sys
 
-from hookrun.wrapper import archive
+from hookrun.wrapper import STATE, archive
 
-STATE = "/var/lib/hookrun"
+_RARELY = 200_000
 
 
 def main(state: str = STATE) -> None:
@@ -16,7 +17,9 @@ def main(state: str = STATE) -> None:
 
     `state` is the directory of the snapshot, the archive and the sealed interpreter.
     """
-    gc.disable()  # a command ends before garbage would be worth collecting
+    gc.set_threshold(_RARELY)  # a command ends before garbage would be worth a look; `events` and `run` may last
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # ^C ends us, as it ends runc, without a traceback
     archive.install(f"{state}/{archive.NAME}")
     from hookrun.wrapper import shim
 

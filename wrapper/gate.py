@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from hookrun.wrapper.bundle import Bundle
 
 
-def decide(call: Call, bundle: Bundle, snapshot: dict[str, Any]) -> Verdict:
-    """Apply the snapshot's policies and hooks to the bundle's config, which is not changed in place."""
+def decide(call: Call, bundle: Bundle, snapshot: dict[str, Any] | None) -> Verdict:
+    """Apply the snapshot's policies and hooks, and those of --hook-config-path, to the bundle's config.
+
+    `bundle.config` is not changed in place.
+    """
     return Verdict(bundle.config)

@@ -1,7 +1,6 @@
 """Writing the archive of the hot path's code; `hookctl` does it when it writes launchers."""
 
 from __future__ import annotations
-
 import __future__
 
 import marshal
@@ -9,10 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import hookrun.runtime
-import hookrun.wrapper
+import hookrun
 from hookrun.wrapper import archive
 
+_FOLDERS = ("hooks", "policies", "runtime", "wrapper")
 _LEFT_OUT = ("admin", "__pycache__", "library", "schema")
 _WITHOUT_DOCSTRINGS = 2
 
@@ -46,9 +45,9 @@ def _with_index(places: dict[str, archive.Entry], code: bytes) -> bytes:
 
 def _sources() -> Iterator[tuple[str, Path]]:
     yield "__future__", Path(__future__.__file__)
-    for package in (hookrun.runtime, hookrun.wrapper):
-        folder = Path(package.__path__[0])
-        for path in sorted(folder.rglob("*.py")):
-            parts = path.relative_to(folder).with_suffix("").parts
+    packages = Path(next(iter(hookrun.__path__)))
+    for folder in _FOLDERS:
+        for path in sorted((packages / folder).rglob("*.py")):
+            parts = path.relative_to(packages).with_suffix("").parts
             if not set(parts) & set(_LEFT_OUT):
-                yield ".".join((package.__name__, *parts)).removesuffix(".__init__"), path
+                yield ".".join(("hookrun", *parts)).removesuffix(".__init__"), path

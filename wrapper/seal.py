@@ -9,6 +9,7 @@ can't be had, each call that enters a container starts again from a memfd.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -20,6 +21,8 @@ NAME = "seal"
 _SELF = "/proc/self/exe"
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE
 _MFD_EXEC = 0x10
+_SEALING_TRIES = 10
+_CHUNK = 1 << 20
 _F_ADD_SEALS = 1033
 _F_GET_SEALS = 1034
 
@@ -131,14 +134,30 @@ def _mount_seal(state: str) -> None:
 
 
 def _in_memory() -> int:
-    """A sealed copy of the interpreter in memory."""
+    """A sealed copy of the interpreter in memory.
+
+    The kernel refuses to seal pages that something else still refers to (EBUSY, fcntl(2)), as it may for a moment on
+    a busy machine: a new copy has new pages.
+    """
+    for _ in range(_SEALING_TRIES - 1):
+        try:
+            return _sealed_copy()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+    return _sealed_copy()
+
+
+def _sealed_copy() -> int:
     source = os.open(_SELF, os.O_RDONLY | os.O_CLOEXEC)
     copy = _memory_file()
     try:
-        size = os.fstat(source).st_size
-        while os.sendfile(copy, source, None, size):
-            pass
+        while part := os.read(source, _CHUNK):
+            os.write(copy, part)
         fcntl.fcntl(copy, _F_ADD_SEALS, _ALL_SEALS)
+    except OSError:
+        os.close(copy)
+        raise
     finally:
         os.close(source)
     return copy

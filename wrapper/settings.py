@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from hookrun.wrapper import STATE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -51,7 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "runtime": "",  # path of a runtime that runs the container instead of hookrun's own core
     "record": {
         "enabled": True,
-        "directory": "",  # "" is /var/log/hookrun, or $XDG_STATE_HOME/hookrun for a user
+        "directory": "",  # "": see default_record_directory
         "configs": True,  # keep the configs before the change, each once
         "required": False,  # a record that can't be written fails the command
         "maxSize": 64 * 1024 * 1024,  # bytes of the current file, which is then rotated
@@ -80,13 +82,13 @@ class Settings:
         "salt",
     )
 
-    def __init__(self, profile: str, values: dict[str, Any]) -> None:
+    def __init__(self, profile: str, values: dict[str, Any], state: str = STATE) -> None:
         record: dict[str, Any] = values["record"]
         mask: dict[str, Any] = values["mask"]
         self.profile = profile
         self.runtime: str = values["runtime"]
         self.record_enabled: bool = record["enabled"]
-        self.record_directory: str = record["directory"] or _default_record_directory()
+        self.record_directory: str = record["directory"] or default_record_directory(state)
         self.record_configs: bool = record["configs"]
         self.record_required: bool = record["required"]
         self.record_max_size: int = record["maxSize"]
@@ -97,13 +99,16 @@ class Settings:
         self.salt: str = mask["salt"]
 
 
-def chosen(snapshot: dict[str, Any] | None, program: str) -> Settings:
-    """The settings of the profile that is named like the program, argv[0]'s last part; else the host's own."""
+def chosen(snapshot: dict[str, Any] | None, program: str, state: str = STATE) -> Settings:
+    """The settings of the profile that is named like the program, argv[0]'s last part; else the host's own.
+
+    `state` is the snapshot's directory.
+    """
     name = os.path.basename(program)
     if snapshot is None:
-        return Settings("", DEFAULTS)
+        return Settings("", DEFAULTS, state)
     profiles = snapshot["profiles"]
-    return Settings(name, profiles[name]) if name in profiles else Settings("", snapshot["settings"])
+    return Settings(name, profiles[name], state) if name in profiles else Settings("", snapshot["settings"], state)
 
 
 def completed(values: dict[str, Any], defaults: dict[str, Any] = DEFAULTS) -> dict[str, Any]:
@@ -115,7 +120,13 @@ def completed(values: dict[str, Any], defaults: dict[str, Any] = DEFAULTS) -> di
     return full
 
 
-def _default_record_directory() -> str:
+def default_record_directory(state: str) -> str:
+    """Where the record is unless the settings say; `state` is the snapshot's directory.
+
+    With the host's other logs, or inside a state directory of one's own.
+    """
+    if state != STATE:
+        return f"{state}/record"
     if os.geteuid() == 0:
         return "/var/log/hookrun"
     home = os.environ.get("XDG_STATE_HOME") or os.environ.get("HOME", "") + "/.local/state"

@@ -8,7 +8,7 @@ import sys
 from hookrun.runtime import log as logs
 from hookrun.runtime.context import Context, default_root
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import argv, settings, snapshot
+from hookrun.wrapper import STATE, argv, settings, snapshot
 from hookrun.wrapper.record import Record
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ _STDOUT = 1
 _ENTERING = frozenset(("create", "run", "exec", "restore"))
 
 
-def main(arguments: list[bytes], state: str = snapshot.STATE) -> int:
+def main(arguments: list[bytes], state: str = STATE) -> int:
     """Carry out the command line `arguments`, the program's name first, and return the exit status.
 
     `state` is the directory of the snapshot and of the sealed interpreter.
@@ -40,7 +40,7 @@ def main(arguments: list[bytes], state: str = snapshot.STATE) -> int:
 
 def _recorded(context: Context, call: argv.Call, state: str) -> int:
     found = snapshot.load(state)
-    record = Record(call, settings.chosen(found.content, os.fsdecode(call.argv[0])), found.notice)
+    record = Record(call, settings.chosen(found.content, os.fsdecode(call.argv[0]), state), found.notice)
     if call.answer is not None:
         status = _show(call, call.answer, context.log)
         _close(context, record, status, call.answer.error)
@@ -86,7 +86,7 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
 
     bundle = _bundle(call)
     verdict = Verdict(bundle.config)
-    if found.content is not None and not bundle.is_patched:
+    if (found.content is not None or call.globals["hook-config-path"]) and not bundle.is_patched:
         from hookrun.wrapper import gate
 
         verdict = gate.decide(call, bundle, found.content)

@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-STATE = "/var/lib/hookrun"
 NAME = "snapshot"
 ON_ERROR = "on-error"
 DENY = "deny"

@@ -114,7 +114,7 @@ def existing(kept: dict[str, Any], paths: dict[str, str], rootless: bool) -> Man
 class _Scope:
     """A unit and the connection to the systemd that has it."""
 
-    __slots__ = ("_connection", "_version", "extra", "rootless", "unit")
+    __slots__ = ("_connection", "_subscribed", "_version", "extra", "rootless", "unit")
 
     def __init__(self, unit: Unit, rootless: bool, extra: Properties) -> None:
         self.unit = unit
@@ -123,6 +123,7 @@ class _Scope:
         """Properties that the annotations add."""
         self._connection: Connection | None = None
         self._version = 0
+        self._subscribed = False
 
     def _bus(self) -> Connection:
         if self._connection is None:
@@ -192,8 +193,11 @@ class _Scope:
         ]
 
     def _watch_jobs(self) -> None:
-        self._bus().subscribe(f"type='signal',interface='{_MANAGER}',member='JobRemoved',path='{_PATH}'")
-        self.call("Subscribe", "")
+        """Get word of every job that ends; systemd refuses to be asked twice."""
+        if not self._subscribed:
+            self._bus().subscribe(f"type='signal',interface='{_MANAGER}',member='JobRemoved',path='{_PATH}'")
+            self.call("Subscribe", "")
+            self._subscribed = True
 
     def _job_result(self, job: str) -> str:
         while True:

@@ -197,8 +197,8 @@ def _of_unified_file(name: str, text: str, idle: bool, version: int) -> Properti
     if name == "cpu.weight":
         return [] if idle else [("CPUWeight", Variant("t", int(text)))]
     if name == "cpu.max":
-        quota, *period = text.split()
-        return _of_bandwidth(0 if quota == "max" else int(quota), int(*period) if period else _DEFAULT_PERIOD, version)
+        quota, period = text.split() if " " in text else (text, str(_DEFAULT_PERIOD))
+        return _of_bandwidth(0 if quota == "max" else int(quota), int(period), version)
     if name in _UNIFIED_CPUSET and version >= _CPUSET_SINCE:
         return [(_UNIFIED_CPUSET[name], Variant("ay", _bits(text, f"unified resource {quoted(name)}")))]
     if name in _UNIFIED_MEMORY:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import hooks
+from hookrun.runtime import hooks, placement
 from hookrun.runtime.linux import capabilities, mount_options, namespaces, seccomp
 
 TYPE_CHECKING = False
@@ -13,17 +13,6 @@ if TYPE_CHECKING:
 
 OLDEST_SPEC = "1.0.0"
 NEWEST_SPEC = "1.3.0"
-
-_MEMORY_POLICY_MODES = [
-    "MPOL_BIND",
-    "MPOL_DEFAULT",
-    "MPOL_INTERLEAVE",
-    "MPOL_LOCAL",
-    "MPOL_PREFERRED",
-    "MPOL_PREFERRED_MANY",
-    "MPOL_WEIGHTED_INTERLEAVE",
-]
-_MEMORY_POLICY_FLAGS = ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"]
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -56,7 +45,7 @@ def describe() -> dict[str, Any]:
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
-            "memoryPolicy": {"modes": _MEMORY_POLICY_MODES, "flags": _MEMORY_POLICY_FLAGS},
+            "memoryPolicy": {"modes": sorted(placement.MODES), "flags": sorted(placement.MODE_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },

@@ -24,7 +24,7 @@ RESOLVE_IN_ROOT = 0x10
 AT_EMPTY_PATH = 0x1000
 
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-_MOST_LINKS = 255  # as in the kernel's own limit of 40, only roomier: filepath-securejoin's
+_MOST_LINKS = 255  # filepath-securejoin's limit
 _MOST_TRIES = 64
 
 
@@ -174,19 +174,21 @@ def _step(directory: int, name: str, mode: int) -> int:
 
 
 def open_parent(root: int, path: str) -> tuple[int, str]:
-    """The directory that holds a plain path, made with its parents if need be, and the last part's name.
+    """The directory that holds what a path names, made with its parents if need be, and the last part's name.
 
-    Raises OSError; EISDIR for the root itself.
+    Symlinks on the way are followed inside the root, one in the place of the last part is not. Raises OSError; EISDIR
+    for the root itself.
     """
-    parent, _, name = path.rpartition("/")
+    directory, _, name = lexical(path).rpartition("/")
     if not name:
-        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), "/")
-    return make_directory(root, parent), name
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return make_directory(root, plain(root, directory)), name
 
 
 def make_file(root: int, path: str, mode: int = 0o644) -> int:
     """Make an empty file at a plain path where nothing is yet; a descriptor of it. Raises OSError."""
-    parent, name = open_parent(root, path)
+    directory, _, name = path.rpartition("/")
+    parent = make_directory(root, directory)
     try:
         return os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=parent)
     finally:
@@ -195,7 +197,7 @@ def make_file(root: int, path: str, mode: int = 0o644) -> int:
 
 def make_symlink(root: int, path: str, target: str) -> None:
     """Make a symlink at a path inside the root; leaves what is there. Raises OSError."""
-    parent, name = open_parent(root, plain(root, path))
+    parent, name = open_parent(root, path)
     try:
         os.symlink(target, name, dir_fd=parent)
     except FileExistsError:

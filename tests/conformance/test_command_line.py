@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hookrun.wrapper import argv, grammar, settings, snapshot
 
 RUNC = shutil.which("runc")

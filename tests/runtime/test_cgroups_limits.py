@@ -177,17 +177,24 @@ BAD = [
 
 @pytest.mark.parametrize(("resources", "message"), BAD, ids=[message[:30] for _, message in BAD])
 def test_what_the_kernel_refuses_fails_as_with_runc(
-    resources: dict[str, Any], message: str, bundle: Bundle, either: Runtime
+    resources: dict[str, Any], message: str, bundle: Bundle, hookrun: Runtime, runc: Runtime
 ) -> None:
     if "rdma" in resources and Path("/sys/fs/cgroup/rdma").is_dir():
         pytest.skip("this host has the controller")
     sleeping(bundle, **resources)
     container = fresh_id()
-    result = either.call_leaving("create", "--bundle", str(bundle.path), container, output=bundle.path / "output")
-    assert result.status == 1
-    assert message in result.out
+    ours, theirs = (refusal(runtime, bundle, container) for runtime in (hookrun, runc))
+    assert ours == theirs
+    assert message in ours
     assert not any(Path("/sys/fs/cgroup").glob(f"*/{container}"))
-    assert not (either.root / container).exists()
+    assert not (hookrun.root / container).exists()
+
+
+def refusal(runtime: Runtime, bundle: Bundle, container: str) -> str:
+    """The message of a `create` that must fail."""
+    result = runtime.call_leaving("create", "--bundle", str(bundle.path), container, output=bundle.path / "output")
+    assert result.status == 1
+    return result.out.splitlines()[-1].partition("msg=")[2]
 
 
 def test_memory_limit_below_what_the_init_needs(bundle: Bundle, either: Runtime) -> None:

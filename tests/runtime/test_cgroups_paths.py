@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,47 @@ def test_everybody_gets_the_signal(bundle: Bundle, either: Runtime) -> None:
     assert either.call("kill", "--all", container, "KILL").status == 0
     wait_for(lambda: not procs.read_text().split(), "the processes to be gone")
     wait_for(lambda: not any(_runs(pid) for pid in pids), "the processes to have ended")
+
+
+@pytest.fixture(name="taken")
+def fixture_taken() -> Iterator[str]:
+    """The name of a devices and a freezer cgroup that are there already, for a process of somebody else's."""
+    name = fresh_id()
+    paths = [Path(f"/sys/fs/cgroup/{controller}/{name}") for controller in ("devices", "freezer")]
+    for path in paths:
+        path.mkdir()
+    yield name
+    (paths[1] / "freezer.state").write_text("THAWED")
+    for path in paths:
+        path.rmdir()
+
+
+def test_a_cgroup_with_processes_is_not_taken(taken: str, bundle: Bundle, hookrun: Runtime) -> None:
+    """runc has refused it since 1.2; 1.1 warns. What is in there stays as it is."""
+    bundle.linux["cgroupsPath"] = f"/{taken}"
+    sleeping(bundle)
+    procs = Path(f"/sys/fs/cgroup/devices/{taken}/cgroup.procs")
+    with subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) as other:
+        try:
+            procs.write_text(str(other.pid))
+            result = hookrun.call_leaving(
+                "create", "--bundle", str(bundle.path), fresh_id(), output=bundle.path / "output"
+            )
+            assert result.status == 1
+            assert "container's cgroup is not empty: 1 process(es) found" in result.out
+            assert procs.read_text() == f"{other.pid}\n"
+        finally:
+            other.kill()
+    wait_for(lambda: not procs.read_text(), "the process to be gone")
+
+
+def test_a_frozen_cgroup_is_not_taken(taken: str, bundle: Bundle, hookrun: Runtime) -> None:
+    bundle.linux["cgroupsPath"] = f"/{taken}"
+    sleeping(bundle)
+    Path(f"/sys/fs/cgroup/freezer/{taken}/freezer.state").write_text("FROZEN")
+    result = hookrun.call_leaving("create", "--bundle", str(bundle.path), fresh_id(), output=bundle.path / "output")
+    assert result.status == 1
+    assert "container's cgroup unexpectedly frozen" in result.out
 
 
 def _runs(pid: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from tests.runtime.cgroup_support import kept_state, sleeping
 from tests.support.bundles import Bundle
-from tests.support.runtimes import HOOKRUN, PATIENCE, RUNC, Runtime, fresh_id
+from tests.support.runtimes import HOOKRUN, PATIENCE, RUNC, Runtime, fresh_id, wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/sys/fs/cgroup/devices").is_dir(), reason="this host has no v1 hierarchies")
 
@@ -21,19 +22,38 @@ _WRAPPER = """#!/bin/sh
 set -e
 test "$1" = inside || exec unshare --mount --propagation private "$0" inside "$@"
 shift
-hierarchies=$(awk -F: '$2 != "" && $2 !~ /^name=/ {{print $2}}' /proc/self/cgroup)
+hierarchies=$(cut -d: -f2 /proc/self/cgroup | grep -v =)
 mount -t tmpfs tmpfs /sys/fs/cgroup
 for hierarchy in $hierarchies net_cls net_prio; do
     mkdir -p /sys/fs/cgroup/$hierarchy
-    mountpoint -q /sys/fs/cgroup/$hierarchy || mount -t cgroup -o $hierarchy cgroup /sys/fs/cgroup/$hierarchy
+    test -e /sys/fs/cgroup/$hierarchy/tasks || mount -t cgroup -o $hierarchy cgroup /sys/fs/cgroup/$hierarchy
 done
 exec {} "$@"
 """
 
 
-def is_free(controller: str) -> bool:
+CONTROLLERS = ("net_cls", "net_prio")
+
+
+def hierarchy(controller: str) -> str:
+    """Number of the hierarchy that has the controller, "0" for none, "" where the kernel lacks it."""
     lines = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()]
-    return [controller, "0", "1"] in [[name, hierarchy, enabled] for name, hierarchy, _, enabled in lines]
+    return next((number for name, number, _, enabled in lines if (name, enabled) == (controller, "1")), "")
+
+
+def dismantled(controller: str, directory: Path) -> bool:
+    """Unmount the hierarchy once more, which ends it when its last cgroup is really gone."""
+    point = directory / "hierarchy"
+    point.mkdir(exist_ok=True)
+    script = f"mount -t cgroup -o {controller} cgroup {point} && umount {point}"
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    subprocess.run(command, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=True)
+    return hierarchy(controller) == "0"
+
+
+AVAILABLE = (
+    all(hierarchy(controller) for controller in CONTROLLERS) and not Path("/sys/fs/cgroup/net_cls,net_prio").exists()
+)
 
 
 def wrapped(program: Path | str, directory: Path) -> Path:
@@ -45,11 +65,15 @@ def wrapped(program: Path | str, directory: Path) -> Path:
 
 @pytest.fixture(params=[HOOKRUN, RUNC], ids=["hookrun", "runc"], name="networked")
 def fixture_networked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]:
-    if not is_free("net_cls") or not is_free("net_prio"):
-        pytest.skip("the kernel lacks net_cls and net_prio, or they are mounted elsewhere")
+    if not AVAILABLE:
+        pytest.skip("the kernel lacks net_cls and net_prio, or they are mounted together")
+    were_there = [hierarchy(controller) for controller in CONTROLLERS]
     runtime = Runtime(wrapped(request.param, tmp_path), tmp_path / "root")
     yield runtime
     runtime.delete_all()
+    for controller, number in zip(CONTROLLERS, were_there, strict=True):
+        if number == "0":
+            wait_for(functools.partial(dismantled, controller, tmp_path), f"{controller} to be unmounted", PATIENCE)
 
 
 def test_network_class_and_priorities(networked: Runtime, bundle: Bundle, tmp_path: Path) -> None:
@@ -80,11 +104,11 @@ USER = 1000
 def fixture_users_bundle(bundle: Bundle) -> Bundle:
     """What `spec --rootless` would write, in a place that the user may use."""
     for directory in (bundle.path, *bundle.path.parents):
-        if os.access(directory, os.W_OK) and str(directory).startswith("/tmp/"):
+        if directory.is_relative_to("/tmp/") and directory != Path("/tmp"):
             directory.chmod(directory.stat().st_mode | 0o055)
-    for directory, _, files in os.walk(bundle.path):
-        for name in (directory, *(os.path.join(directory, file) for file in files)):
-            os.chown(name, USER, USER, follow_symlinks=False)
+    for place, _, files in os.walk(bundle.path):
+        for path in (place, *(os.path.join(place, file) for file in files)):
+            os.chown(path, USER, USER, follow_symlinks=False)
     mapping = [{"containerID": 0, "hostID": USER, "size": 1}]
     bundle.linux.update({"uidMappings": mapping, "gidMappings": mapping, "resources": {}})
     bundle.linux["namespaces"] = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup", "user")]
@@ -100,7 +124,7 @@ def as_user(runtime: Runtime, bundle: Bundle, **linux: Any) -> tuple[int, str]:
     bundle.linux.update(linux)
     bundle.command("echo", "it runs")
     runtime.globals = ["--root", str(root)]
-    result = runtime.call("run", "--bundle", str(bundle.path), fresh_id(), user=USER)
+    result = runtime.call("run", "--bundle", str(bundle.path), fresh_id(), user=USER, env={"HOME": str(root)})
     return result.status, result.out + result.err
 
 

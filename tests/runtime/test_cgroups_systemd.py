@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hookrun.runtime.cgroups import dbus, devices, gvariant, systemd, systemd_properties
-from hookrun.runtime.cgroups.dbus import Variant
-from hookrun.runtime.cgroups.entrance import Entrance
-from hookrun.runtime.errors import Failure
 from hypothesis import given
 from hypothesis import strategies as st
 from jeepney import DBusAddress  # type: ignore[import-untyped]
 from jeepney.low_level import HeaderFields, Message, MessageType, Parser  # type: ignore[import-untyped]
 from jeepney.wrappers import new_error, new_method_return, new_signal  # type: ignore[import-untyped]
 
+from hookrun.runtime.cgroups import dbus, devices, gvariant, systemd, systemd_properties
+from hookrun.runtime.cgroups.dbus import Variant
+from hookrun.runtime.cgroups.entrance import Entrance
+from hookrun.runtime.errors import Failure
 from tests.support.runtimes import PATIENCE
 
 TARGET = ("org.example", "/org/example", "org.example.Interface", "Method")

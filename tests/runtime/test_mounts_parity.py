@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.runtime.filesystem_rows import Arrange, Row, check, host_tmpfs, public_directory, run, show
 from tests.support.bundles import Bundle
-from tests.support.runtimes import Runtime
+from tests.support.runtimes import PATIENCE, Runtime
 
 MAPPING = [{"containerID": 0, "hostID": 5000, "size": 100}]
 
@@ -63,6 +64,29 @@ def write(path: str, text: str = "") -> Arrange:
         (bundle.rootfs / path).write_text(text)
 
     return arrange
+
+
+def overlay(bundle: Bundle, source: Path) -> None:
+    for name in ("lower", "upper", "work"):
+        (source / name).mkdir()
+    (source / "lower/below").write_text("lower")
+    options = f"lowerdir={source}/lower,upperdir={source}/upper,workdir={source}/work"
+    bundle.add_mount("/tmp/t", "overlay", "overlay", options)
+
+
+def overlay_of_many(bundle: Bundle, source: Path) -> None:
+    """A lowerdir of more than the 255 bytes that fsconfig(2) takes."""
+    layers = [source / f"{number:0>60}" for number in range(8)]
+    for layer in layers:
+        layer.mkdir()
+    (layers[0] / "below").write_text("lower")
+    bundle.add_mount("/tmp/t", "overlay", "overlay", "lowerdir=" + ":".join(map(str, layers)))
+
+
+def close_to_others(_: Bundle, source: Path) -> None:
+    (source / "in").mkdir()
+    (source / "in/file").write_text("reached")
+    source.chmod(0o700)
 
 
 def mounts_without(destination: str) -> Arrange:
@@ -249,11 +273,16 @@ KIND_ROWS = [
         status=1,
         in_runc=False,
     ),
+    Row("no source", mount("tmpfs", source=""), show("/tmp/t"), "/tmp/t rw"),
+    Row("no options", mount("tmpfs", options=None), show("/tmp/t"), "/tmp/t rw"),
+    Row("no type", mount("tmpfs", type=None), "true", "no such device|invalid argument", status=1),
+    Row("type bind without the option", mount("bind", source="/etc"), "true", "no such device", status=1),
+    Row("option in the spec's words for a tmpfs", mount("tmpfs", "uid=7", "gid=8"), "stat -c '%u %g' /tmp/t", "7 8"),
     Row("null byte", mount("tmpfs", at="/tmp/\0t"), "true", "contains? a? ?null byte", status=1, in_runc=False),
     Row("on the whole root", bind("bind", at="/"), "true", "on the top of rootfs", status=1, in_runc=False),
     Row(
         "mode of the directory below a tmpfs",
-        lambda bundle, _: ((bundle.rootfs / "home").chmod(0o1751), bundle.add_mount("/home", "tmpfs", "tmpfs")),
+        together(lambda bundle, _: (bundle.rootfs / "home").chmod(0o1751), mount("tmpfs", at="/home")),
         "stat -c %a /home",
         "1751",
     ),
@@ -298,34 +327,19 @@ KIND_ROWS = [
     ),
     Row(
         "overlay by options",
-        lambda bundle, source: (
-            *((source / name).mkdir() for name in ("lower", "upper", "work")),
-            (source / "lower/below").write_text("lower"),
-            bundle.add_mount(
-                "/tmp/t", "overlay", "overlay", f"lowerdir={source}/lower,upperdir={source}/upper,workdir={source}/work"
-            ),
-        ),
+        overlay,
         "cat /tmp/t/below",
         "lower",
     ),
     Row(
         "option longer than fsconfig takes",
-        lambda bundle, source: (
-            *((source / f"{number:0>60}").mkdir() for number in range(8)),
-            (source / f"{0:0>60}" / "below").write_text("lower"),
-            bundle.add_mount(
-                "/tmp/t",
-                "overlay",
-                "overlay",
-                "lowerdir=" + ":".join(str(source / f"{number:0>60}") for number in range(8)),
-            ),
-        ),
+        overlay_of_many,
         "cat /tmp/t/below",
         "lower",
     ),
 ]
 
-CGROUP = "grep cgroup /proc/self/mountinfo | cut -d' ' -f4- | sed 's/^[^ ]*\\(process_api[^ ]*\\)//'; ls /sys/fs/cgroup"
+CGROUP = "grep cgroup /proc/self/mountinfo | cut -d' ' -f4-"
 CGROUP_ROWS = [
     Row("cgroups read-only", mounts_without("/none"), CGROUP, r"/sys/fs/cgroup\S* \S*ro\S*"),
     Row(
@@ -381,11 +395,7 @@ USER_ROWS = [
         together(
             user_namespace,
             bind("bind", inside="in"),
-            lambda _, source: (
-                (source / "in").mkdir(),
-                (source / "in/file").write_text("reached"),
-                source.chmod(0o700),
-            ),
+            close_to_others,
         ),
         "cat /tmp/t/file",
         "reached",
@@ -510,3 +520,38 @@ def test_bind_takes_one_mount_and_rbind_all(hookrun: Runtime) -> None:
                 row = Row(kind, bind(kind), "grep -c /tmp/t /proc/self/mountinfo", "")
                 _, text = run(row, hookrun, place)
                 assert text == f"{seen}\n"
+
+
+@pytest.mark.parametrize("kinds", [(), ("cgroup",), ("user",), ("user", "cgroup")], ids="-".join)
+@pytest.mark.parametrize("access", ["ro", "rw"])
+def test_cgroups_of_a_host_with_v2_alone(hookrun: Runtime, runc: Runtime, kinds: tuple[str, ...], access: str) -> None:
+    """On a hybrid host, the v2 hierarchy is put in its place, in a mount namespace of the test's own."""
+    script = (
+        "if test -d /sys/fs/cgroup/unified; then mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup; fi; "
+        '"$@" </dev/null'
+    )
+    outputs = []
+    with public_directory() as place:
+        (place / "bundle").mkdir()
+        bundle = Bundle(place / "bundle")
+        if "user" in kinds:
+            bundle.with_user_namespace()
+        if "cgroup" in kinds:
+            namespace("cgroup")(bundle, place)
+        del bundle.linux["resources"]
+        bundle.config["mounts"][-1]["options"][-1] = access
+        bundle.shell(
+            "grep cgroup /proc/self/mountinfo | cut -d' ' -f4-; test -e /sys/fs/cgroup/cgroup.events && echo own; true"
+        )
+        for runtime in (hookrun, runc):
+            run_it = [runtime.program, *runtime.globals, "run", "--bundle", str(bundle.path), f"fs-{place.name}"]
+            done = subprocess.run(
+                ["unshare", "--mount", "sh", "-c", script, "sh", *run_it],
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                timeout=PATIENCE,
+                check=False,
+            )
+            outputs.append((done.returncode, done.stdout.decode()))
+    assert f" /sys/fs/cgroup {access}," in outputs[0][1], done
+    assert outputs[0] == outputs[1]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from hookrun.runtime import copy_up
 from hookrun.runtime.linux import mount_options, mounts, paths
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hookrun.runtime import rdt
 from hookrun.runtime.errors import Failure
-
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime
 

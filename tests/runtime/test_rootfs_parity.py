@@ -33,6 +33,17 @@ def no_dev_mounts(bundle: Bundle, _: Path) -> None:
     bundle.config["mounts"] = [one for one in bundle.config["mounts"] if not one["destination"].startswith("/dev")]
 
 
+def old_dev(bundle: Bundle, _: Path) -> None:
+    no_dev_mounts(bundle, _)
+    for name in ("fd", "ptmx"):
+        (bundle.rootfs / "dev" / name).write_text("old")
+
+
+def linked_root(bundle: Bundle, _: Path) -> None:
+    (bundle.path / "link").symlink_to("rootfs")
+    bundle.config["root"]["path"] = "link"
+
+
 def read_only_root(bundle: Bundle, _: Path) -> None:
     bundle.config["root"]["readonly"] = True
 
@@ -112,11 +123,7 @@ ROWS = [
     Row("/dev of the rootfs", no_dev_mounts, ALL_DEV, "null character special file 666 0 0 1:3"),
     Row(
         "what is in /dev of the rootfs stays",
-        lambda bundle, _: (
-            no_dev_mounts(bundle, _),
-            (bundle.rootfs / "dev/fd").write_text("old"),
-            (bundle.rootfs / "dev/ptmx").write_text("old"),
-        ),
+        old_dev,
         "cat /dev/fd; readlink /dev/ptmx",
         "oldpts/ptmx",
     ),
@@ -269,7 +276,7 @@ ROWS = [
     ),
     Row(
         "rootfs is a symlink",
-        lambda bundle, _: ((bundle.path / "link").symlink_to("rootfs"), bundle.config["root"].update(path="link")),
+        linked_root,
         "true",
         "invalid rootfs: not an absolute path, or a symlink",
         status=1,
@@ -358,6 +365,22 @@ def test_a_container_joins_the_mount_namespace_of_another(either: Runtime, bundl
         finally:
             holder.kill()
             holder.wait()
+
+
+@pytest.mark.parametrize("user", [False, True], ids=["host's user namespace", "own user namespace"])
+def test_a_rootfs_with_a_dev_of_its_own_can_be_used_again(hookrun: Runtime, user: bool) -> None:
+    """The nodes and links of the first time are there then, among them those that lead to /proc/self/fd/0."""
+    with public_directory() as place:
+        (place / "bundle").mkdir()
+        bundle = Bundle(place / "bundle")
+        if user:
+            bundle.with_user_namespace()
+        no_dev_mounts(bundle, place)
+        bundle.shell(f"{ALL_DEV}; {LINKS}")
+        first, second = hookrun.run(bundle.path), hookrun.run(bundle.path)
+    assert "null character special file 666" in first.out
+    assert "/proc/self/fd/0\n" in first.out
+    assert first == second
 
 
 def test_stdin_becomes_the_container_s_own_dev_null(either: Runtime, bundle: Bundle) -> None:

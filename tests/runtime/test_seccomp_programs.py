@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hookrun.runtime.linux import libseccomp, seccomp
 from hookrun.runtime.log import Log
-
 from tests.support.runtimes import PATIENCE
 
 MACHINE = os.uname().machine

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hookrun.runtime.commands import update
 from hookrun.runtime.errors import Failure
-
 from tests.runtime.cgroup_support import MIB, kept_state, sleeping, values
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime, wait_for

@@ -410,7 +410,7 @@ def test_a_mount_of_the_host_s_keeps_its_locks_in_a_user_namespace(hookrun: Runt
         bundle.add_mount("/tmp/t", "bind", str(volume), "bind", *(["idmap"] if way == "id-mapped" else []))
         bundle.shell("mount -o remount,bind,rw /tmp/t; touch /tmp/t/x")
         script = 'mount -t tmpfs -o mode=777 tmpfs "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
-        run = [hookrun.program, *hookrun.globals, "run", "--bundle", bundle.path, fresh_id()]
+        run = [hookrun.program, *hookrun.globals, "run", "--bundle", str(bundle.path), fresh_id()]
         done = subprocess.run(
             ["unshare", "--mount", "sh", "-c", script, "sh", volume, *run],
             capture_output=True,

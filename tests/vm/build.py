@@ -28,7 +28,6 @@ PACKAGES = (
     "iptables",
     "libseccomp2",
     "linux-image-cloud-amd64",
-    "podman",
     "procps",
     "python3",
     "runc",
@@ -41,11 +40,11 @@ PACKAGES = (
 UNIT = """[Unit]
 Description=the tests
 After=multi-user.target docker.socket
-RequiresMountsFor=/work
+RequiresMountsFor=/suite
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c '/bin/sh /work/suite.sh; echo "SUITE-STATUS $?"'
+ExecStart=/bin/sh -c '/bin/sh /suite/suite.sh; echo "SUITE-STATUS $?"'
 ExecStopPost=/bin/systemctl poweroff --force --force
 StandardOutput=tty
 StandardError=tty
@@ -54,7 +53,7 @@ TTYPath=/dev/ttyS0
 [Install]
 WantedBy=multi-user.target
 """
-FSTAB = "/dev/vda / ext4 defaults 0 0\n/dev/vdb /work ext4 defaults 0 0\n"
+FSTAB = "/dev/vda / ext4 defaults 0 0\n/dev/vdb /suite ext4 defaults 0 0\n"
 DISK_SIZE = "3G"
 
 
@@ -116,7 +115,7 @@ def _configure(root: Path) -> None:
     (root / "etc/fstab").write_text(FSTAB)
     (root / "etc/hostname").write_text("vm\n")
     (root / "etc/systemd/system/suite.service").write_text(UNIT)
-    (root / "work").mkdir()
+    (root / "suite").mkdir()
     run("chroot", str(root), "passwd", "-d", "root")
 
 

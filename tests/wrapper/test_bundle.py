@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper.bundle import ORIGINAL, Bundle
 

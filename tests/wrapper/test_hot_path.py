@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
 from hookrun.runtime.commands import spec
 from hookrun.wrapper import entry, settings, snapshot
 

@@ -10,8 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import hookrun.wrapper
 import pytest
+
+import hookrun.wrapper
 from hookrun.runtime.commands import spec
 
 PACKAGES = Path(hookrun.wrapper.__file__).parents[1]

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.log import Log, opened
 from hookrun.wrapper import entry, settings, snapshot

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+
 from hookrun.wrapper import masking, settings
 
 SECRET = "swordfish-7731"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.log import Log
@@ -23,7 +24,7 @@ LINE = [b"/usr/bin/hookrun", b"--log", b"/l", b"create", b"--bundle", b"/b\xff",
 
 
 def made(directory: Path, **values: Any) -> settings.Settings:
-    return settings.Settings("", settings.completed({"record": {"directory": str(directory), **values}}))
+    return settings.Settings("", settings.completed({"record": {"directory": str(directory), **values}}), str(directory))
 
 
 def write(chosen: settings.Settings, line: list[bytes], status: int | None = 0, error: str = "") -> str:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from hookrun.wrapper import seal
 
 SOURCE = str(Path(seal.__file__).parents[2])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hookrun.wrapper import entry, settings, snapshot
 
 SOURCE = str(Path(entry.__file__).parents[2])
@@ -206,6 +210,59 @@ def test_an_unwritable_record_is_a_warning(host: Host) -> None:
     assert done.returncode == 1
     assert "level=warning" in done.stderr
     assert "cannot write the record" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else")
+def test_a_users_state_is_in_the_runtime_directory() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:  # pytest's own directories are root's alone
+        os.chmod(directory, 0o755)
+        home = Path(directory) / "home"
+        home.mkdir()
+        os.chown(home, 65534, 65534)
+        source = Path(directory) / "source" / "hookrun"
+        source.mkdir(parents=True)
+        for folder in ("wrapper", "runtime"):
+            origin = Path(SOURCE, "hookrun", folder).resolve()
+            shutil.copytree(origin, source / folder, ignore=shutil.ignore_patterns("admin", "__pycache__"))
+        program = f"import sys; sys.path.append({str(source.parent)!r}); from hookrun.wrapper.entry import main; main()"
+        done = subprocess.run(
+            ["/usr/bin/python3", "-ISXutf8", "-c", program, "state", "x"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            env={"XDG_RUNTIME_DIR": str(home / "run"), "HOME": str(home)},
+        )
+        assert done.returncode == 1
+        assert "container does not exist" in done.stderr
+        assert (home / "run" / "hookrun").stat().st_mode & 0o7777 == 0o1700
+        assert (home / ".local" / "state" / "hookrun" / "record.jsonl").exists()
+
+
+def test_the_interrupt_key_ends_it_without_a_word(host: Host) -> None:
+    waiting = host.make_launcher("hookrun-waiting")
+    text = waiting.read_text()
+    sleep = "from hookrun.wrapper import shim\nimport time\nshim._run = lambda *a: print('up', flush=True) or time.sleep(60)\n"
+    waiting.write_text(text.replace("main(", sleep + "main("))
+    process = subprocess.Popen(
+        [str(waiting), "--root", str(host.directory / "root"), "state", "x"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait(timeout=60)
+    assert (process.returncode, stderr) == (-signal.SIGINT, b"")
 
 
 def test_root_is_never_the_hosts_root(host: Host) -> None:

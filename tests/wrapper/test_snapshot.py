@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import settings, snapshot
 

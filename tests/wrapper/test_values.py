@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from hookrun.runtime.log import quoted
 from hookrun.wrapper import values
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import typer
 
+from hookrun import wrapper
+
 CONFIG = Path("/etc/hookrun")
-STATE = Path("/var/lib/hookrun")
+STATE = Path(wrapper.STATE)
 
 
 @dataclass(frozen=True)

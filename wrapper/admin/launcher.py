@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import seal
+from hookrun.wrapper import precompile, seal
 from hookrun.wrapper.admin import files
 
 _TEXT = """#!{interpreter} -ISXutf8
@@ -51,6 +51,7 @@ def install(state: Path, name: str) -> Path:
     check_name(name)
     try:
         interpreter = seal.prepare(str(state), _system_interpreter())
+        precompile.write(str(state))
     except OSError as error:
         raise Failure(f"cannot prepare {state}/seal: {reason(error)}") from None
     path = path_of(state, name)

@@ -1,0 +1,86 @@
+"""Booting the virtual machine with a copy of this checkout, and reading what its suite says on the console."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.runtimes import CHECKOUT
+from tests.vm import build
+
+QEMU = "qemu-system-x86_64"
+MEMORY = "3072"
+BOOT_SECONDS = 300
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+# The virtual environment's links lead to the checkout's own path, so it has to have that path in there too.
+PREAMBLE = """set -u
+mkdir -p {parent}
+test -e {checkout} || ln -s /suite/checkout {checkout}
+cd {checkout}
+export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8 HOME=/root
+"""
+
+
+class Outcome(NamedTuple):
+    """How a suite ended in there: its exit status, None where the machine never said; the whole console."""
+
+    status: int | None
+    console: str
+
+
+def run(script: str, seconds: int) -> Outcome:
+    """Boot a machine, run a shell script in the checkout, end the machine."""
+    disk = build.system_disk()
+    with _suite_image(script) as suite:
+        console = _boot(disk, suite, seconds)
+    found = re.search(r"SUITE-STATUS (\d+)", console)
+    return Outcome(int(found.group(1)) if found else None, console)
+
+
+@contextmanager
+def _suite_image(script: str) -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="hr-suite-", dir="/var/tmp"))
+    try:
+        tree = directory / "tree"
+        copy = tree / "checkout"
+        copy.mkdir(parents=True)
+        for name in ("wrapper", "hooks", "policies", "runtime", "tests", "packaging", "pyproject.toml", ".venv"):
+            build.run("cp", "-a", str(CHECKOUT / name), str(copy))
+        parameters = {"parent": CHECKOUT.parent, "checkout": CHECKOUT}
+        (tree / "suite.sh").write_text(PREAMBLE.format(**parameters) + script)
+        image = directory / "suite.img"
+        build.make_image(tree, image, "1G")
+        shutil.rmtree(tree)
+        yield image
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _boot(disk: build.Disk, suite: Path, seconds: int) -> str:
+    """The console's text. The system disk stays as it is: what is written goes to a temporary file."""
+    words = [
+        QEMU,
+        *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(min(2, os.cpu_count() or 1))),
+        *("-m", MEMORY, "-nographic", "-no-reboot", "-nic", "none"),
+        *("-kernel", str(disk.kernel), "-initrd", str(disk.initrd)),
+        *("-append", "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=false mitigations=off"),
+        *("-drive", f"file={disk.image},format=raw,if=virtio,snapshot=on"),
+        *("-drive", f"file={suite},format=raw,if=virtio,cache=unsafe"),
+    ]
+    with tempfile.TemporaryFile() as console:
+        machine = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+        try:
+            machine.wait(BOOT_SECONDS + seconds)
+        except subprocess.TimeoutExpired:
+            machine.kill()
+            machine.wait(60)
+        console.seek(0)
+        return _CONTROL.sub("", console.read().decode(errors="replace"))
