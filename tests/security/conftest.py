@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runtimes import HOOKCTL, Runtime
+from hookrun.wrapper.admin import launcher
+from tests.support.runtimes import Runtime
 
 
 def compile_static(source: str, program: Path) -> None:
@@ -22,14 +23,8 @@ def compile_static(source: str, program: Path) -> None:
 def sealed_hookrun(tmp_path: Path) -> Iterator[Runtime]:
     """hookrun as it is registered with engines: by a launcher with a sealed interpreter."""
     state = tmp_path / "state"
-    words = [HOOKCTL, "--config", tmp_path / "etc", "--state", state, "engine", "register", "docker"]
-    subprocess.run(
-        [*words, "--daemon-json", tmp_path / "daemon.json"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        timeout=120,
-        check=True,
-    )
+    state.mkdir()
+    launcher.install(state, "hookrun")
     runtime = Runtime(state / "launchers/hookrun", tmp_path / "sealed-root")
     yield runtime
     runtime.delete_all()
