@@ -1,0 +1,279 @@
+"""Podman with hookrun as its runtime, with hooks, a filter, the record, and beside `podman --hooks-dir` with runc."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.configured import ConfiguredHost
+from tests.support.podman import PODMAN, Podman
+from tests.support.runtimes import RUNC, fresh_id, wait_for
+
+IMAGE = "localhost/hookrun-test"
+
+pytestmark = pytest.mark.skipif(not Path(PODMAN).exists(), reason="needs podman")
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    # Sockets' paths are short: not below pytest's own directories. Other users come here too.
+    directory = Path(tempfile.mkdtemp(prefix="hrp-", dir="/var/tmp"))
+    directory.chmod(0o755)
+    yield directory
+    subprocess.run(["rm", "-rf", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def host(place: Path) -> Iterator[ConfiguredHost]:
+    """A host whose hooks note each stage of each container."""
+    made = ConfiguredHost(place / "host")
+    note = made.script("note", f'cat >/dev/null; echo "$1" >>{made.log}/stages')
+    for stage in ("prestart", "createRuntime", "createContainer", "poststart", "poststop"):
+        made.hook(f"{stage}.json", note, stage, args=["note", stage])
+    made.hook("filter.json", made.script("filter", "sed s/PODMAN_TEST=before/PODMAN_TEST=after/"), "precreate")
+    made.apply()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def podman(place: Path, host: ConfiguredHost, image_rootfs: Path) -> Iterator[Podman]:
+    (place / "no-hooks").mkdir()
+    made = Podman(place / "podman", host.launcher, "--hooks-dir", str(place / "no-hooks"))
+    made.import_image(image_rootfs, IMAGE)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def box(podman: Podman) -> Iterator[str]:
+    """A name for a container, which is removed afterwards."""
+    name = fresh_id("podman")
+    yield name
+    podman("rm", "--force", "--time", "0", name)
+
+
+def stages(host: ConfiguredHost) -> list[str]:
+    """The stages noted since the last look."""
+    file = host.log / "stages"
+    found = file.read_text().split() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return found
+
+
+CREATED = ["prestart", "createRuntime", "createContainer", "poststart"]
+
+
+def test_run(podman: Podman, host: ConfiguredHost, box: str) -> None:
+    stages(host)
+    script = "echo out; echo err >&2; echo $PODMAN_TEST; exit 7"
+    result = podman("run", "--name", box, "--network", "none", "--env", "PODMAN_TEST=before", IMAGE, "sh", "-c", script)
+    assert (result.status, result.out) == (7, "out\nafter\n")
+    assert result.err.endswith("err\n")
+    podman.check("rm", box)
+    assert stages(host) == [*CREATED, "poststop"]
+    line = host.lines("create")[-1]
+    assert line["engine"] == "podman"
+    assert sorted(hook["stage"] for hook in line["hooks"]) == sorted([*CREATED, "poststop", "precreate"])
+
+
+def test_detached_with_exec_stop_start_restart(podman: Podman, host: ConfiguredHost, box: str) -> None:
+    stages(host)
+    script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done"
+    podman.check("run", "--detach", "--name", box, "--network", "none", IMAGE, "sh", "-c", script)
+    podman.wait_for(box, "{{.State.Status}}", "running")
+    wait_for(lambda: "up" in podman("logs", box).out, "the container to be up")
+    assert podman("exec", box, "sh", "-c", "echo in; exit 5").status == 5
+    assert podman.check("exec", "--user", "1000:1000", "--env", "A=1", box, "sh", "-c", "id -u; echo $A").split() == ["1000", "1"]
+    assert "sh" in podman.check("top", box, "comm")
+    podman.check("stop", "--time", "60", box)
+    podman.wait_for(box, "{{.State.Status}} {{.State.ExitCode}}", "exited 0")
+    assert "bye" in podman("logs", box).out
+    podman.check("start", box)
+    podman.wait_for(box, "{{.State.Status}}", "running")
+    podman.check("restart", "--time", "0", box)
+    podman.wait_for(box, "{{.State.Status}}", "running")
+    podman.check("pause", box)
+    podman.wait_for(box, "{{.State.Status}}", "paused")
+    podman.check("unpause", box)
+    podman.check("kill", box)
+    podman.wait_for(box, "{{.State.Status}} {{.State.ExitCode}}", "exited 137")
+    podman.check("rm", box)
+    assert stages(host).count("poststop") == 3
+    assert {line["engine"] for line in host.lines() if line["container"].startswith(podman_id(host))} == {"podman"}
+
+
+def podman_id(host: ConfiguredHost) -> str:
+    found: str = host.lines("create")[-1]["container"]
+    return found
+
+
+def test_limits_are_seen_inside(podman: Podman, box: str) -> None:
+    words = ["run", "--name", box, "--network", "none", "--read-only", "--cap-drop", "all", "--user", "1000", "--hostname", "inside"]
+    script = "hostname; id -u; grep CapEff /proc/self/status; touch /x || echo read-only"
+    assert podman.check(*words, IMAGE, "sh", "-c", script).split() == ["inside", "1000", "CapEff:", "0000000000000000", "read-only"]
+
+
+def test_health_check(podman: Podman, box: str) -> None:
+    words = ["run", "--detach", "--name", box, "--network", "none", "--health-cmd", "test ! -e /sick", "--health-interval", "disable"]
+    podman.check(*words, IMAGE, "sleep", "600")
+    assert podman("healthcheck", "run", box).status == 0
+    podman.check("exec", box, "touch", "/sick")
+    assert podman("healthcheck", "run", box).status == 1
+
+
+def test_pod(podman: Podman) -> None:
+    name = fresh_id("pod")
+    words = ["--infra-image", IMAGE, "--infra-command", "sleep 600", "--hostname", "shared", "--network", "none"]
+    podman.check("pod", "create", "--name", name, *words)
+    try:
+        podman.check("pod", "start", name)
+        assert podman.check("run", "--rm", "--pod", name, IMAGE, "hostname") == "shared"
+        podman.check("run", "--detach", "--pod", name, "--name", f"{name}-a", IMAGE, "sleep", "600")
+        infra = podman.check("pod", "inspect", "--format", "{{.InfraContainerID}}", name)
+        pids = [podman.inspect(container, "{{.State.Pid}}") for container in (infra, f"{name}-a")]
+        for kind in ("net", "ipc", "uts"):
+            assert len({Path(f"/proc/{pid}/ns/{kind}").readlink() for pid in pids}) == 1
+        assert Path(f"/proc/{pids[0]}/ns/mnt").readlink() != Path(f"/proc/{pids[1]}/ns/mnt").readlink()
+        podman.check("pod", "stop", "--time", "0", name)
+    finally:
+        podman("pod", "rm", "--force", "--time", "0", name)
+    assert podman("pod", "exists", name).status == 1
+
+
+def test_a_command_that_is_not_there(podman: Podman, box: str) -> None:
+    assert podman("run", "--name", box, "--network", "none", IMAGE, "/nosuch").status == 127
+    podman("rm", box)
+    assert podman("run", "--name", box, "--network", "none", IMAGE, "/data").status == 126
+
+
+def test_a_refusal_reaches_the_user(podman: Podman, host: ConfiguredHost, box: str) -> None:
+    host.hook("refuse.json", host.script("refuse", "echo not on my host >&2; exit 1"), "precreate", annotations={"^refused$": "."})
+    host.apply()
+    try:
+        result = podman("run", "--name", box, "--network", "none", "--annotation", "refused=yes", IMAGE, "true")
+        assert result.status == 126 or result.status == 127
+        assert "not on my host" in result.err
+    finally:
+        (host.config / "hooks.d/refuse.json").unlink()
+        host.apply()
+
+
+# The same directories of hooks as Podman reads them itself.
+
+
+@pytest.fixture(scope="module")
+def hook_directories(place: Path) -> list[Path]:
+    """Two directories, the second masking files of the first, with conditions of all kinds."""
+    first, second = place / "hooks-1", place / "hooks-2"
+
+    def new(path: Path, stages: list[str], **when: Any) -> None:
+        hook = {"path": "/bin/true", "args": ["true", path.stem]}
+        path.write_text(json.dumps({"version": "1.0.0", "hook": hook, "when": when, "stages": stages}))
+
+    def old(path: Path, **more: Any) -> None:
+        path.write_text(json.dumps({"hook": "/bin/true", "arguments": [path.stem], "stages": ["createRuntime"], **more}))
+
+    for directory in (first, second):
+        directory.mkdir()
+    new(first / "10-always.json", ["prestart", "createContainer", "poststop"], always=True)
+    new(first / "09-Never.json", ["poststop"], always=False)
+    new(first / "08-MASKED.json", ["poststop"], always=True)
+    new(second / "08-MASKED.json", ["createRuntime"], always=True)
+    new(first / "a-command.json", ["createRuntime"], commands=["sh$", "^nope"])
+    new(first / "B-both.json", ["createRuntime"], commands=["true$"], annotations={"^team$": "^(a|b)$"})
+    new(second / "c-annotations.json", ["createRuntime"], annotations={"^team$": "b", "^x": "[[:digit:]]+$"})
+    new(second / "d-binds.json", ["createRuntime"], hasBindMounts=True)
+    new(second / "e-no-binds.json", ["createRuntime"], hasBindMounts=False)
+    new(second / "f-bind-and-command.json", ["poststop"], hasBindMounts=True, commands=["."])
+    old(second / "g-old-any.json", cmds=["true$"], annotations=["^b$"])
+    old(second / "h-old-binds.json", hasbindmounts=True, cmd=["nope"])
+    old(second / "i-old-none.json")
+    (second / "ignored.txt").write_text("{")
+    return [first, second]
+
+
+CONTAINERS = {
+    "plain": ["IMAGE", "sh", "-c", "true"],
+    "true": ["IMAGE", "true"],
+    "absolute": ["IMAGE", "/bin/true"],
+    "team a": ["--annotation", "team=a", "IMAGE", "true"],
+    "team b": ["--annotation", "team=b", "--annotation", "x1=a12", "IMAGE", "sleep", "0"],
+    "bind": ["--volume", "/usr/share:/share:ro", "IMAGE", "true"],
+    "mount": ["--mount", "type=bind,source=/usr/share,destination=/share", "--annotation", "team=b", "IMAGE", "sh", "-c", "true"],
+    "init files": ["--add-host", "a:1.2.3.4", "--hostname", "x", "IMAGE", "true"],
+    "tty": ["--tty", "IMAGE", "true"],
+}
+
+
+@pytest.fixture(scope="module")
+def both(place: Path, hook_directories: list[Path], image_rootfs: Path) -> Iterator[tuple[Podman, Podman]]:
+    """Podman with runc reading the directories itself, and hookrun reading them under a Podman that does not."""
+    host = ConfiguredHost(place / "compared")
+    host.settings(directories=[str(directory) for directory in hook_directories])
+    host.apply()
+    empty = place / "empty"
+    empty.mkdir()
+    options = [word for directory in hook_directories for word in ("--hooks-dir", str(directory))]
+    made = (
+        Podman(place / "with-runc", RUNC, *options),
+        Podman(place / "with-hookrun", host.launcher, "--hooks-dir", str(empty)),
+    )
+    for podman in made:
+        podman.import_image(image_rootfs, IMAGE)
+    yield made
+    for podman in made:
+        podman.close()
+    host.close()
+
+
+@pytest.mark.parametrize("words", CONTAINERS.values(), ids=CONTAINERS)
+def test_the_same_hooks_as_podmans_own(both: tuple[Podman, Podman], words: list[str]) -> None:
+    found = []
+    for podman in both:
+        name = fresh_id("hooks")
+        given = [IMAGE if word == "IMAGE" else word for word in words]
+        podman.check("run", "--name", name, "--network", "none", *given)
+        hooks = podman.config(name)["hooks"]
+        found.append({stage: [hook["args"][1] for hook in listed] for stage, listed in hooks.items()})
+        podman.check("rm", name)
+    assert found[0] == found[1]
+    assert found[0]["createContainer"] == ["10-always"]
+
+
+def test_hooks_that_podman_added_are_not_added_again(place: Path, both: tuple[Podman, Podman], hook_directories: list[Path]) -> None:
+    options = [word for directory in hook_directories for word in ("--hooks-dir", str(directory))]
+    launcher = place / "compared/state/launchers/hookrun"
+    podman = Podman(place / "with-hookrun", launcher, *options)
+    name = fresh_id("hooks")
+    podman.check("run", "--name", name, "--network", "none", IMAGE, "true")
+    hooks = podman.config(name)["hooks"]["createContainer"]
+    podman.check("rm", name)
+    assert [hook["args"] for hook in hooks] == [["true", "10-always"]]
+
+
+# An ordinary user.
+
+USER = 61234
+
+
+@pytest.fixture(scope="module")
+def rootless(place: Path, image_rootfs: Path) -> Iterator[Podman]:
+    """Podman of a user without subordinate ids: the container's root alone is mapped."""
+    directory = place / "user"
+    directory.mkdir()
+    shutil.chown(directory, USER, USER)
+    host = ConfiguredHost(place / "users-host")
+    host.hook("1.json", host.script("note", "cat >/dev/null; echo $0 >>/var/tmp/nowhere 2>/dev/null; exit 0"), "createRuntime")
+    host.apply()
+    podman = Podman(directory / "p", host.launcher, user=USER)
+    yield podman
+    podman.close()
+    host.close()

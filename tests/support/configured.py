@@ -1,0 +1,72 @@
+"""A host that is configured by hookctl: hooks, settings, a launcher, all in directories of the test's own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.support.runtimes import HOOKCTL, Result, Runtime
+
+
+class ConfiguredHost:
+    """`config` and `state` as hookctl has them; `log` for what hooks write; `runtime` calls the launcher."""
+
+    def __init__(self, place: Path) -> None:
+        self.config = place / "etc"
+        self.state = place / "state"
+        self.log = place / "log"
+        for directory in (self.log, self.config / "hooks.d"):
+            directory.mkdir(parents=True)
+        self.settings()
+        registered = self.hookctl("engine", "register", "docker", "--daemon-json", str(place / "daemon.json"))
+        assert registered.status == 0, registered.err
+        self.launcher = self.state / "launchers/hookrun"
+        self.runtime = Runtime(self.launcher, place / "root")
+
+    def close(self) -> None:
+        """Remove the containers and take the seal away, without which no directory of it could be removed."""
+        self.runtime.delete_all()
+        seal = self.state / "seal"
+        if seal.is_mount():
+            subprocess.run(["umount", "-l", seal], stdin=subprocess.DEVNULL, check=True, timeout=60)
+
+    def settings(self, **hooks: Any) -> None:
+        """Write config.yaml; `hooks` is its part of that name."""
+        value = {"record": {"directory": str(self.state / "record")}, "hooks": hooks}
+        (self.config / "config.yaml").write_text(json.dumps(value))
+
+    def hookctl(self, *words: str) -> Result:
+        done = subprocess.run(
+            [HOOKCTL, "--config", self.config, "--state", self.state, *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def apply(self) -> None:
+        result = self.hookctl("apply", "--yes")
+        assert result.status == 0, result.err
+
+    def script(self, name: str, text: str) -> str:
+        """A program for a hook; returns its path."""
+        path = self.config / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    def hook(self, name: str, path: str, *stages: str, args: list[str] | None = None, **when: Any) -> None:
+        """A file in hooks.d; without conditions, the hook is for every container."""
+        hook = {"path": path, "args": args or [path]}
+        value = {"version": "1.0.0", "hook": hook, "when": when or {"always": True}, "stages": stages}
+        (self.config / "hooks.d" / name).write_text(json.dumps(value, indent=1))
+
+    def lines(self, command: str = "") -> list[dict[str, Any]]:
+        """The record's lines, those of one command where it is named."""
+        file = self.state / "record/record.jsonl"
+        lines = map(json.loads, file.read_text().splitlines() if file.exists() else [])
+        return [line for line in lines if "notice" not in line and command in ("", line["command"])]
