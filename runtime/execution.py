@@ -193,10 +193,10 @@ class Execution:
 
 
 def process_from_flags(
-    container: Container, options: dict[str, Any], given: set[str], args: list[str]
+    own: dict[str, Any], options: dict[str, Any], given: set[str], args: list[str]
 ) -> dict[str, Any]:
-    """The process of the command line: the container's own with what the flags change. Raises Failure."""
-    process = dict(container.config["process"])
+    """The process of the command line: the container's `own` with what the flags change. Raises Failure."""
+    process = dict(own)
     process["args"] = args
     process["terminal"] = options["tty"] if "tty" in given else False
     for flag, field in (("cwd", "cwd"), ("apparmor", "apparmorProfile"), ("process-label", "selinuxLabel")):

@@ -13,7 +13,7 @@ from hookrun.runtime import channel, hooks, jsonio, rootfs, terminal
 from hookrun.runtime import process as processes
 from hookrun.runtime.config import linux, namespace_paths
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import attributes, namespaces, network
+from hookrun.runtime.linux import attributes, memory, namespaces, network
 from hookrun.runtime.linux.syscalls import NR, call
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ class Plan:
 class Init:
     """The child's side of a birth."""
 
-    __slots__ = ("config", "kinds", "line", "plan", "process")
+    __slots__ = ("_mappings", "config", "kinds", "line", "plan", "process")
 
     def __init__(self, plan: Plan, line: channel.ChildLine) -> None:
         self.plan = plan
@@ -88,6 +88,7 @@ class Init:
     def run(self) -> NoReturn:
         """From birth to execve; does not return. Raises Failure, OSError."""
         self._import_what_comes_later()
+        self._mappings = memory.unchanged_mappings()
         self._detach_from_parent()
         variables = processes.parse_environment(self.process)
         self._enter_namespaces()
@@ -262,6 +263,8 @@ class Init:
         self._label()
         # Without no_new_privs a filter needs CAP_SYS_ADMIN, which goes with the user; with it, it comes last.
         if not late:
+            # A filter need not allow madvise; the process is about to wait.
+            memory.let_go(self._mappings)
             self._install_seccomp()
         attributes.close_on_exec_from(3 + self.plan.passed)
         processes.settle(self.process, self.plan.identity, variables)
@@ -269,6 +272,7 @@ class Init:
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)
         if late:
+            memory.let_go(self._mappings)
             self._install_seccomp()
         self.line.ask(channel.FINISHED)
         self.line.close()

@@ -49,7 +49,7 @@ def read_process(
     """The process that the command line asks for, from --process or from its flags. Raises Failure."""
     if options["process"]:
         return execution.process_from_file(options["process"])
-    return execution.process_from_flags(container, options, given, arguments[1:])
+    return execution.process_from_flags(container.config["process"], options, given, arguments[1:])
 
 
 def _check_status(container: Container, ignore_paused: bool) -> None:

@@ -66,6 +66,7 @@ class X86_64(Common):
     wait4 = 61
     madvise = 28
     vhangup = 153
+    socket = 41
     fstatfs = 138
 
 
@@ -109,6 +110,7 @@ class AArch64(Common):
     wait4 = 260
     madvise = 233
     vhangup = 58
+    socket = 198
     fstatfs = 44
 
 

@@ -24,26 +24,30 @@ class Contestant:
     def words(self, *arguments: str) -> list[str]:
         return [*self._prefix, "--root", str(self._root), *arguments]
 
+    def named(self, name: str) -> str:
+        """A container's id: no two runtimes may share one, for its cgroup is named like it."""
+        return f"{name}-{self.name}"
+
     def create(self, name: str) -> float:
-        return stopwatch.spawn(self.words("create", "--bundle", str(self._bundle.path), name))
+        return stopwatch.spawn(self.words("create", "--bundle", str(self._bundle.path), self.named(name)))
 
     def start(self, name: str) -> float:
-        return stopwatch.spawn(self.words("start", name))
+        return stopwatch.spawn(self.words("start", self.named(name)))
 
     def state(self, name: str) -> float:
-        return stopwatch.spawn(self.words("state", name))
+        return stopwatch.spawn(self.words("state", self.named(name)))
 
     def delete(self, name: str) -> float:
-        return stopwatch.spawn(self.words("delete", name))
+        return stopwatch.spawn(self.words("delete", self.named(name)))
 
     def remove(self, name: str) -> float:
-        return stopwatch.spawn(self.words("delete", "--force", name))
+        return stopwatch.spawn(self.words("delete", "--force", self.named(name)))
 
     def run(self, name: str) -> float:
-        return stopwatch.spawn(self.words("run", "--bundle", str(self._bundle.path), name))
+        return stopwatch.spawn(self.words("run", "--bundle", str(self._bundle.path), self.named(name)))
 
     def exec(self, name: str, *command: str) -> float:
-        return stopwatch.spawn(self.words("exec", name, *command))
+        return stopwatch.spawn(self.words("exec", self.named(name), *command))
 
     def stand(self, name: str) -> int:
         """Create and start a container that stays; returns its process's pid."""
@@ -57,7 +61,7 @@ class Contestant:
 
     def _state_text(self, name: str) -> str:
         return subprocess.run(
-            self.words("state", name), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=True
+            self.words("state", self.named(name)), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=True
         ).stdout
 
     def wait_for_end(self, name: str) -> None:

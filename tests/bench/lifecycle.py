@@ -72,7 +72,7 @@ class Race:
     def _measure_memory(self) -> None:
         for contestant in self.contestants:
             for _ in range(3):
-                words = contestant.words("create", "--bundle", str(self.bundle.path), "bench-peak")
+                words = contestant.words("create", "--bundle", str(self.bundle.path), contestant.named("bench-peak"))
                 self.table.add("peak of create (KiB)", contestant.name, stopwatch.peak_kib(words))
                 rss, pss = stopwatch.memory_kib(contestant.init_pid("bench-peak"))
                 self.table.add("waiting init, RSS (KiB)", contestant.name, rss)
