@@ -1,0 +1,52 @@
+"""AppArmor profiles of containers and of `exec`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.bundles import Bundle
+from tests.support.runtimes import Runtime
+
+PROFILE = """
+profile hookrun-test flags=(attach_disconnected,mediate_deleted) {
+  file,
+  capability,
+  mount,
+  signal,
+  deny /secret r,
+}
+"""
+
+
+@pytest.fixture
+def profile() -> Iterator[str]:
+    for option in ("--replace", "--remove"):
+        subprocess.run(["apparmor_parser", option], input=PROFILE.encode(), check=True, timeout=120)
+        if option == "--replace":
+            yield "hookrun-test"
+
+
+def test_a_container_is_confined(bundle: Bundle, either: Runtime, profile: str) -> None:
+    (bundle.rootfs / "secret").write_text("x")
+    bundle.process["apparmorProfile"] = profile
+    bundle.shell("cat /proc/self/attr/current; cat /secret; echo $?")
+    result = either.run(bundle.path)
+    assert result.status == 0, result.err
+    assert result.out.splitlines() == [f"{profile} (enforce)", "1"]
+
+
+def test_exec_is_confined(bundle: Bundle, either: Runtime, profile: str) -> None:
+    container_id = either.run_detached(bundle.command("sleep", "1000").path)
+    result = either.call("exec", "--apparmor", profile, container_id, "cat", "/proc/self/attr/current")
+    assert result.out == f"{profile} (enforce)\n", result.err
+
+
+def test_a_profile_that_is_not_loaded(bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
+    bundle.process["apparmorProfile"] = "no-such-profile"
+    bundle.write()
+    results = [runtime.run(bundle.path) for runtime in (hookrun, runc)]
+    assert results[0].status == results[1].status == 1
+    assert "no such file or directory" in results[0].err
