@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from hookrun.runtime import jsonio, process, shape
+from hookrun.runtime import hooks, jsonio, process, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces
 
@@ -54,6 +54,9 @@ def check(config: Any) -> dict[str, Any]:
     shape.check(config, shape.CONFIG, FILE_NAME)
     process.validate(config.get("process"))
     _check_root(config)
+    for index, mount in enumerate(config.get("mounts") or ()):
+        if not mount.get("destination"):
+            raise Failure(f"{FILE_NAME}: mounts.{index}.destination: it must not be empty")
     kinds = _check_namespaces(config)
     _check_hostname(config, kinds)
     _check_restrictions(config, kinds)
@@ -200,8 +203,8 @@ def _is_own_network(path: str) -> bool:
 
 
 def _check_hooks(config: dict[str, Any]) -> None:
-    for stage, entries in (config.get("hooks") or {}).items():
-        for index, hook in enumerate(entries or ()):
+    for stage in hooks.STAGES:
+        for index, hook in enumerate(hooks.of_stage(config, stage)):
             where = f"{FILE_NAME}: hooks.{stage}.{index}"
             if not (hook.get("path") or "").startswith("/"):
                 raise Failure(f"{where}.path: a hook's path must be absolute")

@@ -223,6 +223,8 @@ def _walk_list(value: Any, form: Any, path: list[str]) -> None:
         return
     for index, element in enumerate(value):
         path.append(str(index))
+        if element is None:
+            raise _Misfit("it must not be null")
         _walk(element, form, path)
         path.pop()
 

@@ -6,6 +6,7 @@ System calls are made to fail by `strace --inject`, in the runtime and in the co
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal

@@ -1,0 +1,33 @@
+"""Coverage-guided fuzzing of the reader and checker of config.json:
+
+    .venv/bin/python -m tests.security.fuzz.config_target tests/security/fuzz/corpus/config -max_total_time=60
+
+Whatever the bytes are: a value, a ValueError from the reader, or a Failure of one line from the checker.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["hookrun"]):
+    from hookrun.runtime import config as configs
+    from hookrun.runtime import jsonio
+    from hookrun.runtime.errors import Failure
+
+
+def one_input(data: bytes) -> None:
+    try:
+        value = jsonio.loads(data)
+    except ValueError:
+        return
+    try:
+        configs.check(value)
+    except Failure as failure:
+        assert failure.text
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()
