@@ -75,8 +75,11 @@ def _prepare_root(path: str, propagation: int) -> int:
     """Bind the rootfs to itself, out of reach of propagation; a descriptor of it."""
     # "unbindable" is for the finished root alone: as long as we make mounts, the host's must be there to bind.
     is_early = propagation and not propagation & mounts.MS_UNBINDABLE
-    mounts.set_propagation("/", propagation if is_early else mounts.MS_SLAVE | mounts.MS_REC)
-    _unshare_parent(path, mounts.MS_SLAVE if propagation & mounts.MS_SLAVE else mounts.MS_PRIVATE)
+    early = propagation if is_early else mounts.MS_SLAVE | mounts.MS_REC
+    mounts.set_propagation("/", early)
+    # A recursive slave or private has reached the mount that holds the rootfs too: it stays the slave that it is.
+    if early & mounts.MS_SHARED or not early & mounts.MS_REC:
+        _unshare_parent(path, mounts.MS_SLAVE if early & mounts.MS_SLAVE else mounts.MS_PRIVATE)
     below = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         root = mounts.copy_tree(below, recursive=True)

@@ -423,8 +423,9 @@ def test_no_mount_of_a_container_reaches_the_host(hookrun: Runtime, bundle: Bund
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    before, after = done.stdout.split()
-    assert before == after
+    before, after = map(int, done.stdout.split())
+    # Fewer there may be: a directory that somebody removes elsewhere takes what was mounted on it along.
+    assert after <= before
 
 
 def test_a_volume_s_mounts_come_and_go_as_its_propagation_says(hookrun: Runtime) -> None:

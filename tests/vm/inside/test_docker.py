@@ -62,5 +62,5 @@ def test_privileged_and_raised_limits(daemon: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "200000"
-    assert lines[1] == "CapEff:\t000001ffffffffff"
+    assert lines[1] == "CapEff:\t0000003fffffffff"
     assert lines[2] == "mounted"
