@@ -40,6 +40,8 @@ def _described(context: Context, container_id: str) -> dict[str, Any] | None:
     try:
         container = containers.load(context.root, container_id)
         return {**describe(container), "owner": _owner(container.directory)}
+    except FileNotFoundError:
+        return None
     except Failure as failure:
         if failure.text != "container does not exist":
             _print(f"load container {container_id}: {failure.text}\n", 2)
