@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import _signal
 import os
-
-from hookrun.runtime.linux.syscalls import NR, call
 
 _STATE_FIELD = 0
 _START_TIME_FIELD = 19
@@ -36,12 +35,12 @@ def is_alive(pid: int, start_time: int) -> bool:
 
 def open_pidfd(pid: int) -> int:
     """pidfd_open(2). Raises OSError (ESRCH where there is no such process)."""
-    return call(NR.pidfd_open, pid, 0)
+    return os.pidfd_open(pid)
 
 
 def send_signal(pidfd: int, number: int) -> None:
     """pidfd_send_signal(2). Raises OSError."""
-    call(NR.pidfd_send_signal, pidfd, number, None, 0)
+    _signal.pidfd_send_signal(pidfd, number)
 
 
 def wait_for_end(pidfd: int, seconds: float) -> bool:
