@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from hookrun.runtime.jsonio import read_bytes
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 _NAMES = {
     "dockerd": "docker",
@@ -23,20 +20,39 @@ _NAMESPACES = {"moby": "docker", "plugins.moby": "docker", "k8s.io": "kubernetes
 _FURTHEST = 8
 
 
-class Caller:
-    """The process that called hookrun. Fields are empty where /proc does not tell."""
+class Process:
+    """A process. Fields are empty where /proc does not tell."""
 
-    __slots__ = ("cmdline", "engine", "exe", "pid")
+    __slots__ = ("cmdline", "exe", "pid")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.exe = _exe(pid)
         self.cmdline = _cmdline(pid)
+
+
+class Caller(Process):
+    """The process that called hookrun."""
+
+    __slots__ = ("engine",)
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
         self.engine = _engine(self)
 
-    def as_dict(self) -> dict[str, Any]:
-        """For the record; the command line is still unmasked."""
-        return {"pid": self.pid, "exe": self.exe, "cmdline": self.cmdline}
+    def above(self, ask: bool) -> Process | None:
+        """The process above the caller, for a shim the engine; None where it can't be known.
+
+        A containerd shim's parent is not the engine. With `ask`, who listens at the socket on the shim's command line
+        is asked of the kernel, which takes a connection.
+        """
+        pid = _parent(self.pid)
+        if pid <= 1 and ask:
+            pid = _listener(_after(self.cmdline, "-address", "--address"))
+        if pid <= 1:
+            return None
+        higher = _parent(pid)
+        return Process(higher if os.path.basename(_exe(higher)) in _NAMES else pid)
 
 
 def caller() -> Caller:
@@ -76,6 +92,22 @@ def _after(words: list[str], *options: str) -> str:
         if word in options:
             return words[position + 1]
     return ""
+
+
+def _listener(path: str) -> int:
+    """The pid of who listens at a unix socket, 0 if that can't be told (SO_PEERCRED, unix(7))."""
+    if not path:
+        return 0
+    import _socket
+
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
+    try:
+        connection.connect(path)
+        return int.from_bytes(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+    except OSError:
+        return 0
+    finally:
+        connection.close()
 
 
 def _exe(pid: int) -> str:

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from hookrun.wrapper.settings import Settings
 
-_HOOK_STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+_BLANKS = "\n\t "
+# Shorter ones are not looked for in what people and programs say: they would be found everywhere.
+_LEAST_SECRET = 6
 
 
 def fits(text: str, pattern: str) -> bool:
@@ -36,23 +38,33 @@ def fits(text: str, pattern: str) -> bool:
 
 
 class Mask:
-    """The masking of one host's settings."""
+    """The masking of one host's settings, for one record: `text` knows the secrets that were masked before it."""
 
-    __slots__ = ("_names", "_salt", "_values")
+    __slots__ = ("_names", "_salt", "_secrets", "_values")
 
     def __init__(self, settings: Settings) -> None:
-        self._names = [_Pattern(pattern.upper()) for pattern in settings.masked_names]
-        self._values = [_Pattern(pattern) for pattern in settings.masked_values]
+        self._names = _Patterns([pattern.upper() for pattern in settings.masked_names])
+        self._values = _Patterns(settings.masked_values)
         self._salt = settings.salt
+        self._secrets: dict[str, str] = {}
 
     def value(self, name: str, value: str) -> str:
-        """A value, masked if its name or the value itself looks secret."""
-        return self._hidden(value) if value and (self._is_name(name) or self._is_value(value)) else value
+        """A value, masked if its name or the value itself looks secret, or the parts of it that do."""
+        if not value:
+            return value
+        if (name and self._names.fit(name.upper())) or self._is_secret(value):
+            return self._hidden(value)
+        for blank in _BLANKS:
+            if blank in value:
+                return blank.join(self._parts(value.split(blank)))
+        return value
 
     def assignment(self, text: str) -> str:
         """`NAME=VALUE` with the value masked where need be."""
         name, equals, value = text.partition("=")
-        return f"{name}={self.value(name, value)}" if equals else self.value("", text)
+        if equals and not any(blank in name for blank in _BLANKS):
+            return f"{name}={self.value(name, value)}"
+        return self.value("", text)
 
     def words(self, words: list[str]) -> list[str]:
         """The words of a command line: `--token=X`, `--token X`, `TOKEN=X`, and words that look secret themselves."""
@@ -61,11 +73,25 @@ class Mask:
         for word in words:
             is_option = word.startswith("-")
             masked.append(self.assignment(word) if is_option or "=" in word else self.value(name, word))
-            name = word if is_option and "=" not in word else ""
+            name = word if (is_option and "=" not in word) or _is_heading(word) else ""
         return masked
 
+    def text(self, text: str) -> str:
+        """What somebody said: the secrets that were masked before, and what looks like one."""
+        for secret, hidden in self._secrets.items():
+            text = text.replace(secret, hidden)
+        return self.value("", text)
+
+    def texts(self, value: Any) -> Any:
+        """The same for all texts in a JSON value."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.texts(entry) for entry in value]
+        return {name: self.texts(entry) for name, entry in value.items()} if isinstance(value, dict) else value
+
     def config(self, config: dict[str, Any]) -> dict[str, Any]:
-        """A config.json for keeping: environment, arguments, annotations, hooks; what needs no mask is shared."""
+        """A config.json for keeping: environment, arguments, annotations, mount options, hooks; the rest is shared."""
         masked = dict(config)
         if isinstance(config.get("process"), dict):
             masked["process"] = self.process(config["process"])
@@ -74,6 +100,8 @@ class Mask:
                 name: self.value(name, value) if isinstance(value, str) else value
                 for name, value in config["annotations"].items()
             }
+        if isinstance(config.get("mounts"), list):
+            masked["mounts"] = [self._mount(mount) for mount in config["mounts"]]
         if isinstance(config.get("hooks"), dict):
             masked["hooks"] = {stage: self._hooks(hooks) for stage, hooks in config["hooks"].items()}
         return masked
@@ -87,36 +115,82 @@ class Mask:
             masked["args"] = self.words(process["args"])
         return masked
 
+    def _mount(self, mount: Any) -> Any:
+        """cifs and others take passwords as mount options."""
+        if not isinstance(mount, dict) or not _are_strings(mount.get("options")):
+            return mount
+        return {**mount, "options": [self.assignment(option) for option in mount["options"]]}
+
     def _hooks(self, hooks: Any) -> Any:
         if not isinstance(hooks, list):
             return hooks
         return [self.process(hook) if isinstance(hook, dict) else hook for hook in hooks]
 
-    def _is_name(self, name: str) -> bool:
-        upper = name.upper()
-        return any(pattern.fits(upper) for pattern in self._names)
+    def _is_secret(self, value: str) -> bool:
+        """By its own looks; JSON in a value is secret where it names one."""
+        return self._values.fit(value) or (value[0] in "{[" and self._names.fit(value.upper()))
 
-    def _is_value(self, value: str) -> bool:
-        return any(pattern.fits(value) for pattern in self._values)
+    def _parts(self, parts: list[str]) -> list[str]:
+        """The words of a script; a secret that begins with a quote goes on to the word that ends with it."""
+        masked = self.words(parts)
+        closing = ""
+        for at, part in enumerate(parts):
+            if closing:
+                masked[at] = self._hidden(part)
+                closing = "" if closing in part else closing
+            elif masked[at] != part:
+                closing = next((quote for quote in "'\"" if part.count(quote) % 2), "")
+        return masked
 
     def _hidden(self, value: str) -> str:
         self._salt = self._salt or _boot_id()
-        return f"***{sha256_hex((self._salt + value).encode('utf-8', 'surrogateescape'))[:6]}"
+        hidden = f"***{sha256_hex((self._salt + value).encode('utf-8', 'surrogateescape'))[:6]}"
+        if len(value) >= _LEAST_SECRET:
+            self._secrets[value] = hidden
+        return hidden
 
 
-class _Pattern:
-    """A pattern made ready: most are `*WORD*`, which `in` answers at C's speed."""
+class _Patterns:
+    """Patterns made ready: most are `WORD*`, `*WORD` or `*WORD*`, which C answers, the first two for all at once.
 
-    __slots__ = ("_pattern", "_word")
+    Of the others, the longest plain part is looked for first.
+    """
 
-    def __init__(self, pattern: str) -> None:
-        inner = pattern[1:-1]
-        simple = len(pattern) > 2 and pattern[0] == pattern[-1] == "*" and "*" not in inner and "?" not in inner
-        self._word = inner if simple else ""
-        self._pattern = pattern
+    __slots__ = ("_ends", "_inner", "_others", "_starts")
 
-    def fits(self, text: str) -> bool:
-        return self._word in text if self._word else fits(text, self._pattern)
+    def __init__(self, patterns: list[str]) -> None:
+        starts: list[str] = []
+        ends: list[str] = []
+        self._inner: list[str] = []
+        self._others: list[tuple[str, str]] = []
+        for pattern in patterns:
+            word = pattern.strip("*")
+            if not word or "*" in word or "?" in word:
+                self._others.append((max(pattern.replace("?", "*").split("*"), key=len), pattern))
+            elif pattern == f"{word}*":
+                starts.append(word)
+            elif pattern == f"*{word}":
+                ends.append(word)
+            elif pattern == f"*{word}*":
+                self._inner.append(word)
+            else:
+                self._others.append((word, pattern))
+        self._starts = tuple(starts)
+        self._ends = tuple(ends)
+
+    def fit(self, text: str) -> bool:
+        """Whether one of them fits the text."""
+        if text.startswith(self._starts) or text.endswith(self._ends):
+            return True
+        for word in self._inner:
+            if word in text:
+                return True
+        return any(word in text and fits(text, pattern) for word, pattern in self._others)
+
+
+def _is_heading(word: str) -> bool:
+    """`password:`, but not the `/etc/passwd:` of an error."""
+    return word.endswith(":") and "/" not in word
 
 
 def _are_strings(value: Any) -> bool:

@@ -7,6 +7,7 @@ O_APPEND places each write at the end. A writer that still has a rotated file op
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -15,7 +16,7 @@ from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import VERSION, grammar
 from hookrun.wrapper.digest import sha256_hex
-from hookrun.wrapper.engine import Caller, caller
+from hookrun.wrapper.engine import Caller, Process, caller
 from hookrun.wrapper.masking import Mask
 
 TYPE_CHECKING = False
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 FORMAT = 1
 CURRENT = "record.jsonl"
 CONFIGS = "configs"
+PACKED = ".z"  # of configs that `hookctl trace prune` compressed
 LOCK = ".lock"
+_MAKING = ("create", "run", "restore")
+_ENTERING = (*_MAKING, "exec")
 
 
 class Record:
@@ -58,6 +62,21 @@ class Record:
         return self._settings.runtime
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether somebody asked for a record: a host without a snapshot has one by default."""
+        return not self._notice
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether to wait for that runtime's end."""
+        return self._settings.record_supervise and self._settings.record_enabled
+
+    def pointed_to(self, error: str) -> str:
+        """The error as people get to see it: with where to read more, if the settings want that."""
+        is_told = self._settings.trace_hint and self._settings.record_enabled and self._call.command in _ENTERING
+        return f"{error} (hookctl trace show {self.id})" if is_told else error
+
+    @property
     def engine(self) -> str:
         """The name of the engine that called."""
         return self._caller.engine
@@ -73,6 +92,10 @@ class Record:
             raise Failure(
                 f"cannot write the record in {directory}, which the settings require: {reason(error)}"
             ) from None
+
+    def judge(self, verdict: Verdict) -> None:
+        """Note what was decided about a call that has no bundle: `exec`."""
+        self._verdict = verdict
 
     def change(self, bundle: Bundle, verdict: Verdict, written: bytes | None) -> None:
         """Note the config before and after; `written` are the new config.json's bytes, None where nothing changed."""
@@ -114,7 +137,7 @@ class Record:
             "profile": self._settings.profile,
             "delegate": self._settings.runtime,
             "pid": os.getpid(),
-            "caller": {**self._caller.as_dict(), "cmdline": self._mask.words(self._caller.cmdline)},
+            "caller": self._callers(),
             "engine": self.engine,
             "argv": self._mask.words([os.fsdecode(word) for word in call.argv]),
             "command": call.command,
@@ -124,15 +147,22 @@ class Record:
             "container": call.container,
             "bundle": os.path.abspath(call.options["bundle"] or ".") if "bundle" in call.options else None,
             "process": self._mask.process(context.process) if context.process else None,
-            "decisions": verdict.decisions if verdict else [],
-            "hooks": verdict.hooks if verdict else [],
-            "hook_results": context.hook_results,
+            "decisions": self._mask.texts(verdict.decisions) if verdict else [],
+            "hooks": [self._mask.process(hook) for hook in verdict.hooks] if verdict else [],
+            "hook_results": self._mask.texts(context.hook_results),
             "config": self._config,
             "phases": [[name, _milliseconds(nanoseconds)] for name, nanoseconds in context.phases],
             "milliseconds": _milliseconds(time.monotonic_ns() - self._start),
             "status": status,
-            "error": error,
+            "error": self._mask.text(error) if error else "",
         }
+
+    def _callers(self) -> dict[str, Any]:
+        above = self._caller.above(ask=self._call.command in _MAKING)
+        return {**self._process(self._caller), "above": self._process(above) if above else None}
+
+    def _process(self, process: Process) -> dict[str, Any]:
+        return {"pid": process.pid, "exe": process.exe, "cmdline": self._mask.words(process.cmdline)}
 
     def _option(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -159,19 +189,34 @@ def _timestamp(seconds: float) -> str:
 def _keep_config(directory: str, name: str, config: dict[str, Any]) -> None:
     """Keep a config under its hash, once. Where that can't be done, the line itself will say so too."""
     path = f"{directory}/{CONFIGS}/{name}.json"
-    if os.path.exists(path):
+    if _is_used_again(path) or _is_used_again(path + PACKED):
         return
     temporary = f"{path}.{os.getpid()}"
     try:
         os.makedirs(f"{directory}/{CONFIGS}", 0o700, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, jsonio.dumps(config).encode())
+            _write(descriptor, jsonio.dumps(config).encode())
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
     except OSError:
         return
+
+
+def _is_used_again(path: str) -> bool:
+    """Whether a kept config is there; it counts as new again, or age would take it from under the new call."""
+    try:
+        os.utime(path)
+    except OSError:
+        return False
+    return True
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """One write(2), which a full disk may cut short. Raises OSError."""
+    if os.write(descriptor, data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _opened(directory: str) -> int:
@@ -195,9 +240,14 @@ def _append(settings: Settings, line: bytes, notice: str) -> None:
             size = os.fstat(descriptor).st_size
         if notice and not size:  # said once in each file
             line = jsonio.dumps({"format": FORMAT, "notice": notice}).encode() + b"\n" + line
-        os.write(descriptor, line)
+        _write(descriptor, line)
     finally:
         os.close(descriptor)
+
+
+def rotated_name() -> str:
+    """What the current file is called once it is moved aside; such names are in the order of time."""
+    return f"record-{time.time_ns()}-{os.getpid()}.jsonl"
 
 
 def _rotate(settings: Settings) -> bool:
@@ -208,21 +258,12 @@ def _rotate(settings: Settings) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path = f"{directory}/{CURRENT}"
         if os.stat(path).st_size >= settings.record_max_size:
-            os.rename(path, f"{directory}/record-{time.time_ns()}-{os.getpid()}.jsonl")
-            _drop_old(settings)
+            os.rename(path, f"{directory}/{rotated_name()}")
+            from hookrun.wrapper import record_space
+
+            record_space.make_room(directory, settings.record_max_total, settings.record_max_age)
         return True
     except (BlockingIOError, FileNotFoundError):
         return False
     finally:
         os.close(lock)
-
-
-def _drop_old(settings: Settings) -> None:
-    """Remove rotated files that are too old, and the oldest while all of them together are too large."""
-    directory = settings.record_directory
-    total = 0
-    for name in sorted((entry for entry in os.listdir(directory) if entry.startswith("record-")), reverse=True):
-        status = os.stat(f"{directory}/{name}")
-        total += status.st_size
-        if total > settings.record_max_total or time.time() - status.st_mtime > settings.record_max_age:
-            os.unlink(f"{directory}/{name}")

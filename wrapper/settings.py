@@ -15,6 +15,8 @@ MASKED_NAMES = (
     "*PASSWORD*",
     "*PASSWD*",
     "*PASSPHRASE*",
+    "*PASS",
+    "*_PWD",
     "*TOKEN*",
     "*CREDENTIAL*",
     "*PRIVATE?KEY*",
@@ -23,29 +25,44 @@ MASKED_NAMES = (
     "*ACCESSKEY*",
     "*API?KEY*",
     "*APIKEY*",
+    "*_KEY",
     "*AUTH*",
     "*COOKIE*",
-    "*_PASS",
-    "PASS",
-    "*_PWD",
     "*_DSN",
     "*CONNECTION?STRING*",
+    "*DOCKERCFG*",
+    "*DOCKERCONFIG*",
 )
 MASKED_VALUES = (
-    "*-----BEGIN *PRIVATE KEY*",
+    "*PRIVATE KEY-----*",
     "*://*:*@*",
+    "*uthorization: *",
+    "*ookie: *",
+    "*hooks.slack.com/services/*",
+    "AGE-SECRET-KEY-*",
+    "AIza*",
     "AKIA*",
-    "ghp_*",
+    "ASIA*",
+    "Basic *",
+    "Bearer *",
+    "SG.*",
+    "dop_v1_*",
+    "eyJ*",
     "gho_*",
+    "ghp_*",
+    "ghr_*",
     "ghs_*",
+    "ghu_*",
     "github_pat_*",
     "glpat-*",
-    "xox?-*",
-    "sk-*",
     "hvs.*",
-    "eyJ*.*.*",
-    "Bearer *",
-    "Basic *",
+    "npm_*",
+    "pypi-*",
+    "sk-*",
+    "sk_live_*",
+    "whsec_*",
+    "xox?-*",
+    "ya29.*",
 )
 
 # Every setting with its default: what a host without a snapshot runs with, and what hookctl checks a file against.
@@ -53,6 +70,7 @@ DEFAULTS: dict[str, Any] = {
     "runtime": "",  # path of a runtime that runs the container instead of hookrun's own core
     "record": {
         "enabled": True,
+        "supervise": False,  # wait for `runtime` instead of becoming it, so that the record has its exit status
         "directory": "",  # "": see default_record_directory
         "configs": True,  # keep the configs before the change, each once
         "required": False,  # a record that can't be written fails the command
@@ -61,6 +79,8 @@ DEFAULTS: dict[str, Any] = {
         "maxAge": 30 * 86400,  # seconds after which a rotated file goes
     },
     "mask": {"names": list(MASKED_NAMES), "values": list(MASKED_VALUES), "salt": ""},
+    # "(hookctl trace show ID)" at the end of the errors of create, run, exec and restore; never without a snapshot
+    "errors": {"traceHint": True},
 }
 
 
@@ -78,8 +98,10 @@ class Settings:
         "record_max_size",
         "record_max_total",
         "record_required",
+        "record_supervise",
         "runtime",
         "salt",
+        "trace_hint",
     )
 
     def __init__(self, profile: str, values: dict[str, Any], state: str = STATE) -> None:
@@ -88,6 +110,7 @@ class Settings:
         self.profile = profile
         self.runtime: str = values["runtime"]
         self.record_enabled: bool = record["enabled"]
+        self.record_supervise: bool = record["supervise"]
         self.record_directory: str = record["directory"] or default_record_directory(state)
         self.record_configs: bool = record["configs"]
         self.record_required: bool = record["required"]
@@ -97,6 +120,7 @@ class Settings:
         self.masked_names: list[str] = mask["names"]
         self.masked_values: list[str] = mask["values"]
         self.salt: str = mask["salt"]
+        self.trace_hint: bool = values["errors"]["traceHint"]
 
 
 def chosen(snapshot: dict[str, Any] | None, program: str, state: str = STATE) -> Settings:
@@ -106,7 +130,7 @@ def chosen(snapshot: dict[str, Any] | None, program: str, state: str = STATE) ->
     """
     name = os.path.basename(program)
     if snapshot is None:
-        return Settings("", DEFAULTS, state)
+        return Settings("", completed({"errors": {"traceHint": False}}), state)
     profiles = snapshot["profiles"]
     return Settings(name, profiles[name], state) if name in profiles else Settings("", snapshot["settings"], state)
 
@@ -123,11 +147,22 @@ def completed(values: dict[str, Any], defaults: dict[str, Any] = DEFAULTS) -> di
 def default_record_directory(state: str) -> str:
     """Where the record is unless the settings say; `state` is the snapshot's directory.
 
-    With the host's other logs, or inside a state directory of one's own.
+    With the host's other logs, or inside a state directory of one's own. Rootless Podman calls as root of a user
+    namespace, in which the host's root is nobody.
     """
-    if state != STATE:
-        return f"{state}/record"
-    if os.geteuid() == 0:
-        return "/var/log/hookrun"
-    home = os.environ.get("XDG_STATE_HOME") or os.environ.get("HOME", "") + "/.local/state"
+    if os.geteuid() == 0 and os.stat("/").st_uid == 0:
+        return "/var/log/hookrun" if state == STATE else f"{state}/record"
+    home = os.environ.get("XDG_STATE_HOME") or (os.environ.get("HOME") or _home()) + "/.local/state"
     return f"{home}/hookrun"
+
+
+def _home() -> str:
+    """The user's home where the caller does not say: Podman passes no HOME to `start`, `kill` and `delete`."""
+    import pwd
+
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        inside, outside, _ = map(int, file.readline().split())
+    try:
+        return pwd.getpwuid(os.geteuid() - inside + outside).pw_dir
+    except KeyError:  # a user without an entry has no home
+        return ""

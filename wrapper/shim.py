@@ -55,14 +55,17 @@ def _recorded(context: Context, call: argv.Call, state: str) -> int:
     except Exception as fault:  # a fault of ours must reach the engine's log too, or nobody can tell what happened
         error, status = _fault(fault, context), 1
     if error:
-        context.log.fatal(error)
+        context.log.fatal(record.pointed_to(error))
     _close(context, record, status, error)
     return status
 
 
 def _close(context: Context, record: Record, status: int | None, error: str) -> None:
-    problem = record.close(context, status, error)
-    if problem:
+    try:
+        problem = record.close(context, status, error)
+    except Exception as fault:  # the container lives or dies by its own; the record comes after
+        problem = f"cannot write the record: {_fault(fault, context)}"
+    if problem and record.is_wanted:
         context.log.warning(problem)
 
 
@@ -74,7 +77,7 @@ def _prepare(context: Context, call: argv.Call, found: snapshot.Snapshot, record
     found.demand()
     record.require()
     if call.command == "exec":
-        _read_process(context, call)
+        _judge_process(context, call, found, record)
     else:
         _patch(context, call, found, record)
     context.phase("decide")
@@ -89,7 +92,7 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
     if (found.content is not None or call.globals["hook-config-path"]) and not bundle.is_patched:
         from hookrun.wrapper import gate
 
-        verdict = gate.decide(call, bundle, found.content)
+        verdict = gate.decide(call, bundle, found.content, record.engine)
     written = None
     if not verdict.denied and (verdict.config is not bundle.config or bundle.is_outdated):
         written = bundle.rewrite(verdict.config)
@@ -109,19 +112,20 @@ def _bundle(call: argv.Call) -> Bundle:
         raise Failure(prefix + failure.text) from None
 
 
-def _read_process(context: Context, call: argv.Call) -> None:
-    from hookrun.runtime import execution
+def _judge_process(context: Context, call: argv.Call, found: snapshot.Snapshot, record: Record) -> None:
+    """Let policies judge and change the process that `exec` starts. Raises Failure where one of them forbids it."""
+    from hookrun.wrapper import process
 
-    if call.options["process"]:
-        try:
-            context.process = execution.process_from_file(call.options["process"])
-        except Failure:  # `exec` meets it again, after what runc looks at first
-            context.process = None
+    process.judge(context, call, found.content or {}, record)
 
 
 def _run(context: Context, call: argv.Call, record: Record) -> int:
     runtime = call.globals["runtime-path"] or record.runtime
     if runtime:
+        if record.is_supervised:
+            from hookrun.wrapper import supervise
+
+            return supervise.run(runtime, call)
         from hookrun.wrapper import delegate
 
         _close(context, record, None, "")

@@ -1,18 +1,21 @@
 """The compiled snapshot: settings, hooks and policies in the one file that the hot path opens.
 
-Layout: MAGIC, the format version in four bytes (big-endian), the SHA-256 of the rest in 32 bytes; then, as the rest, a
+Layout: MAGIC, the format version in four bytes (big-endian), the checksum of the rest in 8 bytes; then, as the rest, a
 value of Python's marshal. marshal's format belongs to one minor version of Python, so that is part of MAGIC's line.
+
+The checksum finds damage, not forgery, which the file's owner and mode prevent: it is the SipHash that Python checks
+its own .pyc files by (PEP 552), built in and five times as fast as its SHA-256, which took 1 ms for 1,000 policies.
 """
 
 from __future__ import annotations
 
+import _imp
 import marshal
-import os
 import sys
 
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.jsonio import read_bytes
-from hookrun.wrapper.digest import sha256
+from hookrun.wrapper import ownership
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +28,9 @@ ALLOW = "allow"
 
 _NONE = "there is no snapshot on this host: containers run as with plain runc until `hookctl apply`"
 _MAGIC = b"hookrun snapshot for %s\n" % sys.implementation.cache_tag.encode()
-_FORMAT = 1
-_HEADER = len(_MAGIC) + 4 + 32
+_FORMAT = 2
+_CHECKSUM = 8
+_HEADER = len(_MAGIC) + 4 + _CHECKSUM
 
 
 class Snapshot:
@@ -55,7 +59,11 @@ class _Damaged(Exception):
 def packed(content: dict[str, Any]) -> bytes:
     """A snapshot file's bytes. `content` is made of dicts, lists, tuples, strings, bytes, numbers, booleans, None."""
     body = marshal.dumps(content)
-    return _MAGIC + _FORMAT.to_bytes(4, "big") + sha256(body).digest() + body
+    return _MAGIC + _FORMAT.to_bytes(4, "big") + _checksum(body) + body
+
+
+def _checksum(body: bytes | memoryview) -> bytes:
+    return _imp.source_hash(_FORMAT, body)
 
 
 def load(directory: str) -> Snapshot:
@@ -74,16 +82,16 @@ def load(directory: str) -> Snapshot:
 
 def _check_owner(path: str) -> None:
     """Whoever can write the snapshot decides what runs as root."""
-    status = os.stat(path)
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-        raise _Damaged(f"others than root can write it (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})")
+    problem = ownership.problem(path)
+    if problem:
+        raise _Damaged(problem)
 
 
 def _unpacked(data: bytes) -> dict[str, Any]:
     if not data.startswith(_MAGIC) or data[len(_MAGIC) : len(_MAGIC) + 4] != _FORMAT.to_bytes(4, "big"):
         raise _Damaged("it is of another format, or for another version of Python")
-    body = data[_HEADER:]
-    if sha256(body).digest() != data[_HEADER - 32 : _HEADER]:
+    body = memoryview(data)[_HEADER:]
+    if _checksum(body) != data[_HEADER - _CHECKSUM : _HEADER]:
         raise _Damaged("its content does not fit its checksum")
     content: dict[str, Any] = marshal.loads(body)
     return content

@@ -6,7 +6,6 @@ import os
 import subprocess
 from pathlib import Path
 
-
 # Where the engines of other tests, which may still be running, mount what they like.
 _ENGINES = ("/var/tmp/hrd-", "/var/tmp/hrp", "/var/tmp/hrc", "/run/docker", "/run/containerd", "/run/netns")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,15 @@ def test_an_engine_above_a_script(tmp_path: Path) -> None:
 def test_a_process_that_is_gone() -> None:
     gone = engine.Caller(2**22 + 5)
     assert (gone.exe, gone.cmdline, gone.engine) == ("", [], "")
+
+
+def test_who_listens_at_the_shims_socket_is_above_it(tmp_path: Path) -> None:
+    """A containerd shim's parent is init; the engine is whoever listens at the address on its command line."""
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        assert engine._listener(path) == 0
+        listener.listen()
+        assert engine._listener(path) == os.getpid()
+    assert engine._listener(path) == 0
+    assert engine._listener("") == 0

@@ -123,3 +123,16 @@ def test_equal_secrets_look_equal_on_one_host_only() -> None:
 
 def test_without_a_salt_the_boot_is_one() -> None:
     assert mask("").value("TOKEN", SECRET) != mask().value("TOKEN", SECRET)
+
+
+def test_errors_stay_readable() -> None:
+    text = 'unable to start container process: exec: "/etc/passwd": permission denied'
+    assert mask().text(text) == text
+    assert SECRET not in mask().text(f"login failed, password: {SECRET}")
+
+
+def test_what_was_masked_is_masked_in_what_is_said_of_it() -> None:
+    one = mask()
+    hidden = one.value("TOKEN", SECRET)
+    assert one.text(f"{SECRET} is not valid") == f"{hidden} is not valid"
+    assert one.texts([{"a": SECRET, "b": 1}]) == [{"a": hidden, "b": 1}]

@@ -15,7 +15,7 @@ import pytest
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.log import Log
-from hookrun.wrapper import argv, record, settings
+from hookrun.wrapper import argv, record, record_space, settings
 from hookrun.wrapper.bundle import Bundle
 from hookrun.wrapper.verdict import Verdict
 
@@ -157,3 +157,34 @@ def test_rotated_files_are_capped_by_size_and_age(tmp_path: Path) -> None:
     assert ancient not in rotated
     assert 2 <= len(rotated) <= 6
     assert sum(path.stat().st_size for path in rotated) <= 10_000
+
+
+def test_configs_count_for_the_cap_and_one_that_is_used_again_is_new(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"hostname": "a"}')
+    directory = tmp_path / "log"
+
+    def call() -> Path:
+        bundle = Bundle(str(tmp_path))
+        line = record.Record(argv.parse(LINE), made(directory))
+        line.change(bundle, Verdict(bundle.config), None)
+        assert line.close(Context("/run/x", Log()), 0, "") == ""
+        (kept,) = (path for path in (directory / "configs").iterdir() if not path.name.startswith("old"))
+        return kept
+
+    kept = call()
+    os.utime(kept, (1, 1))
+    call()
+    assert time.time() - kept.stat().st_mtime < 600
+    old = directory / "configs" / "old.json"
+    old.write_text("x" * 1000)
+    os.utime(old, (1, 1))
+    assert record_space.make_room(str(directory), 10_000, 86400) == (1, 1000)
+    assert kept.exists() and not old.exists()
+    compressed = kept.rename(kept.with_name(kept.name + record.PACKED))
+    assert call() == compressed
+
+
+def test_the_process_above_the_caller(tmp_path: Path) -> None:
+    write(made(tmp_path), LINE)
+    (line,) = lines(tmp_path)
+    assert line["caller"]["above"] is None or line["caller"]["above"]["pid"] > 1

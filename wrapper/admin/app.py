@@ -12,7 +12,7 @@ from loguru import logger
 
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import VERSION
-from hookrun.wrapper.admin import engine
+from hookrun.wrapper.admin import apply, doctor, engine, hook, policy, trace
 from hookrun.wrapper.admin.host import CONFIG, STATE, Host
 
 app = typer.Typer(
@@ -23,6 +23,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(engine.app, name="engine")
+app.add_typer(hook.app, name="hook")
+app.add_typer(policy.app, name="policy")
+apply.add_to(app)
+app.add_typer(trace.app, name="trace")
+app.command()(doctor.doctor)
 
 
 def _show_version(wanted: bool) -> None:

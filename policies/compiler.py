@@ -1,0 +1,280 @@
+"""From YAML documents to the plan that the hot path judges by."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonpatch
+import jsonpointer
+
+from hookrun.policies import policy, reader, word_reader
+from hookrun.policies.document import Invalid, Node, read
+from hookrun.policies.policy import Policy
+
+API_VERSION = "hookrun/v1"
+KIND = "Policy"
+PRIORITY = 1000
+STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+_DOCUMENT = ("apiVersion", "kind", "metadata", "spec", "tests")
+_METADATA = ("name", "description", "breaks")
+_SPEC = ("priority", "mode", "onError", "match", "deny", "patch", "merge", "hooks", *word_reader.WORDS)
+_OPERATIONS = {
+    "add": ("op", "path", "value"),
+    "remove": ("op", "path"),
+    "replace": ("op", "path", "value"),
+    "move": ("op", "from", "path"),
+    "copy": ("op", "from", "path"),
+    "test": ("op", "path", "value"),
+}
+_COARSE = {"engine": 1, "command": 2}  # subjects that tell calls apart less than others do
+_HOOK = ("path", "args", "env", "timeout")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A policy as written: its compiled form and what only people and tools read."""
+
+    policy: Policy
+    priority: int
+    description: str
+    breaks: str
+    tests: list[Node] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.policy.name
+
+
+def load(text: str, file: str) -> list[Source]:
+    """The policies of a YAML text, in its order. Raises Invalid for the first thing that is wrong."""
+    sources, problems = examine(text, file)
+    if problems:
+        raise problems[0]
+    return sources
+
+
+def examine(text: str, file: str) -> tuple[list[Source], list[Invalid]]:
+    """The policies of a YAML text that can be compiled, and all that is wrong with it."""
+    problems: list[Invalid] = []
+    try:
+        documents = read(file, text)
+    except Invalid as problem:
+        return [], [problem]
+    sources = []
+    for document in documents:
+        compilation = _Compilation(document)
+        source = compilation.source()
+        problems += compilation.problems
+        if source is not None and not compilation.problems:
+            sources.append(source)
+    return sources, sorted(problems, key=lambda problem: problem.place)
+
+
+def ordered(sources: list[Source]) -> list[Source]:
+    """The policies in the order in which they judge. Raises Invalid if two have one name."""
+    places: dict[str, Policy] = {}
+    for source in sources:
+        other = places.get(source.name)
+        one = source.policy
+        if other is not None:
+            raise Invalid(
+                f"{one.file}:{one.line}:1: there is a policy {one.name!r} already, at {other.file}:{other.line}"
+            )
+        places[source.name] = one
+    return sorted(sources, key=lambda source: (source.priority, source.name))
+
+
+def plan(sources: list[Source]) -> dict[str, Any]:
+    """The plan for `decide.decide`. Raises Invalid if two policies have one name."""
+    active = [source.policy for source in ordered(sources) if source.policy.mode != policy.OFF]
+    always: list[int] = []
+    index: dict[tuple[Any, ...], dict[Any, list[int]]] = {}
+    for number, one in enumerate(active):
+        subject, values = _wanted(one.match)
+        if subject is None:
+            always.append(number)
+        for value in values:
+            index.setdefault(subject or (), {}).setdefault(value, []).append(number)
+    return {
+        "policies": [one.packed() for one in active],
+        "always": always,
+        "index": list(index.items()),
+        "asks": sorted({name for one in active for name, _ in one.checks if name == word_reader.HOST_NAMESPACES}),
+    }
+
+
+def _wanted(condition: tuple[Any, ...] | None) -> tuple[tuple[Any, ...] | None, set[Any]]:
+    """A subject and the values one of which it must have for the condition to hold; (None, …) if there is none.
+
+    Of several such subjects, the one that rules out most calls: a condition on the command hardly rules out any.
+    """
+    parts = condition[1] if condition and condition[0] == "all" else (condition,) if condition else ()
+    found = []
+    for part in parts:
+        if part[0] == "is":
+            values = _values(part[2])
+            if values:
+                found.append((part[1], values))
+    if not found:
+        return None, set()
+    return min(found, key=lambda one: (_COARSE.get(one[0][0], 0), len(one[1])))
+
+
+def _values(tests: tuple[tuple[str, Any], ...]) -> set[Any]:
+    for name, operand in tests:
+        values = operand if name == "in" else (operand,) if name == "equals" else ()
+        if values and all(isinstance(value, str | int | float) for value in values):
+            return set(values)
+    return set()
+
+
+class _Compilation:
+    """One document on its way; what is wrong is collected, so that `lint` can show all of it."""
+
+    def __init__(self, document: Node) -> None:
+        self._document = document
+        self.problems: list[Invalid] = []
+
+    def source(self) -> Source | None:
+        members = self._try(lambda: self._document.members(_DOCUMENT)) or {}
+        self._try(lambda: _expect(self._document, members, "apiVersion", API_VERSION))
+        self._try(lambda: _expect(self._document, members, "kind", KIND))
+        metadata = self._try(lambda: _required(self._document, members, "metadata").members(_METADATA)) or {}
+        name = self._try(lambda: _name(self._document, metadata))
+        spec_node = self._try(lambda: _required(self._document, members, "spec"))
+        spec = self._spec(spec_node) if spec_node else {}
+        words = [self._try(lambda w=word: word_reader.WORDS[w](spec[w])) for word in spec if word in word_reader.WORDS]
+        checks = tuple(check for word in words if word for check in word.checks)
+        changes = tuple(change for word in words if word for change in word.changes)
+        one = Policy(
+            name or "",
+            self._of(spec, "mode", lambda node: node.word_of((policy.ENFORCE, policy.AUDIT, policy.OFF)), "enforce"),
+            self._of(spec, "onError", lambda node: node.word_of((policy.DENY, policy.ALLOW)), policy.DENY),
+            self._document.file,
+            self._document.line,
+            self._of(spec, "match", reader.condition, None),
+            self._of(spec, "deny", _denials, ()),
+            checks,
+            changes,
+            self._of(spec, "patch", _operations, ()),
+            self._of(spec, "merge", _merge, None),
+            self._of(spec, "hooks", _hooks, ()),
+        )
+        texts = {key: self._of(metadata, key, Node.text, "") for key in ("description", "breaks")}
+        tests = self._of(members, "tests", Node.elements, [])
+        priority = self._of(spec, "priority", Node.whole_number, PRIORITY)
+        return Source(one, priority, texts["description"], texts["breaks"], tests) if name else None
+
+    def _spec(self, node: Node) -> dict[str, Node]:
+        """What is known of the spec: a key that is not hides nothing of what else is wrong."""
+        found = self._try(lambda: node.members(_SPEC))
+        return found if found is not None else self._try(node.members) or {}
+
+    def _of(self, members: dict[str, Node], name: str, convert: Any, default: Any) -> Any:
+        if name not in members:
+            return default
+        found = self._try(lambda: convert(members[name]))
+        return default if found is None else found
+
+    def _try(self, step: Any) -> Any:
+        try:
+            return step()
+        except Invalid as problem:
+            self.problems.append(problem)
+            return None
+
+
+def _required(document: Node, members: dict[str, Node], name: str) -> Node:
+    if name not in members:
+        document.fail(f"{name} is missing")
+    return members[name]
+
+
+def _expect(document: Node, members: dict[str, Node], name: str, value: str) -> None:
+    node = _required(document, members, name)
+    if node.value != value:
+        node.fail(f"it must be {value}, not {node.value!r}")
+
+
+def _name(document: Node, metadata: dict[str, Node]) -> str:
+    node = _required(document, metadata, "name") if "name" in metadata else None
+    if node is None:
+        document.fail("metadata.name is missing")
+    if not _NAME.fullmatch(node.text()):
+        node.fail("it must be made of small letters, digits, '-' and '.'")
+    return node.text()
+
+
+def _denials(node: Node) -> tuple[Any, ...]:
+    return tuple(_denial(element) for element in node.elements())
+
+
+def _denial(node: Node) -> tuple[Any, str]:
+    members = node.members(("when", "message"))
+    if "message" not in members:
+        node.fail("message is missing: what shall the user be told?")
+    message = " ".join(members["message"].text().split())
+    return (reader.condition(members["when"]) if "when" in members else None, message)
+
+
+def _operations(node: Node) -> tuple[Any, ...]:
+    return tuple(_operation(element) for element in node.elements())
+
+
+def _operation(node: Node) -> tuple[Any, ...]:
+    """One operation of RFC 6902; jsonpatch says whether it is one."""
+    op = _required(node, node.members(), "op").word_of(_OPERATIONS)
+    members = node.members(_OPERATIONS[op])
+    for name in _OPERATIONS[op]:
+        _required(node, members, name)
+    target = reader.path(members["path"])
+    source = reader.path(members["from"]) if "from" in members else ()
+    try:
+        jsonpatch.JsonPatch([node.value])
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
+        node.fail(str(error))
+    value = members["value"].value if "value" in members else None
+    if not target:
+        members["path"].fail("it must lead into the config, not replace it")
+    return (op, target, source, value)
+
+
+def _merge(node: Node) -> dict[str, Any]:
+    node.members()
+    found: dict[str, Any] = node.value
+    return found
+
+
+def _hooks(node: Node) -> tuple[Any, ...]:
+    return tuple(
+        (stage, _hook(hook), hook.line) for stage, hooks in node.members(STAGES).items() for hook in hooks.elements()
+    )
+
+
+def _hook(node: Node) -> dict[str, Any]:
+    """A hook of the runtime-spec (config.md, "POSIX-platform Hooks")."""
+    members = node.members(_HOOK)
+    path = _required(node, members, "path")
+    if not path.text().startswith("/"):
+        path.fail("it must be absolute: a relative one would be looked for wherever the engine runs hookrun")
+    for name in ("args", "env"):
+        if name in members:
+            for element in members[name].elements():
+                element.text()
+    if "timeout" in members and members["timeout"].whole_number() <= 0:
+        members["timeout"].fail("it must be greater than zero")
+    found: dict[str, Any] = node.value
+    return found
+
+
+def read_file(path: Path) -> str:
+    """A policy file's text. Raises Invalid, OSError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path}:1:1: byte {error.start} is not UTF-8") from None

@@ -1,0 +1,174 @@
+"""The verdict of all policies on one call: a plan and a config go in, a new config and decisions come out.
+
+A plan is what the compiler makes: {"policies": packed policies in their order, "always": the numbers of those to look
+at for every call, "index": [(subject, {value: numbers})] for those that want a certain value, "asks": facts that the
+caller has to find out}. `match` looks at the config as the engine wrote it; all else at what the policies before left.
+"""
+
+from __future__ import annotations
+
+import time
+
+from hookrun.policies import match, policy
+from hookrun.policies.draft import Draft
+from hookrun.policies.pointer import Fault, same
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hookrun.policies.policy import Policy
+
+    Plan = dict[str, Any]
+
+
+class Outcome:
+    """What the policies decided. `config` is the very object that came in where nothing changes.
+
+    `denied` is "" or the line for the user. `decisions` and `hooks` are for the record.
+    """
+
+    __slots__ = ("config", "decisions", "denied", "hooks")
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.decisions: list[dict[str, Any]] = []
+        self.denied = ""
+        self.hooks: list[dict[str, Any]] = []
+
+
+class Step:
+    """What one policy by itself does to a config; `denied` and `fault` are "" where it does not."""
+
+    __slots__ = ("config", "denied", "fault", "hooks")
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.denied = ""
+        self.fault = ""
+        self.hooks: list[dict[str, Any]] = []
+
+
+def decide(plan: Plan, config: dict[str, Any], invocation: dict[str, Any]) -> Outcome:
+    """Judge a call. `config` is not changed in place; for `invocation` see `match.View`."""
+    outcome = Outcome(config)
+    view = match.View(config, invocation)
+    for number in candidates(plan, view):
+        start = time.monotonic_ns()
+        one = policy.unpacked(plan["policies"][number])
+        if one.match is None or match.holds(one.match, view):
+            step = judge(one, outcome.config, invocation)
+            _note(outcome, one, step, start)
+            if outcome.denied:
+                break
+    return outcome
+
+
+def candidates(plan: Plan, view: match.View) -> list[int]:
+    """The numbers of the policies that the call's facts do not rule out, in order."""
+    numbers: list[int] = list(plan["always"])
+    for subject, buckets in plan["index"]:
+        for value in view.values(subject):
+            if isinstance(value, str | int | float):
+                numbers += buckets.get(value, ())
+    return sorted(set(numbers))
+
+
+def judge(one: Policy, config: dict[str, Any], invocation: dict[str, Any]) -> Step:
+    """What a policy that matches does to a config."""
+    step = Step(config)
+    try:
+        step.denied = _refusal(one, config, invocation)
+        if not step.denied:
+            _change(one, step)
+    except Fault as fault:
+        step.config, step.hooks, step.fault = config, [], str(fault)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a list where an object should be, and the like
+        step.config, step.hooks, step.fault = config, [], f"the config has not the form it should have: {error}"
+    return step
+
+
+def _refusal(one: Policy, config: dict[str, Any], invocation: dict[str, Any]) -> str:
+    view = match.View(config, invocation)
+    for condition, message in one.denials:
+        if condition is None or match.holds(condition, view):
+            told: str = message
+            return told
+    for name, argument in one.checks:
+        from hookrun.policies import words
+
+        refusal = words.CHECKS[name](config, invocation, argument)
+        if refusal:
+            return refusal
+    return ""
+
+
+def _change(one: Policy, step: Step) -> None:
+    draft = Draft(step.config)
+    for name, argument in one.changes:
+        from hookrun.policies import words
+
+        words.CHANGES[name](draft, argument)
+    if one.patch:
+        from hookrun.policies import patch
+
+        patch.apply(draft, one.patch)
+    if one.merge is not None:
+        from hookrun.policies.merge import merged
+
+        draft = Draft(merged(draft.root, one.merge))
+    step.hooks = _inject(one, draft)
+    if not isinstance(draft.root, dict):
+        raise Fault("the patch leaves no config, but something that is no object")
+    if not same(draft.root, step.config):
+        step.config = draft.root
+
+
+def _inject(one: Policy, draft: Draft) -> list[dict[str, Any]]:
+    """Append the policy's hooks, but none that is there already; returns what the record says of them."""
+    injected = []
+    for stage, hook, line in one.hooks:
+        hooks = draft.list("hooks", stage)
+        if not any(same(hook, other) for other in hooks):
+            hooks.append(hook)
+            injected.append(
+                {"stage": stage, "path": hook["path"], "source": one.file, "line": line, "policy": one.name}
+            )
+    return injected
+
+
+def _note(outcome: Outcome, one: Policy, step: Step, start: int) -> None:
+    """Take over what a policy does, if its mode says so, and write down what it did or would have done."""
+    enforced = one.mode == policy.ENFORCE
+    action, message = described(one, step, outcome.config)
+    if enforced:
+        if step.denied:
+            outcome.denied = f"policy {one.name}: {step.denied}"
+        elif step.fault and one.on_error == policy.DENY:
+            outcome.denied = f"policy {one.name} cannot be evaluated: {step.fault}"
+        outcome.config = step.config
+        outcome.hooks += step.hooks
+    outcome.decisions.append(
+        {
+            "policy": one.name,
+            "mode": one.mode,
+            "action": action if enforced else "audited",
+            "message": message if enforced else f"would be {action}{': ' if message else ''}{message}",
+            "ms": round((time.monotonic_ns() - start) / 1_000_000, 3),
+            "file": one.file,
+            "line": one.line,
+        }
+    )
+
+
+def described(one: Policy, step: Step, before: dict[str, Any]) -> tuple[str, str]:
+    """What a policy did in one word, and the text to it."""
+    if step.fault:
+        return "error", f"{step.fault} (onError: {one.on_error})"
+    if step.denied:
+        return "denied", step.denied
+    if step.hooks:
+        return "hooked", f"{len(step.hooks)} hook{'s' if len(step.hooks) > 1 else ''}"
+    return ("passed" if step.config is before else "patched"), ""
+
+

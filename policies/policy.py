@@ -1,0 +1,90 @@
+"""One policy in its compiled form. Each is marshalled by itself: only what a call's facts select is read at all."""
+
+from __future__ import annotations
+
+import marshal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ENFORCE = "enforce"
+AUDIT = "audit"
+OFF = "off"
+DENY = "deny"
+ALLOW = "allow"
+
+
+class Policy:
+    """A compiled policy.
+
+    `match` is a condition or None. `denials` are (condition or None, message). `checks` and `changes` are the
+    higher-level words as (function, argument), see `words`. `patch` are operations, see `patch`; `merge` is a merge
+    patch or None. `hooks` are (stage, hook, line).
+    """
+
+    __slots__ = (
+        "changes",
+        "checks",
+        "denials",
+        "file",
+        "hooks",
+        "line",
+        "match",
+        "merge",
+        "mode",
+        "name",
+        "on_error",
+        "patch",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        mode: str,
+        on_error: str,
+        file: str,
+        line: int,
+        match: tuple[Any, ...] | None,
+        denials: tuple[Any, ...],
+        checks: tuple[Any, ...],
+        changes: tuple[Any, ...],
+        patch: tuple[Any, ...],
+        merge: dict[str, Any] | None,
+        hooks: tuple[Any, ...],
+    ) -> None:
+        self.name = name
+        self.mode = mode
+        self.on_error = on_error
+        self.file = file
+        self.line = line
+        self.match = match
+        self.denials = denials
+        self.checks = checks
+        self.changes = changes
+        self.patch = patch
+        self.merge = merge
+        self.hooks = hooks
+
+    def packed(self) -> bytes:
+        return marshal.dumps(
+            (
+                self.name,
+                self.mode,
+                self.on_error,
+                self.file,
+                self.line,
+                self.match,
+                self.denials,
+                self.checks,
+                self.changes,
+                self.patch,
+                self.merge,
+                self.hooks,
+            )
+        )
+
+
+def unpacked(data: bytes) -> Policy:
+    """The policy that `Policy.packed` gave these bytes of."""
+    return Policy(*marshal.loads(data))

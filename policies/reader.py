@@ -1,0 +1,118 @@
+"""Conditions as people write them, made into those that `match` judges by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hookrun.policies import conditions, expressions, match, pointer
+from hookrun.policies.document import Node
+
+_TREES = ("all", "any", "none")
+_KEYED = ("annotation", "label")
+_OPERATORS = (*conditions.OPERATORS, *conditions.NEGATIONS)
+_SUBJECTS = (*match.FACTS, *_KEYED, "annotations", "labels", "field")
+
+Condition = tuple[Any, ...]
+Test = tuple[str, Any]
+
+
+def condition(node: Node) -> Condition:
+    """A condition: a mapping of all, any, none; or of one subject with its operators; or a list, which means all.
+
+    Raises Invalid.
+    """
+    if isinstance(node.value, list):
+        return _joined("all", [condition(part) for part in node.elements()])
+    members = node.members((*_TREES, *_SUBJECTS, *_OPERATORS))
+    if not members:
+        node.fail("it is empty: leave it out where it shall hold for every container")
+    trees = [_tree(name, part) for name, part in members.items() if name in _TREES]
+    rest = {name: part for name, part in members.items() if name not in _TREES}
+    return _joined("all", trees + (_subject(node, rest) if rest else []))
+
+
+def _tree(kind: str, node: Node) -> Condition:
+    parts = [condition(part) for part in node.one_or_more()]
+    if not parts:
+        node.fail("it must hold a condition")
+    return _joined(kind, parts)
+
+
+def _joined(kind: str, parts: list[Condition]) -> Condition:
+    return parts[0] if kind != "none" and len(parts) == 1 else (kind, tuple(parts))
+
+
+def _subject(node: Node, members: dict[str, Node]) -> list[Condition]:
+    """A condition on one subject, or on several facts, all of which must be so."""
+    subjects = [name for name in members if name in _SUBJECTS]
+    operators = {name: part for name, part in members.items() if name in _OPERATORS}
+    if not subjects:
+        node.fail(f"it says what is tested but not of what: add one of {', '.join(_SUBJECTS)}")
+    keyed = [name for name in subjects if name in (*_KEYED, "field")]
+    if len(keyed) > 1 or (keyed and len(subjects) > 1):
+        node.fail(f"{' and '.join(subjects)} can't share a condition: put them into two, under `all`")
+    if operators and not keyed:
+        first = next(iter(operators.values()))
+        first.fail(f"it belongs inside: `{subjects[0]}: {{{next(iter(operators))}: …}}`")
+    if keyed:
+        return [_keyed_condition(keyed[0], members[keyed[0]], operators)]
+    found: list[Condition] = []
+    for name in subjects:
+        if name in ("annotations", "labels"):
+            found += [("is", (name[:-1], key), expected(part)) for key, part in members[name].members().items()]
+        else:
+            found.append(("is", (name,), expected(members[name])))
+    return found
+
+
+def _keyed_condition(kind: str, node: Node, operators: dict[str, Node]) -> Condition:
+    return ("is", _keyed_subject(kind, node), tests(operators) or (("exists", True),))
+
+
+def _keyed_subject(kind: str, node: Node) -> tuple[Any, ...]:
+    """A field's path; or the key of an annotation or label, which is a regular expression for the whole of it."""
+    text = node.text()
+    if kind == "field":
+        return ("field", *path(node))
+    plain = expressions.literal(text)
+    return (kind, plain) if plain is not None else (f"{kind}Like", expressions.compiled(node))
+
+
+def path(node: Node) -> tuple[str, ...]:
+    """The tokens of a JSON pointer. Raises Invalid."""
+    try:
+        return pointer.parsed(node.text())
+    except ValueError as error:
+        node.fail(str(error))
+
+
+def expected(node: Node) -> tuple[Test, ...]:
+    """What a value shall be: one value, a list of allowed ones, or a mapping of operators. Raises Invalid."""
+    if isinstance(node.value, dict):
+        if not node.value:
+            node.fail("it is empty")
+        return tests(node.members(_OPERATORS))
+    if isinstance(node.value, list):
+        return (("in", tuple(node.value)),)
+    return (("equals", node.value),)
+
+
+def tests(members: dict[str, Node]) -> tuple[Test, ...]:
+    return tuple((name, _operand(name, node)) for name, node in members.items())
+
+
+def _operand(name: str, node: Node) -> Any:
+    kind = name[3:4].lower() + name[4:] if name in conditions.NEGATIONS else name
+    if kind == "matches":
+        return expressions.compiled(node)
+    if kind == "in":
+        return tuple(element.value for element in node.elements())
+    if kind == "exists":
+        return node.flag()
+    if kind == "startsWith":
+        return node.text()
+    if kind in ("less", "greater"):
+        return node.number()
+    if kind == "contains" and isinstance(node.value, dict | list):
+        node.fail("it must be a single value")
+    return node.value

@@ -1,0 +1,127 @@
+"""The tests that policy files carry: a config, who calls, and what shall come of it. The mode does not count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hookrun.policies import decide, match, pointer
+from hookrun.policies.compiler import Source
+from hookrun.policies.document import Invalid, Node
+
+_TEST = ("name", "config", "invocation", "expect")
+_INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces")
+_EXPECT = ("matched", "denied", "error", "changed", "fields", "hooks")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one test went; `problem` is "" if it passed, else what was expected and what came."""
+
+    policy: str
+    name: str
+    place: str
+    problem: str
+
+
+def run(source: Source) -> list[Outcome]:
+    """Run a policy's tests. A test that is no test has failed."""
+    outcomes = []
+    for number, node in enumerate(source.tests, 1):
+        name = node.value.get("name") if isinstance(node.value, dict) else None
+        try:
+            problem = _problem(source, node)
+        except Invalid as invalid:
+            problem = invalid.text
+        outcomes.append(Outcome(source.name, str(name or f"test {number}"), f"{node.file}:{node.line}", problem))
+    return outcomes
+
+
+def invocation(given: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A call as conditions see it, `create` by Docker unless something else is given."""
+    known = {"engine": "docker", "command": "create", "runtime": "hookrun", "container": "test", "labels": {}}
+    found = {**known, **(given or {})}
+    found["host_namespaces"] = found.pop("hostNamespaces", None)
+    return found
+
+
+def _problem(source: Source, node: Node) -> str:
+    members = node.members(_TEST)
+    if "expect" not in members:
+        node.fail("expect is missing")
+    expect = members["expect"].members(_EXPECT)
+    if not expect:
+        members["expect"].fail(f"it must have one of {', '.join(_EXPECT)}")
+    config = members["config"].value if "config" in members else {}
+    call = invocation(
+        {name: one.value for name, one in members["invocation"].members(_INVOCATION).items()}
+        if "invocation" in members
+        else None
+    )
+    view = match.View(config, call)
+    matched = source.policy.match is None or match.holds(source.policy.match, view)
+    step = decide.judge(source.policy, config, call) if matched else decide.Step(config)
+    return next(filter(None, (_CHECKS[name](one, matched, step, config) for name, one in _defaults(expect, node))), "")
+
+
+def _defaults(expect: dict[str, Node], node: Node) -> list[tuple[str, Node]]:
+    """What is not expected must not happen: a denial, an error."""
+    absent = Node(node.file, None, node.line, node.column, node.what)
+    return [*expect.items(), *((name, absent) for name in ("denied", "error") if name not in expect)]
+
+
+def _check_matched(node: Node, matched: bool, step: decide.Step, before: Any) -> str:
+    return "" if matched == node.flag() else f"it {'matched' if matched else 'did not match'}"
+
+
+def _check_denied(node: Node, matched: bool, step: decide.Step, before: Any) -> str:
+    return _compare("denied", node.value, step.denied)
+
+
+def _check_error(node: Node, matched: bool, step: decide.Step, before: Any) -> str:
+    return _compare("an error", node.value, step.fault)
+
+
+def _compare(what: str, wanted: Any, came: str) -> str:
+    """`wanted` is a part of the message, true for any message, nothing or false for none."""
+    if not wanted:
+        return f"it was {what}: {came}" if came else ""
+    if not came:
+        return f"it was not {what}" + ("" if wanted is True else f", but should be with: {wanted}")
+    return "" if wanted is True or str(wanted) in came else f"it was {what} with {came!r}, not with {wanted!r}"
+
+
+def _check_changed(node: Node, matched: bool, step: decide.Step, before: Any) -> str:
+    changed = step.config is not before
+    return "" if changed == node.flag() else f"the config was {'' if changed else 'not '}changed"
+
+
+def _check_fields(node: Node, matched: bool, step: decide.Step, before: Any) -> str:
+    for path, wanted in node.members().items():
+        try:
+            found = pointer.reach(step.config, pointer.parsed(path))
+        except ValueError as error:
+            node.key(path).fail(str(error))
+        came = [None if value is pointer.ABSENT else value for value in found]
+        value = came if pointer.ANY in pointer.parsed(path) else came[0]
+        if not pointer.same(value, wanted.value):
+            return f"{path} is {value!r}, not {wanted.value!r}"
+    return ""
+
+
+def _check_hooks(node: Node, matched: bool, step: decide.Step, before: Any) -> str:
+    for stage, wanted in node.members().items():
+        paths = [hook.get("path") for hook in (step.config.get("hooks") or {}).get(stage) or ()]
+        if paths != list(wanted.words()):
+            return f"the hooks of {stage} are {paths}, not {list(wanted.words())}"
+    return ""
+
+
+_CHECKS = {
+    "matched": _check_matched,
+    "denied": _check_denied,
+    "error": _check_error,
+    "changed": _check_changed,
+    "fields": _check_fields,
+    "hooks": _check_hooks,
+}

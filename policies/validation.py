@@ -1,0 +1,76 @@
+"""Whether what policies make of a config is still one: checked on samples, before the policies are in force."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from hookrun.policies import decide, policy, testing
+from hookrun.policies.compiler import Source
+from hookrun.policies.policy import Policy
+
+_DIRECTORY = Path(__file__).parent / "schema"
+SCHEMA = _DIRECTORY / "config.json"
+SAMPLES = _DIRECTORY / "samples.json"
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def faults(config: Any) -> list[str]:
+    """What is wrong with a config by the schema: `/path: text` each."""
+    errors = sorted(_validator().iter_errors(config), key=lambda error: [str(token) for token in error.absolute_path])
+    return [f"/{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in errors]
+
+
+@cache
+def samples() -> dict[str, dict[str, Any]]:
+    """Configs as engines write them: engine to config."""
+    found: dict[str, dict[str, Any]] = json.loads(SAMPLES.read_text(encoding="utf-8"))
+    return found
+
+
+def problems(sources: Iterable[Source]) -> list[str]:
+    """Lines on what policies make wrong of the samples: each by itself, whatever it matches, then all together."""
+    active = [source.policy for source in sources if source.policy.mode != policy.OFF]
+    found: list[str] = []
+    for one in active:
+        found += _of_one(one)
+    return found or _of_all(active)
+
+
+def _of_one(one: Policy) -> list[str]:
+    """What the policy makes of the first sample that it changes; one that it can't be evaluated on says nothing."""
+    for engine, sample in samples().items():
+        config = decide.judge(_without_denials(one), sample, testing.invocation({"engine": engine})).config
+        if config is not sample:
+            place = f"{one.file}:{one.line}:1"
+            wrong = faults(config)[:1]
+            return [f"{place}: policy {one.name} makes a wrong config of {engine}'s: {text}" for text in wrong]
+    return []
+
+
+def _of_all(active: list[Policy]) -> list[str]:
+    for engine, sample in samples().items():
+        config = sample
+        for one in active:
+            if one.mode == policy.ENFORCE:
+                config = decide.judge(_without_denials(one), config, testing.invocation({"engine": engine})).config
+        wrong = faults(config)
+        if wrong:
+            return [f"all policies together make a wrong config of {engine}'s: {wrong[0]}"]
+    return []
+
+
+def _without_denials(one: Policy) -> Policy:
+    twin = copy.copy(one)
+    twin.denials = twin.checks = ()
+    return twin

@@ -1,0 +1,327 @@
+"""What the higher-level words of policies do: checks that may refuse a config, and changes to a draft of it.
+
+`word_reader` makes the arguments. A check returns the message for the user, "" where there is nothing to refuse.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hookrun.policies import conditions
+from hookrun.policies.pointer import ABSENT, Fault, same
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from hookrun.policies.draft import Draft
+
+    Config = dict[str, Any]
+    # What a mount must be like: (its field, tests) each.
+    Selector = tuple[tuple[str, tuple[conditions.Test, ...]], ...]
+
+_CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
+_CPU_PERIOD = 100_000  # microseconds, the kernel's default
+_HOST_PATHS = ("/proc/1/ns/", "/proc/self/ns/")
+_DOCKERS_HOST_NETWORK = "/docker/netns/default"
+
+
+def _part(config: Config, *names: str) -> Any:
+    """What lies at a path of names in a config; None where nothing does."""
+    found: Any = config
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _mounts(config: Config) -> list[dict[str, Any]]:
+    mounts = config.get("mounts") or []
+    if not isinstance(mounts, list) or not all(isinstance(mount, dict) for mount in mounts):
+        raise Fault("/mounts is no list of objects")
+    return mounts
+
+
+def _is_selected(mount: dict[str, Any], selector: Selector) -> bool:
+    return all(conditions.fits(_mount_field(mount, name), tests) for name, tests in selector)
+
+
+def _mount_field(mount: dict[str, Any], name: str) -> Any:
+    value = mount.get(name, ABSENT)
+    if name == "type":
+        return "bind" if _is_bind(mount) else value
+    return os.path.normpath(value) if isinstance(value, str) and value.startswith("/") else value
+
+
+def _is_bind(mount: dict[str, Any]) -> bool:
+    """A bind mount is one by its options, whatever its type says (runtime-spec config.md "Mounts")."""
+    options = mount.get("options") or ()
+    return mount.get("type") == "bind" or "bind" in options or "rbind" in options
+
+
+def _forbidden_mount(config: Config, invocation: Config, rules: tuple[tuple[Selector, str], ...]) -> str:
+    for mount in _mounts(config):
+        for selector, message in rules:
+            if _is_selected(mount, selector):
+                what = f"the mount of {mount.get('source')} on {mount.get('destination')}"
+                return message or f"{what} is not allowed"
+    return ""
+
+
+def _forbidden_sysctl(config: Config, invocation: Config, rules: tuple[bool, tuple[str, ...]]) -> str:
+    """`rules` is whether the names are the allowed ones, and the names; one that ends in `*` is a beginning."""
+    are_allowed, names = rules
+    for name in _part(config, "linux", "sysctl") or ():
+        if any(_is_named(name, pattern) for pattern in names) != are_allowed:
+            return f"the sysctl {name} is not allowed"
+    return ""
+
+
+def _is_named(name: str, pattern: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+def _root_user(config: Config, invocation: Config, argument: bool) -> str:
+    return "running as root is not allowed" if _user_id(config, "uid") == 0 else ""
+
+
+def _user_outside(config: Config, invocation: Config, rule: tuple[str, tuple[tuple[int, int], ...]]) -> str:
+    kind, ranges = rule
+    number = _user_id(config, kind)
+    if number is None or any(low <= number <= high for low, high in ranges):
+        return ""
+    text = ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
+    return f"running with the {kind} {number} is not allowed: it must be in {text}"
+
+
+def _user_id(config: Config, kind: str) -> int | None:
+    """The process's uid or gid, 0 unless it says otherwise; None where there is no process."""
+    if _part(config, "process") is None:
+        return None
+    number = _part(config, "process", "user", kind) or 0
+    if not isinstance(number, int):
+        raise Fault(f"/process/user/{kind} is no number")
+    return number
+
+
+def _host_namespace(config: Config, invocation: Config, kinds: tuple[str, ...]) -> str:
+    namespaces = _part(config, "linux", "namespaces") or []
+    present = {entry.get("type"): entry.get("path") or "" for entry in namespaces}
+    joined = invocation.get("host_namespaces") or ()
+    for kind in kinds:
+        if kind not in present or kind in joined or _is_host_path(present[kind]):
+            return f"the host's {kind} namespace is not allowed"
+    return ""
+
+
+def _is_host_path(path: str) -> bool:
+    return path.startswith(_HOST_PATHS) or path.endswith(_DOCKERS_HOST_NETWORK)
+
+
+def _default_env(draft: Draft, variables: dict[str, str]) -> None:
+    _set_env(draft, variables, replace=False)
+
+
+def _force_env(draft: Draft, variables: dict[str, str]) -> None:
+    _set_env(draft, variables, replace=True)
+
+
+def _set_env(draft: Draft, variables: dict[str, str], *, replace: bool) -> None:
+    if "process" not in draft.root:
+        return
+    entries = draft.list("process", "env")
+    names = [_name(entry) for entry in entries]
+    for name, value in variables.items():
+        if name not in names:
+            entries.append(f"{name}={value}")
+        elif replace:
+            place = names.index(name)
+            entries[place] = f"{name}={value}"
+            _drop_others(entries, names, place)
+
+
+def _drop_others(entries: list[str], names: list[str], place: int) -> None:
+    """Of several variables of one name, programs take the first or the last: leave one."""
+    for number in range(len(names) - 1, place, -1):
+        if names[number] == names[place]:
+            del entries[number], names[number]
+
+
+def _unset_env(draft: Draft, unwanted: tuple[str, ...]) -> None:
+    if "process" in draft.root:
+        entries = draft.list("process", "env")
+        entries[:] = [entry for entry in entries if _name(entry) not in unwanted]
+
+
+def _name(entry: Any) -> str:
+    return entry.partition("=")[0] if isinstance(entry, str) else ""
+
+
+def _add_mounts(draft: Draft, mounts: tuple[dict[str, Any], ...]) -> None:
+    present = draft.list("mounts")
+    for mount in mounts:
+        if not any(same(mount, other) for other in present):
+            present.append(mount)
+
+
+def _make_read_only(draft: Draft, selectors: tuple[Selector, ...]) -> None:
+    for number, mount in enumerate(_mounts(draft.root)):
+        if any(_is_selected(mount, selector) for selector in selectors):
+            options = [option for option in mount.get("options") or () if option not in ("ro", "rw")]
+            draft.own(("mounts",))[number] = {**mount, "options": [*options, "ro"]}
+
+
+def _drop_capabilities(draft: Draft, dropped: tuple[str, ...]) -> None:
+    _keep_capabilities(draft, lambda name: name not in dropped and "ALL" not in dropped)
+
+
+def _allow_capabilities(draft: Draft, allowed: tuple[str, ...]) -> None:
+    _keep_capabilities(draft, lambda name: name in allowed)
+
+
+def _keep_capabilities(draft: Draft, is_kept: Callable[[str], bool]) -> None:
+    sets = _part(draft.root, "process", "capabilities") or {}
+    for name in _CAPABILITY_SETS:
+        present = sets.get(name)
+        if present:
+            draft.object("process", "capabilities")[name] = [one for one in present if is_kept(one)]
+
+
+def _set_rlimits(draft: Draft, rlimits: tuple[dict[str, Any], ...]) -> None:
+    if "process" not in draft.root:
+        return
+    present = draft.list("process", "rlimits")
+    for rlimit in rlimits:
+        kinds = [entry.get("type") for entry in present]
+        if rlimit["type"] in kinds:
+            present[kinds.index(rlimit["type"])] = rlimit
+        else:
+            present.append(rlimit)
+
+
+def _default_resources(draft: Draft, values: dict[str, float]) -> None:
+    for name, value in values.items():
+        if _limit(draft.root, name) is None:
+            _set_limit(draft, name, value)
+
+
+def _cap_resources(draft: Draft, values: dict[str, float]) -> None:
+    for name, value in values.items():
+        present = _limit(draft.root, name)
+        if present is None or present > value:
+            _set_limit(draft, name, value)
+
+
+def _limit(config: Config, name: str) -> float | None:
+    """A resource's limit, None where it has none: bytes of memory, number of CPUs or of processes."""
+    if name == "cpus":
+        quota = _number(config, "cpu", "quota")
+        return quota / (_number(config, "cpu", "period") or _CPU_PERIOD) if quota else None
+    return _number(config, name, "limit")
+
+
+def _number(config: Config, *names: str) -> float | None:
+    """A number that limits something: absent, 0 and negative ones do not (runtime-spec config-linux.md)."""
+    value = _part(config, "linux", "resources", *names)
+    if value is not None and not isinstance(value, int):
+        raise Fault(f"/linux/resources/{'/'.join(names)} is no number")
+    return value if value and value > 0 else None
+
+
+def _set_limit(draft: Draft, name: str, value: float) -> None:
+    if name == "cpus":
+        cpu = draft.object("linux", "resources", "cpu")
+        period = cpu.get("period") or _CPU_PERIOD
+        cpu["period"] = period
+        cpu["quota"] = int(value * period)
+    else:
+        draft.object("linux", "resources", name)["limit"] = int(value)
+
+
+def _default_seccomp(draft: Draft, profile: dict[str, Any]) -> None:
+    if not _part(draft.root, "linux", "seccomp"):
+        draft.object("linux")["seccomp"] = profile
+
+
+def _force_seccomp(draft: Draft, profile: dict[str, Any]) -> None:
+    draft.object("linux")["seccomp"] = profile
+
+
+def _default_apparmor(draft: Draft, profile: str) -> None:
+    if "process" in draft.root and not _part(draft.root, "process", "apparmorProfile"):
+        draft.object("process")["apparmorProfile"] = profile
+
+
+def _force_apparmor(draft: Draft, profile: str) -> None:
+    if "process" in draft.root:
+        draft.object("process")["apparmorProfile"] = profile
+
+
+def _no_new_privileges(draft: Draft, argument: bool) -> None:
+    if "process" in draft.root:
+        draft.object("process")["noNewPrivileges"] = True
+
+
+def _read_only_rootfs(draft: Draft, argument: bool) -> None:
+    if "root" in draft.root:
+        draft.object("root")["readonly"] = True
+
+
+def _default_sysctl(draft: Draft, values: dict[str, str]) -> None:
+    _set_defaults(draft, ("linux", "sysctl"), values)
+
+
+def _force_sysctl(draft: Draft, values: dict[str, str]) -> None:
+    draft.object("linux", "sysctl").update(values)
+
+
+def _default_annotations(draft: Draft, values: dict[str, str]) -> None:
+    _set_defaults(draft, ("annotations",), values)
+
+
+def _force_annotations(draft: Draft, values: dict[str, str]) -> None:
+    draft.object("annotations").update(values)
+
+
+def _unset_annotations(draft: Draft, names: tuple[str, ...]) -> None:
+    if draft.root.get("annotations"):
+        for name in names:
+            draft.object("annotations").pop(name, None)
+
+
+def _set_defaults(draft: Draft, place: tuple[str, ...], values: dict[str, str]) -> None:
+    present = draft.object(*place)
+    for name, value in values.items():
+        present.setdefault(name, value)
+
+
+CHECKS: dict[str, Callable[[Config, Config, Any], str]] = {
+    "mounts.forbid": _forbidden_mount,
+    "sysctl.names": _forbidden_sysctl,
+    "user.forbidRoot": _root_user,
+    "user.range": _user_outside,
+    "namespaces.forbidHost": _host_namespace,
+}
+CHANGES: dict[str, Callable[[Draft, Any], None]] = {
+    "env.default": _default_env,
+    "env.force": _force_env,
+    "env.unset": _unset_env,
+    "mounts.add": _add_mounts,
+    "mounts.readOnly": _make_read_only,
+    "capabilities.drop": _drop_capabilities,
+    "capabilities.allow": _allow_capabilities,
+    "rlimits": _set_rlimits,
+    "resources.default": _default_resources,
+    "resources.max": _cap_resources,
+    "seccomp.default": _default_seccomp,
+    "seccomp.force": _force_seccomp,
+    "apparmor.default": _default_apparmor,
+    "apparmor.force": _force_apparmor,
+    "noNewPrivileges": _no_new_privileges,
+    "readonlyRootfs": _read_only_rootfs,
+    "sysctl.default": _default_sysctl,
+    "sysctl.force": _force_sysctl,
+    "annotations.default": _default_annotations,
+    "annotations.force": _force_annotations,
+    "annotations.unset": _unset_annotations,
+}

@@ -1,0 +1,105 @@
+"""What the compiler refuses, and where it says that the fault is."""
+
+from __future__ import annotations
+
+import marshal
+
+import pytest
+
+from hookrun.policies import compiler
+from hookrun.policies.document import Invalid
+from tests.policies.support import document, plan
+
+HEAD = "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: one}\n"
+
+# What follows HEAD; line:column and a part of the text.
+WRONG: list[tuple[str, str, str]] = [
+    ("spec:\n  mach: {}\n", "5:3", "there is no 'mach' here; did you mean 'match'?"),
+    ("spec:\n  match: {engin: docker}\n", "5:11", "there is no 'engin' here; did you mean 'engine'?"),
+    ("spec:\n  match: {field: hostname, equals: x}\n", "5:18", "it must begin with '/'"),
+    ("spec:\n  match: {field: /hostname, equal: x}\n", "5:29", "did you mean 'equals'?"),
+    ("spec:\n  match: {field: /h, matches: '('}\n", "5:31", "it is no regular expression"),
+    ("spec:\n  match: {field: /h, less: x}\n", "5:28", "it must be a number, not a text"),
+    ("spec:\n  match: {equals: x}\n", "5:10", "add one of engine"),
+    ("spec:\n  match: {engine: docker, matches: x}\n", "5:36", "it belongs inside: `engine: {matches: …}`"),
+    ("spec:\n  match: {}\n", "5:10", "it is empty"),
+    ("spec:\n  mode: audti\n", "5:9", "did you mean 'audit'?"),
+    ("spec:\n  onError: ignore\n", "5:12", "it must be one of deny, allow"),
+    ("spec:\n  priority: high\n", "5:13", "it must be a whole number"),
+    ("spec:\n  deny:\n    - when: {engine: docker}\n", "6:7", "message is missing"),
+    ("spec:\n  patch:\n    - {op: ad, path: /a, value: 1}\n", "6:12", "did you mean 'add'?"),
+    ("spec:\n  patch:\n    - {op: add, path: /a}\n", "6:7", "value is missing"),
+    ("spec:\n  patch:\n    - {op: add, path: a, value: 1}\n", "6:23", "it must begin with '/'"),
+    ("spec:\n  patch:\n    - {op: remove, path: ''}\n", "6:26", "it must lead into the config"),
+    ("spec:\n  merge: [1]\n", "5:10", "it must be a mapping, not a list"),
+    ("spec:\n  hooks: {createruntime: []}\n", "5:11", "did you mean 'createRuntime'?"),
+    ("spec:\n  hooks: {createRuntime: [{path: bin/x}]}\n", "5:34", "it must be absolute"),
+    ("spec:\n  hooks: {createRuntime: [{path: /x, timeout: 0}]}\n", "5:47", "greater than zero"),
+    ("spec:\n  hooks: {createRuntime: [{path: /x, args: [1]}]}\n", "5:45", "it must be a text, not a number: write it in quotes"),
+    ("spec:\n  env: {force: {A: 1}}\n", "5:20", "it must be a text, not a number: write it in quotes"),
+    ("spec:\n  env: {forced: {A: b}}\n", "5:9", "did you mean 'force'?"),
+    ("spec:\n  mounts: {forbid: [{src: /}]}\n", "5:22", "did you mean 'source'?"),
+    ("spec:\n  mounts: {add: [{source: /}]}\n", "5:18", "destination is missing"),
+    ("spec:\n  capabilities: {drop: [net-raw]}\n", "5:25", "is no capability"),
+    ("spec:\n  rlimits: {NOFILES: {soft: 1, hard: 1}}\n", "5:13", "is no rlimit"),
+    ("spec:\n  rlimits: {NOFILE: {soft: 2, hard: 1}}\n", "5:21", "soft must be between 0 and hard"),
+    ("spec:\n  resources: {max: {memory: 5 bananas}}\n", "5:29", "it must be a size"),
+    ("spec:\n  seccomp: {force: profile.json}\n", "5:20", "it must be an absolute path"),
+    ("spec:\n  user: {uids: [9-5]}\n", "5:17", "a range like 1000-65535"),
+    ("spec:\n  namespaces: {forbidHost: [net]}\n", "5:29", "it must be one of pid, network"),
+    ("spec:\n  match: {field: /a, equals: 2020-01-01}\n", "5:30", "is no value of JSON: write it in quotes"),
+    ("spec: [\n", "5:1", "expected the node content"),
+    ("spec:\n  mode: audit\n  mode: off\n", "6:3", "duplicate key"),
+    ("speck: {}\n", "4:1", "did you mean 'spec'?"),
+]
+
+
+@pytest.mark.parametrize(("text", "place", "message"), WRONG, ids=[case[2] for case in WRONG])
+def test_what_is_wrong_and_where(text: str, place: str, message: str) -> None:
+    _, problems = compiler.examine(HEAD + text, "p.yaml")
+    texts = [problem.text for problem in problems]
+    assert any(line.startswith(f"p.yaml:{place}: ") and message in line for line in texts), texts
+
+
+def test_everything_wrong_is_said_at_once() -> None:
+    text = HEAD + "spec:\n  mode: x\n  patch: 1\n  deny: 2\n---\n" + HEAD + "spec:\n  merge: 3\n"
+    _, problems = compiler.examine(text, "p.yaml")
+    assert [problem.text.split(":")[1] for problem in problems] == ["5", "6", "7", "13"]
+
+
+def test_a_document_that_is_none_of_ours() -> None:
+    _, problems = compiler.examine("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {}\n", "p.yaml")
+    assert "p.yaml:1:13: apiVersion: it must be hookrun/v1, not 'v1'" in [problem.text for problem in problems]
+
+
+def test_order_is_priority_then_name() -> None:
+    texts = [document("b"), document("c", priority=5), document("a"), document("d", priority=2000)]
+    sources = [source for text in texts for source in compiler.load(text, "p")]
+    assert [source.name for source in compiler.ordered(sources)] == ["c", "a", "b", "d"]
+
+
+def test_two_of_one_name() -> None:
+    sources = compiler.load(document("same"), "a.yaml") + compiler.load(document("same"), "b.yaml")
+    with pytest.raises(Invalid) as caught:
+        compiler.ordered(sources)
+    assert caught.value.text == "b.yaml:1:1: there is a policy 'same' already, at a.yaml:1"
+
+
+def test_what_is_off_is_left_out() -> None:
+    assert plan(document("a", mode="off"), document("b"))["always"] == [0]
+
+
+def test_a_plan_survives_marshal() -> None:
+    made = plan(document(match={"image": {"matches": "^x"}, "engine": ["docker"]}, env={"force": {"A": "b"}}, deny=[{"message": "m"}]))
+    assert marshal.loads(marshal.dumps(made)) == made
+
+
+def test_policies_are_found_by_what_they_want() -> None:
+    made = plan(
+        document("a", match={"namespace": "shop", "command": "create"}),
+        document("b", match={"all": [{"image": ["x", "y"]}, {"engine": "docker"}]}),
+        document("c", match={"any": [{"engine": "docker"}, {"engine": "podman"}]}),
+        document("d", match={"field": "/hostname", "equals": "h"}),
+    )
+    assert made["always"] == [2]
+    assert dict(made["index"]) == {("namespace",): {"shop": [0]}, ("image",): {"x": [1], "y": [1]}, ("field", "hostname"): {"h": [3]}}

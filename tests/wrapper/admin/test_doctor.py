@@ -1,0 +1,128 @@
+"""`hookctl doctor`: what it finds on this host, and on hosts where containers would fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hookrun.wrapper import settings, snapshot
+from hookrun.wrapper.admin import doctor
+from hookrun.wrapper.admin.host import Host
+from tests.support.runtimes import HOOKCTL, Result
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Host:
+    for name in ("etc", "state"):
+        (tmp_path / name).mkdir(mode=0o755)
+    return Host(tmp_path / "etc", tmp_path / "state")
+
+
+def call(machine: Host, *words: str) -> Result:
+    done = subprocess.run(
+        [HOOKCTL, "--config", machine.config, "--state", machine.state, "doctor", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def test_this_host_can_run_containers(machine: Host) -> None:
+    result = call(machine)
+    assert result.status == 0, result.out + result.err
+    for subject in ("kernel", "cgroups", "seccomp", "user namespaces", "CRIU", "security modules", "idmapped mounts", "snapshot", "sealed interpreter", "record"):
+        assert subject in result.out
+    assert os.uname().release in result.out
+    found = json.loads(call(machine, "--json").out)
+    assert {entry["state"] for entry in found} <= {doctor.GOOD, doctor.NOTE}
+    assert all(entry["advice"] or entry["state"] == doctor.GOOD or "first call" in entry["text"] for entry in found)
+
+
+def test_a_damaged_snapshot_is_bad_unless_allowed(machine: Host) -> None:
+    machine.snapshot.write_bytes(b"noise")
+    machine.snapshot.chmod(0o644)
+    result = call(machine)
+    assert result.status == 1
+    assert "hookctl apply" in result.out
+    (machine.state / snapshot.ON_ERROR).write_text("allow")
+    assert call(machine).status == 0
+
+
+def test_a_snapshot_older_than_its_sources(machine: Host) -> None:
+    content = {"settings": settings.completed({}), "profiles": {}}
+    machine.snapshot.write_bytes(snapshot.packed(content))
+    machine.snapshot.chmod(0o644)
+    assert doctor._snapshot(machine).state == doctor.GOOD
+    machine.policies.mkdir()
+    policy = machine.policies / "p.yaml"
+    policy.write_text("")
+    later = machine.snapshot.stat().st_mtime + 10
+    os.utime(policy, (later, later))
+    found = doctor._snapshot(machine)
+    assert (found.state, str(policy) in found.text) == (doctor.NOTE, True)
+
+
+def test_a_directory_that_others_can_write(machine: Host) -> None:
+    machine.config.chmod(0o777)
+    result = call(machine)
+    assert result.status == 1
+    assert f"chmod go-w {machine.config}" in result.out
+
+
+def test_a_launcher_without_its_interpreter(machine: Host) -> None:
+    machine.launchers.mkdir()
+    (machine.launchers / "hookrun").write_text("#!/nonexistent/python -ISXutf8\n")
+    (found,) = doctor._launchers(machine)
+    assert found.state == doctor.BAD
+
+
+@pytest.mark.parametrize(
+    ("entry", "state", "word"),
+    [
+        ({"path": "{launchers}/hookrun"}, doctor.GOOD, "runtime hookrun, the default"),
+        ({"path": "{launchers}/hookrun", "runtimeArgs": ["--x"]}, doctor.NOTE, "runtimeArgs"),
+        ({"path": "{launchers}/gone"}, doctor.BAD, "can't be executed"),
+        ({"path": "/usr/sbin/runc"}, doctor.NOTE, "hookrun is not in"),
+    ],
+)
+def test_docker(machine: Host, entry: dict[str, object], state: str, word: str) -> None:
+    machine.launchers.mkdir()
+    launcher = machine.launchers / "hookrun"
+    launcher.write_text("#!/bin/sh\n")
+    launcher.chmod(0o755)
+    config = machine.config / "daemon.json"
+    entry = {**entry, "path": str(entry["path"]).format(launchers=machine.launchers)}
+    config.write_text(json.dumps({"default-runtime": "hookrun", "runtimes": {"hookrun": entry}}))
+    (found,) = doctor._docker(machine, config)
+    assert found.state == state
+    assert word in found.text
+
+
+def test_docker_with_a_broken_file(machine: Host) -> None:
+    config = machine.config / "daemon.json"
+    config.write_text("{")
+    (found,) = doctor._docker(machine, config)
+    assert found.state == doctor.BAD
+
+
+def test_cgroup_layouts() -> None:
+    v1 = "25 24 0:21 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n26 24 0:22 / /sys/fs/cgroup/m rw - cgroup cgroup rw,memory\n"
+    (none,) = doctor._cgroups("1 0 0:1 / / rw - ext4 /dev/sda rw\n")
+    assert none.state == doctor.BAD
+    layout, missing = doctor._cgroups(v1)
+    assert layout.text == "v1"
+    assert (missing.state, missing.text) == (doctor.NOTE, "no controller for pids")
+    assert next(iter(doctor._cgroups(v1 + "27 24 0:23 / /sys/fs/cgroup/u rw - cgroup2 cgroup2 rw\n"))).text.startswith("hybrid")
+
+
+def test_a_runtime_that_is_gone(machine: Host) -> None:
+    chosen = settings.Settings("", settings.completed({"runtime": "/nonexistent"}), str(machine.state))
+    (found,) = doctor._delegate(chosen)
+    assert found.state == doctor.BAD

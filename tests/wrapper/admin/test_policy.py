@@ -1,0 +1,125 @@
+"""`hookctl policy`: new, lint, test, list, show, explain, simulate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from hookrun import policies
+from tests.wrapper.admin.support import Desk
+
+LIBRARY = Path(policies.__file__).parent / "library"
+NO_SOCKET: dict[str, Any] = {"deny": [{"when": {"field": "/mounts/*/source", "equals": "/run/x.sock"}, "message": "no socket"}]}
+SOCKET = {"ociVersion": "1.0.2", "mounts": [{"destination": "/s", "source": "/run/x.sock"}]}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in LIBRARY.glob("*.yaml")))
+def test_new_from_the_library(desk: Desk, name: str) -> None:
+    assert f"policies.d/{name}.yaml: written" in desk.check("policy", "new", name)
+    assert (desk.policies / f"{name}.yaml").read_text() == (LIBRARY / f"{name}.yaml").read_text(), "comments and all"
+    desk.check("policy", "lint")
+    desk.check("policy", "test")
+    desk.check("apply", "--yes")
+
+
+def test_new_by_another_name_and_the_template(desk: Desk) -> None:
+    desk.check("policy", "new", "mine", "--from", "drop-net-raw")
+    desk.check("policy", "new", "template")
+    assert desk.check("policy", "test") == "3 passed, 0 failed\n"
+    listed = desk.check("policy", "list")
+    assert "mine" in listed and "template" in listed and "drop-net-raw" not in listed
+    assert "is there already" in desk("policy", "new", "mine").err
+    assert "did you mean 'drop-net-raw'?" in desk("policy", "new", "other", "--from", "drop-netraw").err
+    assert "no-engine-socket" in desk.check("policy", "new", "--list")
+    assert "metadata.name: it must be made of small letters" in desk("policy", "new", "Not/This").err
+
+
+def test_lint(desk: Desk, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: a}\nspec:\n  mach: {}\n  patch: 1\n")
+    result = desk("policy", "lint", bad)
+    assert result.status == 1
+    assert result.out.splitlines() == [
+        f"{bad}:5:3: spec: there is no 'mach' here; did you mean 'match'?",
+        f"{bad}:6:10: spec.patch: it must be a list, not a number",
+    ]
+    desk.policy("a", {})
+    assert desk.check("policy", "lint") == "1 policy, nothing wrong\n"
+    assert desk("policy", "lint", desk.policies, desk.policies / "a.yaml").status == 1, "twice the same name"
+    assert "cannot read" in desk("policy", "lint", tmp_path / "nosuch.yaml").err
+
+
+def test_test_and_junit(desk: Desk, tmp_path: Path) -> None:
+    tests = [
+        {"name": "good", "config": SOCKET, "expect": {"denied": "no socket"}},
+        {"name": "<bad>", "config": SOCKET, "expect": {"denied": False}},
+    ]
+    path = desk.policy("a", NO_SOCKET, tests=tests)
+    result = desk("policy", "test", "--junit", tmp_path / "out.xml")
+    assert result.status == 1
+    assert result.out.splitlines() == [f"FAILED {path}:1: a: <bad>: it was denied: no socket", "1 passed, 1 failed"]
+    suite = ElementTree.parse(tmp_path / "out.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert [(case.get("name"), len(case)) for case in suite] == [("good", 0), ("<bad>", 1)]
+
+
+def test_list_and_show(desk: Desk) -> None:
+    desk.policy("late", {"priority": 9999, "mode": "audit"})
+    (desk.policies / "two.yaml").write_text(
+        "# first\napiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: x1}\nspec: {} # kept\n---\n"
+        "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: x2, description: the second}\nspec: {}\n"
+    )
+    rows = [line.split() for line in desk.check("policy", "list").splitlines()]
+    assert [row[:3] for row in rows[1:]] == [["1000", "x1", "enforce"], ["1000", "x2", "enforce"], ["9999", "late", "audit"]]
+    shown = desk.check("policy", "show", "x1")
+    assert "spec: {} # kept" in shown and "x2" not in shown
+    assert "the second" in desk.check("policy", "show", "x2")
+    assert "there is no policy 'x3'" in desk("policy", "show", "x3").err
+
+
+def test_explain(desk: Desk, tmp_path: Path) -> None:
+    desk.policy("a", {"priority": 1, "match": {"engine": "podman"}, "merge": {"hostname": "x"}})
+    desk.policy("b", {"priority": 2, "match": {"command": ["create"]}, "merge": {"hostname": "y"}})
+    desk.policy("c", {"priority": 3, "mode": "audit", "deny": [{"when": {"field": "/hostname", "equals": "y"}, "message": "never y"}]})
+    desk.policy("d", {**NO_SOCKET, "priority": 4})
+    desk.policy("e", {"priority": 5})
+    (tmp_path / "config.json").write_text(json.dumps(SOCKET))
+    for what in (tmp_path, tmp_path / "config.json"):
+        lines = desk.check("policy", "explain", what).splitlines()
+        text = "\n".join(lines)
+        assert "  ✗ engine equals 'podman': it is 'docker'\n  -> does nothing" in text
+        assert "  ✓ command in ['create']: it is 'create'" in text
+        assert '  -> patched\n     add /hostname "y"' in text
+        assert "  -> would be denied: never y" in text
+        assert "    ✓ /mounts/*/source equals '/run/x.sock': it is '/run/x.sock'" in text
+        assert "  -> denied: no socket\nthe call is refused; the policies after it are not asked" in text
+        assert "policy e" not in text
+    assert '-> patched\n     add /hostname "x"' in desk.check("policy", "explain", tmp_path, "--engine", "podman")
+
+
+def test_simulate_on_configs(desk: Desk, tmp_path: Path) -> None:
+    configs = tmp_path / "configs"
+    (configs / "bundle").mkdir(parents=True)
+    (configs / "bundle/config.json").write_text(json.dumps(SOCKET))
+    (configs / "other.json").write_text(json.dumps({"process": {"env": []}}))
+    desk.policy("a", {**NO_SOCKET, "mode": "audit"})
+    desk.policy("b", {"env": {"force": {"A": "1"}}})
+    desk.policy("c", {"patch": [{"op": "remove", "path": "/nosuch"}], "onError": "allow"})
+    desk.policy("off", {"mode": "off", "deny": [{"message": "never"}]})
+    lines = desk.check("policy", "simulate", configs).splitlines()
+    rows = [line.split(maxsplit=3) for line in lines]
+    assert rows[1] == ["bundle/config.json", "a", "denied", "no socket"]
+    assert rows[2] == ["other.json", "b", "changed", "/process/env/0"]
+    assert rows[3][:3] == ["other.json", "c", "error"]
+    counts = {row[0]: row[1:] for row in rows[6:9]}
+    assert {name: " ".join(count).split() for name, count in counts.items()} == {"a": ["1", "0", "0"], "b": ["0", "1", "0"], "c": ["0", "0", "1"]}
+    assert lines[-1] == "2 calls: 1 would be denied"

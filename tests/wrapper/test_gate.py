@@ -1,0 +1,127 @@
+"""Policies from file to container, without an engine: create, run and exec by a registered launcher."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.bundles import Bundle
+from tests.support.configured import ConfiguredHost
+from tests.support.runtimes import RUNC
+
+
+@pytest.fixture
+def host() -> Iterator[ConfiguredHost]:
+    place = Path(tempfile.mkdtemp(prefix="hr-gate-", dir="/var/tmp"))
+    place.chmod(0o755)
+    host = ConfiguredHost(place)
+    yield host
+    host.close()
+    shutil.rmtree(place)
+
+
+def in_force(host: ConfiguredHost, *specs: dict[str, Any]) -> None:
+    """Have these policies in force, named p0, p1, …"""
+    directory = host.config / "policies.d"
+    directory.mkdir(exist_ok=True)
+    for number, spec in enumerate(specs):
+        policy = {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": f"p{number}"}, "spec": spec}
+        (directory / f"p{number}.yaml").write_text(json.dumps(policy))
+    host.apply()
+
+
+DENY_BIN = {"deny": [{"when": {"field": "/mounts/*/source", "equals": "/bin"}, "message": "not /bin"}]}
+
+
+def test_run_is_changed_or_refused(host: ConfiguredHost, bundle: Bundle) -> None:
+    in_force(host, DENY_BIN, {"env": {"force": {"FROM": "policy"}}})
+    bundle.shell("echo $FROM")
+    result = host.runtime.run(bundle.path)
+    assert (result.status, result.out) == (0, "policy\n"), result.err
+    bundle.add_mount("/host", "bind", "/bin", "rbind").write()
+    result = host.runtime.run(bundle.path)
+    assert result.status == 1
+    assert "policy p0: not /bin" in result.err
+    line = host.lines("run")[-1]
+    assert line["error"] == "policy p0: not /bin"
+    assert [(one["policy"], one["action"]) for one in line["decisions"]] == [("p0", "denied")]
+
+
+def test_the_message_reaches_the_engines_log(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:
+    in_force(host, {"deny": [{"message": "never"}]})
+    host.runtime.globals += ["--log", str(tmp_path / "log"), "--log-format", "json"]
+    assert host.runtime.run(bundle.path).status == 1
+    last = json.loads((tmp_path / "log").read_text().splitlines()[-1])
+    assert last["level"] == "error"
+    assert last["msg"].startswith("policy p0: never")
+
+
+def test_exec_by_flags_and_by_file(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:
+    in_force(
+        host,
+        {"match": {"command": "exec"}, "deny": [{"when": {"field": "/process/user/uid", "equals": 7}, "message": "not as 7"}]},
+        {"match": {"command": "exec", "annotations": {"team": "red"}}, "env": {"force": {"FROM": "policy"}}},
+    )
+    bundle.config["annotations"] = {"team": "red"}
+    bundle.command("sleep", "600")
+    box = host.runtime.run_detached(bundle.path)
+    assert host.runtime.exec(box, "sh", "-c", "echo $FROM").out == "policy\n"
+    process = {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["sh", "-c", "echo $FROM"], "env": ["PATH=/bin"]}
+    file = tmp_path / "process.json"
+    file.write_text(json.dumps(process))
+    assert host.runtime.call("exec", "--process", str(file), box).out == "policy\n"
+    file.write_text(json.dumps({**process, "user": {"uid": 7, "gid": 7}}))
+    for words in (["exec", "--user", "7", box, "true"], ["exec", "--process", str(file), box]):
+        result = host.runtime.call(*words)
+        assert result.status == 255
+        assert "exec failed: policy p0: not as 7" in result.err
+        assert host.lines("exec")[-1]["decisions"][0]["action"] == "denied"
+    result = host.runtime.exec("nosuch", "true")
+    assert result.status == 255
+    assert "container does not exist" in result.err
+
+
+def test_exec_with_another_runtime(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:
+    """A denial holds; a change, which the other runtime would not see, is refused."""
+    in_force(
+        host,
+        {"match": {"command": "exec"}, "deny": [{"when": {"field": "/process/user/uid", "equals": 7}, "message": "not as 7"}]},
+        {"match": [{"command": "exec"}, {"field": "/process/cwd", "equals": "/tmp"}], "env": {"force": {"FROM": "policy"}}},
+    )
+    settings = json.loads((host.config / "config.yaml").read_text())
+    (host.config / "config.yaml").write_text(json.dumps({**settings, "runtime": RUNC}))
+    host.apply()
+    bundle.command("sleep", "600")
+    box = host.runtime.run_detached(bundle.path)
+    assert host.runtime.exec(box, "echo", "runs").out == "runs\n"
+    assert "policy p0: not as 7" in host.runtime.call("exec", "--user", "7", box, "true").err
+    refused = host.runtime.call("exec", "--cwd", "/tmp", box, "true")
+    assert refused.status == 255
+    assert "policy p1 changes the process, which another runtime would not see" in refused.err
+
+
+def test_host_namespaces_are_known_by_what_they_are(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:
+    in_force(host, {"namespaces": {"forbidHost": ["uts"]}})
+    assert host.runtime.run(bundle.path).status == 0
+    link = tmp_path / "uts"
+    link.symlink_to("/proc/self/ns/uts")
+    bundle.without_namespace("uts")
+    bundle.linux["namespaces"].append({"type": "uts", "path": str(link)})
+    bundle.config.pop("hostname")
+    bundle.write()
+    assert "the host's uts namespace is not allowed" in host.runtime.run(bundle.path).err
+
+
+def test_labels_of_cri_o(host: ConfiguredHost, bundle: Bundle) -> None:
+    in_force(host, {"match": {"labels": {"app": "shop"}}, "deny": [{"message": "no shops"}]})
+    assert host.runtime.run(bundle.path).status == 0
+    for text, denied in (('{"app": "shop"}', True), ('{"app": "x"}', False), ("[]", False), ("{", False)):
+        bundle.config["annotations"] = {"io.kubernetes.cri-o.Labels": text}
+        bundle.write()
+        assert ("no shops" in host.runtime.run(bundle.path).err) is denied, text

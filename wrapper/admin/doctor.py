@@ -1,0 +1,318 @@
+"""`hookctl doctor`: what this host gives and lacks, and what to do about it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import shutil
+import stat
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import syscalls
+from hookrun.wrapper import record, seal, settings, snapshot
+from hookrun.wrapper.admin import docker, host, output
+from hookrun.wrapper.admin.host import Host
+
+GOOD = "good"
+NOTE = "note"
+BAD = "bad"
+
+_STYLES = {GOOD: "green", NOTE: "yellow", BAD: "bold red"}
+_NOBODY = -1
+_CONTROLLERS = ("cpu", "memory", "pids")
+_FULL = 0.9  # of the record's cap
+_CONFIGS = {
+    "containerd": ("/etc/containerd/config.toml",),
+    "podman": ("/etc/containers/containers.conf", "/etc/containers/containers.conf.d/*.conf"),
+    "crio": ("/etc/crio/crio.conf", "/etc/crio/crio.conf.d/*.conf"),
+    "buildkitd": ("/etc/buildkit/buildkitd.toml",),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line. With `state` BAD, containers would fail; `advice` is "" where nothing is to be done."""
+
+    state: str
+    subject: str
+    text: str
+    advice: str = ""
+
+
+def doctor(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what this host gives and lacks; exit status 1 where containers would fail."""
+    found = list(examine(host.of(context)))
+    if as_json:
+        output.as_json([asdict(finding) for finding in found])
+    else:
+        rows = [[finding.state, finding.subject, _line(finding)] for finding in found]
+        output.table(("STATE", "SUBJECT", "FINDING"), rows, [_STYLES[finding.state] for finding in found], wrap=True)
+    if any(finding.state == BAD for finding in found):
+        raise typer.Exit(1)
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.text}; {finding.advice}" if finding.advice else finding.text
+
+
+def examine(machine: Host) -> Iterator[Finding]:
+    """All findings on a host."""
+    yield _kernel()
+    yield _idmapped_mounts()
+    yield from _cgroups(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
+    yield from _seccomp()
+    yield _user_namespaces()
+    yield _lsms()
+    yield _criu()
+    yield _snapshot(machine)
+    yield _seal(machine)
+    yield from _launchers(machine)
+    yield from _docker(machine, docker.CONFIG)
+    yield from _other_engines(machine)
+    chosen = settings.chosen(snapshot.load(str(machine.state)).content, "", str(machine.state))
+    yield from _delegate(chosen)
+    yield from _modes(machine, Path(chosen.record_directory))
+    yield _record(chosen)
+
+
+def _has(number: int, *arguments: Any) -> bool:
+    """Whether the kernel has a system call, which is made with arguments that it refuses."""
+    try:
+        syscalls.call(number, *arguments)
+    except OSError as error:
+        return error.errno != errno.ENOSYS
+    return True
+
+
+def _kernel() -> Finding:
+    release = os.uname().release
+    if _has(syscalls.NR.openat2, _NOBODY, None, None, 0):
+        return Finding(GOOD, "kernel", f"Linux {release}")
+    return Finding(BAD, "kernel", f"Linux {release} has no openat2(2)", "use Linux 5.6 or later")
+
+
+def _idmapped_mounts() -> Finding:
+    if _has(syscalls.NR.mount_setattr, _NOBODY, None, 0, None, 0):
+        return Finding(GOOD, "idmapped mounts", "the kernel has mount_setattr(2)")
+    return Finding(NOTE, "idmapped mounts", "none", "containers that ask for them fail; use Linux 5.12 or later")
+
+
+def _cgroups(mountinfo: str) -> Iterator[Finding]:
+    mounts = [line.partition(" - ") for line in mountinfo.splitlines()]
+    legacy = [after.split()[2].split(",") for _, _, after in mounts if after.startswith("cgroup ")]
+    unified = [before.split()[4] for before, _, after in mounts if after.startswith("cgroup2 ")]
+    if not legacy and not unified:
+        yield Finding(BAD, "cgroups", "none is mounted", "mount cgroup2 on /sys/fs/cgroup")
+        return
+    layout = "hybrid (v1 with v2 beside it)" if legacy and unified else "v1" if legacy else "v2"
+    yield Finding(GOOD, "cgroups", layout)
+    there = {name for options in legacy for name in options}
+    if unified and not legacy:
+        there = set(_read(f"{unified[0]}/cgroup.controllers").split())
+    missing = [name for name in _CONTROLLERS if name not in there]
+    if missing:
+        advice = "limits on them fail; enable them on the kernel's command line"
+        yield Finding(NOTE, "cgroups", f"no controller for {', '.join(missing)}", advice)
+
+
+def _seccomp() -> Iterator[Finding]:
+    actions = _read("/proc/sys/kernel/seccomp/actions_avail").split()
+    if not actions:
+        yield Finding(BAD, "seccomp", "the kernel has no filters", "use a kernel with CONFIG_SECCOMP_FILTER")
+    else:
+        yield Finding(GOOD, "seccomp", f"filters with {', '.join(actions)}")
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        yield Finding(BAD, "seccomp", "libseccomp.so.2 is missing", "install the package libseccomp2")
+
+
+def _user_namespaces() -> Finding:
+    limit = _read("/proc/sys/user/max_user_namespaces").strip()
+    if limit in ("", "0"):
+        advice = "sysctl user.max_user_namespaces=28633, if rootless or remapped containers are wanted"
+        return Finding(NOTE, "user namespaces", "none", advice)
+    if _read("/proc/sys/kernel/unprivileged_userns_clone").strip() == "0":
+        advice = "sysctl kernel.unprivileged_userns_clone=1, if rootless containers are wanted"
+        return Finding(NOTE, "user namespaces", "for root only", advice)
+    return Finding(GOOD, "user namespaces", f"up to {limit}")
+
+
+def _lsms() -> Finding:
+    found = _read("/sys/kernel/security/lsm").strip()
+    if not found:
+        names = {"apparmor": "/sys/module/apparmor", "selinux": "/sys/fs/selinux/enforce"}
+        found = ",".join(name for name, path in names.items() if os.path.exists(path))
+    if found:
+        return Finding(GOOD, "security modules", found)
+    return Finding(NOTE, "security modules", "none can be seen", "profiles and labels of containers have no effect")
+
+
+def _criu() -> Finding:
+    path = shutil.which("criu", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    if path:
+        return Finding(GOOD, "CRIU", path)
+    return Finding(NOTE, "CRIU", "not installed", "checkpoint and restore fail; install criu if they are wanted")
+
+
+def _snapshot(machine: Host) -> Finding:
+    found = snapshot.load(str(machine.state))
+    if found.is_damaged:
+        allowed = snapshot.on_error(str(machine.state)) == snapshot.ALLOW
+        return Finding(NOTE if allowed else BAD, "snapshot", found.notice)
+    if found.content is None:
+        return Finding(NOTE, "snapshot", "none: containers run as with plain runc", "`hookctl apply` makes one")
+    status = machine.snapshot.stat()
+    days = (time.time() - status.st_mtime) / 86400
+    text = f"{days:.1f} days old, owner {status.st_uid}, mode {status.st_mode & 0o7777:o}"
+    newer = [path for path in _sources(machine) if path.stat().st_mtime > status.st_mtime]
+    if newer:
+        return Finding(NOTE, "snapshot", f"{text}; {newer[0]} is newer", "`hookctl apply` puts it in force")
+    return Finding(GOOD, "snapshot", text)
+
+
+def _sources(machine: Host) -> list[Path]:
+    directories = (machine.policies, machine.hooks)
+    found = [path for directory in directories if directory.is_dir() for path in sorted(directory.iterdir())]
+    return [machine.settings_file, *found] if machine.settings_file.exists() else found
+
+
+def _seal(machine: Host) -> Finding:
+    place = machine.state / seal.NAME
+    if not place.is_dir():
+        return Finding(NOTE, "sealed interpreter", f"no {place}", "`hookctl engine register` makes it")
+    if not _is_mounted(place):
+        return Finding(NOTE, "sealed interpreter", "not mounted since the host started; the first call does that")
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        return Finding(GOOD, "sealed interpreter", f"mounted read-only on {place}")
+    advice = f"umount {place}; the next call seals it"
+    return Finding(BAD, "sealed interpreter", f"{place} is mounted writable", advice)
+
+
+def _is_mounted(place: Path) -> bool:
+    """A bind mount of the same filesystem looks like no mount to Path.is_mount."""
+    lines = _read("/proc/self/mountinfo").splitlines()
+    return any(line.split()[4] == str(place) for line in lines)
+
+
+def _launchers(machine: Host) -> Iterator[Finding]:
+    """A launcher whose interpreter is gone can't start at all: a removed virtual environment, an upgraded Python."""
+    for path in sorted(machine.launchers.iterdir()) if machine.launchers.is_dir() else ():
+        interpreter = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#!").split(" ")[0]
+        if not os.access(interpreter, os.X_OK):
+            advice = "register it with the engine again: `hookctl engine register`"
+            yield Finding(BAD, f"launcher {path.name}", f"its interpreter {interpreter} is gone", advice)
+        elif interpreter.startswith(str(machine.state)):
+            yield Finding(GOOD, f"launcher {path.name}", str(path))
+        else:
+            yield Finding(NOTE, f"launcher {path.name}", f"runs {interpreter}, which is not sealed beforehand")
+
+
+def _docker(machine: Host, path: Path) -> Iterator[Finding]:
+    if not path.exists():
+        if shutil.which("dockerd"):
+            yield Finding(NOTE, "docker", f"found, no {path}", "`hookctl engine register docker`")
+        return
+    try:
+        config = docker.DaemonConfig(path)
+    except Failure as failure:
+        yield Finding(BAD, "docker", failure.text, "dockerd does not start with it")
+        return
+    ours = {name: entry for name, entry in config.runtimes.items() if _is_ours(machine, entry)}
+    if not ours:
+        yield Finding(NOTE, "docker", f"hookrun is not in {path}", "`hookctl engine register docker`")
+    for name, entry in ours.items():
+        default = ", the default" if config.default == name else ""
+        if not os.access(entry["path"], os.X_OK):
+            advice = f"`hookctl engine register docker --name {name}`"
+            yield Finding(BAD, "docker", f"runtime {name}: {entry['path']} can't be executed", advice)
+        elif entry.get("runtimeArgs"):
+            text = (
+                f"runtime {name} has runtimeArgs: Docker calls it by a shell script that leaves it orphaned when killed"
+            )
+            advice = f"use a profile named like the runtime instead: `hookctl engine register docker --name {name}`"
+            yield Finding(NOTE, "docker", text, advice)
+        else:
+            yield Finding(GOOD, "docker", f"runtime {name}{default}: {entry['path']}")
+
+
+def _is_ours(machine: Host, entry: Any) -> bool:
+    path = entry.get("path", "") if isinstance(entry, dict) else ""
+    return os.path.dirname(path) == str(machine.launchers) or os.path.basename(path) == "hookrun"
+
+
+def _other_engines(machine: Host) -> Iterator[Finding]:
+    for name, patterns in _CONFIGS.items():
+        files = [path for pattern in patterns for path in sorted(Path("/").glob(pattern.lstrip("/")))]
+        registered = [path for path in files if _mentions(path, str(machine.launchers))]
+        if registered:
+            yield Finding(GOOD, name, f"registered in {registered[0]}")
+        elif shutil.which(name):
+            yield Finding(NOTE, name, "found, hookrun is not registered", f"`hookctl engine register` for {name}")
+
+
+def _mentions(path: Path, directory: str) -> bool:
+    """Whether a TOML file has a value in a directory."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return f'"{directory}/' in json.dumps(values, default=str)
+
+
+def _delegate(chosen: settings.Settings) -> Iterator[Finding]:
+    if chosen.runtime and not os.access(chosen.runtime, os.X_OK):
+        advice = "mend `runtime` in config.yaml, then `hookctl apply`"
+        yield Finding(BAD, "runtime", f"{chosen.runtime} can't be executed", advice)
+    elif chosen.runtime:
+        yield Finding(GOOD, "runtime", f"{chosen.runtime} runs the containers")
+
+
+def _modes(machine: Host, directory: Path) -> Iterator[Finding]:
+    for place in (machine.config, machine.policies, machine.hooks, machine.state, machine.launchers):
+        if place.exists():
+            status = place.stat()
+            text = f"owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}"
+            if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+                advice = f"who can write there is root on this host: chown root {place}; chmod go-w {place}"
+                yield Finding(BAD, str(place), text, advice)
+            else:
+                yield Finding(GOOD, str(place), text)
+    if directory.exists() and directory.stat().st_mode & 0o077:
+        mode = stat.S_IMODE(directory.stat().st_mode)
+        yield Finding(NOTE, str(directory), f"mode {mode:o}: others can look into the record", f"chmod 700 {directory}")
+
+
+def _record(chosen: settings.Settings) -> Finding:
+    if not chosen.record_enabled:
+        return Finding(NOTE, "record", "switched off", "set record.enabled in config.yaml, if it is wanted")
+    directory = Path(chosen.record_directory)
+    if not os.access(directory if directory.exists() else directory.parent, os.W_OK):
+        state = BAD if chosen.record_required else NOTE
+        return Finding(state, "record", f"{directory} can't be written", "mend record.directory in config.yaml")
+    files = [*directory.glob("record*.jsonl"), *(directory / record.CONFIGS).glob("*")]
+    size = sum(path.stat().st_size for path in files)
+    text = f"{size / 1e6:.1f} MB of {chosen.record_max_total / 1e6:.0f} in {directory}"
+    if size > _FULL * chosen.record_max_total:
+        return Finding(NOTE, "record", text, "the oldest goes; raise record.maxTotal to keep more")
+    return Finding(GOOD, "record", text)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,115 @@
+"""What hookctl prints: tables that fit the terminal, plain text where the output is no terminal, JSON on demand.
+
+Colours follow NO_COLOR and the terminal; what comes out of a record is made harmless for a terminal first.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+# Wider than any line: what is piped is never cut.
+_UNLIMITED = 1_000_000
+
+
+def console() -> Console:
+    """The standard output, as wide as the terminal."""
+    if sys.stdout.isatty():
+        return Console(highlight=False, markup=False, emoji=False)
+    return Console(highlight=False, markup=False, emoji=False, no_color=True, color_system=None, width=_UNLIMITED)
+
+
+def harmless(text: str) -> str:
+    """A text without control characters, bytes that are not UTF-8 and other surprises for a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character) or (
+        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    )
+
+
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[object]], styles: Iterable[str] = (), *, wrap: bool = False
+) -> None:
+    """Print rows under headings; numbers go to the right. `styles` has a rich style for each row, or is empty.
+
+    What a terminal has no room for is cut off, or goes on in the next line with `wrap`.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [
+        bool(cells) and all(row[at].replace(".", "", 1).isdigit() or row[at] in ("", "-") for row in cells)
+        for at in range(len(headings))
+    ]
+    if not sys.stdout.isatty():
+        _plain_table(headings, cells, numeric)
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, is_number in zip(headings, numeric, strict=True):
+        shown.add_column(
+            heading, no_wrap=not wrap, overflow="fold" if wrap else "ellipsis", justify="right" if is_number else "left"
+        )
+    for row, style in zip(cells, list(styles) or [""] * len(cells), strict=True):
+        shown.add_row(*(Text(cell) for cell in row), style=style)
+    console().print(shown)
+
+
+def line(row: Sequence[object], widths: Sequence[int]) -> str:
+    """One row of a table that has no end; the last cell is as wide as it is."""
+    return "  ".join(_cell(value).ljust(width) for value, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return "-" if value is None else harmless(str(value))
+
+
+def _plain_table(headings: Sequence[str], cells: list[list[str]], numeric: list[bool]) -> None:
+    everything = [list(headings), *cells]
+    widths = [max(len(row[at]) for row in everything) for at in range(len(headings))]
+    for row in everything:
+        words = [
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, numeric, strict=True)
+        ]
+        typer.echo("  ".join(words).rstrip())
+
+
+def as_json(value: Any) -> None:
+    """Print a value as JSON, indented for people."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def as_json_list(values: Iterable[Any]) -> None:
+    """Print values as a JSON array, one a line, each as soon as it is known."""
+    separator = "[\n"
+    for value in values:
+        typer.echo(separator + json.dumps(value), nl=False)
+        separator = ",\n"
+    typer.echo("[]" if separator == "[\n" else "\n]")
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Any]:
+    """A bar on stderr for long work, where that is a terminal; gives a function that is told of each step done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    stderr = Console(stderr=True)
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda step: bar.advance(task, step)

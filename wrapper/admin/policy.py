@@ -1,0 +1,355 @@
+"""`hookctl policy`: writing policies, and knowing what they do before they are in force."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+from xml.etree import ElementTree
+
+import jsonpatch
+import typer
+
+from hookrun import policies
+from hookrun.policies import compiler, decide, document, explain, match, testing
+from hookrun.policies.compiler import Source
+from hookrun.policies.document import Invalid
+from hookrun.runtime.errors import Failure, reason
+from hookrun.wrapper import changes, gate
+from hookrun.wrapper.admin import files, output, sources, trace
+from hookrun.wrapper.admin import host as hosts
+from hookrun.wrapper.admin.trace_store import Query, Store
+
+app = typer.Typer(help="Write policies, and know what they do before they are in force.", no_args_is_help=True)
+
+Paths = Annotated[
+    list[Path] | None, typer.Argument(help="Policy files or directories; this host's policies.d by default.")
+]
+From = Annotated[list[Path] | None, typer.Option("--policies", "-p", help="Files or directories; policies.d else.")]
+
+_LIBRARY = Path(policies.__file__).parent / "library"
+_TEMPLATE = """\
+apiVersion: hookrun/v1
+kind: Policy
+metadata:
+  name: {name}
+  description: What it is for, in one sentence.
+spec:
+  mode: audit # enforce, once the record shows that it hits the right ones
+  match:
+    all:
+      - {{engine: [docker, podman]}}
+  deny:
+    - when: {{field: /mounts/*/source, equals: /}}
+      message: mounting the host's root is not allowed
+tests:
+  - name: the host's root is refused
+    config: {{mounts: [{{destination: /host, source: /, type: bind}}]}}
+    expect: {{denied: mounting the host's root is not allowed}}
+"""
+
+
+@app.command("new")
+def new(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The policy's name, or one of the library's.")] = "",
+    source: Annotated[str, typer.Option("--from", help="The library's policy to start from.")] = "",
+    show_library: Annotated[bool, typer.Option("--list", help="List the library.")] = False,
+) -> None:
+    """Put a policy into policies.d: from the library, or a template to fill in."""
+    library = {path.stem: path for path in sorted(_LIBRARY.glob("*.yaml"))}
+    if show_library or not name:
+        output.table(("NAME", "DESCRIPTION", "BREAKS"), [_library_row(path) for path in library.values()])
+        return
+    source = source or (name if name in library else "")
+    if source and source not in library:
+        raise Failure(f"the library has no {source!r}{document.suggestion(source, library)}")
+    text = library[source].read_text(encoding="utf-8") if source else _TEMPLATE.format(name=name)
+    if source and source != name:
+        text = text.replace(f"name: {source}\n", f"name: {name}\n", 1)
+    path = hosts.of(context).policies / f"{name}.yaml"
+    if path.exists():
+        raise Failure(f"{path} is there already")
+    try:
+        compiler.load(text, str(path))
+    except Invalid as problem:
+        raise Failure(problem.text) from None
+    files.replace(path, text)
+    typer.echo(f"{path}: written; it is in force after `hookctl apply`")
+
+
+def _library_row(path: Path) -> tuple[str, str, str]:
+    found = compiler.load(path.read_text(encoding="utf-8"), str(path))
+    return path.stem, found[0].description, found[0].breaks
+
+
+@app.command("lint")
+def lint(context: typer.Context, paths: Paths = None) -> None:
+    """Check policy files; each finding is FILE:LINE:COLUMN: TEXT."""
+    found, problems = _examined(context, paths)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{len(found)} {_plural(len(found), 'policy', 'policies')}, nothing wrong")
+
+
+@app.command("test")
+def test(
+    context: typer.Context,
+    paths: Paths = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write the results as JUnit XML, too.")] = None,
+) -> None:
+    """Run the tests in policy files; exit status 1 if one fails."""
+    outcomes = [outcome for source in _loaded(context, paths) for outcome in testing.run(source)]
+    failed = [outcome for outcome in outcomes if outcome.problem]
+    for outcome in failed:
+        typer.echo(f"FAILED {outcome.place}: {outcome.policy}: {outcome.name}: {outcome.problem}")
+    if junit is not None:
+        files.replace(junit, _junit(outcomes))
+    typer.echo(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _junit(outcomes: list[testing.Outcome]) -> str:
+    failures = sum(1 for outcome in outcomes if outcome.problem)
+    suite = ElementTree.Element(
+        "testsuite", name="hookrun policies", tests=str(len(outcomes)), failures=str(failures), errors="0"
+    )
+    for outcome in outcomes:
+        file, _, line = outcome.place.rpartition(":")
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=outcome.policy, name=outcome.name, file=file, line=line
+        )
+        if outcome.problem:
+            ElementTree.SubElement(case, "failure", message=outcome.problem).text = outcome.place
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+@app.command("list")
+def list_policies(context: typer.Context, paths: Paths = None) -> None:
+    """List policies in the order in which they judge."""
+    found = compiler.ordered(_loaded(context, paths))
+    rows = [(one.priority, one.name, one.policy.mode, one.policy.on_error, one.description) for one in found]
+    output.table(("PRIORITY", "NAME", "MODE", "ON ERROR", "DESCRIPTION"), rows)
+
+
+@app.command("show")
+def show(context: typer.Context, name: Annotated[str, typer.Argument(help="The policy's name.")]) -> None:
+    """Show a policy as it is written."""
+    found = {one.name: one.policy for one in _loaded(context, None)}
+    if name not in found:
+        raise Failure(f"there is no policy {name!r}{document.suggestion(name, found)}")
+    one = found[name]
+    following = [other.line for other in found.values() if other.file == one.file and other.line > one.line]
+    lines = files.read(Path(one.file)).splitlines()[one.line - 1 : min(following) - 1 if following else None]
+    typer.echo(f"# {one.file}:{one.line}")
+    typer.echo("\n".join(lines).rstrip().removesuffix("---").rstrip())
+
+
+@app.command("explain")
+def explain_call(
+    context: typer.Context,
+    what: Annotated[
+        str, typer.Argument(metavar="BUNDLE|CONFIG|INVOCATION", help="Or a recorded call's or container's id.")
+    ],
+    engine: Annotated[str, typer.Option("--engine", help="Who calls, for a bundle or a config.")] = "docker",
+    command: Annotated[str, typer.Option("--command", help="The command, for a bundle or a config.")] = "create",
+    chosen: From = None,
+) -> None:
+    """Say of each policy whether it matches a call and why, and what it changes, step by step."""
+    config, call = _subject(context, what, engine, command)
+    view = match.View(config, call)
+    current = config
+    for source in compiler.ordered(_loaded(context, chosen)):
+        one = source.policy
+        typer.echo(f"policy {one.name} ({one.mode}, {one.file}:{one.line})")
+        _echo("  ", explain.matching(one, view))
+        if one.mode == "off" or (one.match is not None and not match.holds(one.match, view)):
+            typer.echo("  -> does nothing")
+            continue
+        step = decide.judge(one, current, call)
+        _echo("  ", explain.denials(one, match.View(current, call)))
+        action, message = decide.described(one, step, current)
+        typer.echo(f"  -> {'would be ' if one.mode == 'audit' else ''}{action}{': ' if message else ''}{message}")
+        _echo("     ", _difference(current, step.config))
+        if one.mode == "enforce":
+            current = step.config
+            if step.denied or (step.fault and one.on_error == "deny"):
+                typer.echo("the call is refused; the policies after it are not asked")
+                return
+
+
+def _difference(before: Any, after: Any) -> list[str]:
+    lines = []
+    for operation in changes.between(before, after):
+        value = f" {json.dumps(operation['value'])}" if "value" in operation else ""
+        lines.append(f"{operation['op']} {operation['path']}{value}")
+    return lines
+
+
+def _echo(indent: str, lines: list[str]) -> None:
+    for line in lines:
+        typer.echo(indent + output.harmless(line))
+
+
+def _subject(context: typer.Context, what: str, engine: str, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config and the call that a command line means. Raises Failure."""
+    path = Path(what)
+    if path.exists():
+        config = _config_in(path / "config.json" if path.is_dir() else path)
+        call = testing.invocation({"engine": engine, "command": command})
+        return config, {**call, "labels": gate.labels(config), "host_namespaces": gate.host_namespaces(config)}
+    store = Store(trace.directory_of(hosts.of(context)))
+    return recorded(store, store.find(what))
+
+
+def _config_in(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {reason(error)}") from None
+    except ValueError as error:
+        raise Failure(f"{path}: {error}") from None
+    if not isinstance(config, dict):
+        raise Failure(f"{path}: not a JSON object")
+    return config
+
+
+def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A recorded call as policies see it: its config, masked, and who called. Raises Failure where it has none."""
+    if call["command"] == "exec" and call["process"]:
+        made = store.find(call["container"])
+        config = {**store.after(made), "process": call["process"]} if made["config"] else {"process": call["process"]}
+    else:
+        config = store.before(call)
+    return config, {
+        "engine": call["engine"],
+        "command": call["command"],
+        "runtime": call["runtime"]["name"],
+        "container": call["container"],
+        "labels": gate.labels(config),
+        "host_namespaces": None,
+    }
+
+
+@app.command("simulate")
+def simulate(
+    context: typer.Context,
+    configs: Annotated[
+        Path | None, typer.Argument(help="A directory of configs or bundles; the calls recorded on this host else.")
+    ] = None,
+    chosen: From = None,
+    engine: Annotated[str, typer.Option("--engine", help="Who calls, for configs.")] = "docker",
+) -> None:
+    """Say what a set of policies would have denied and changed, as if all were enforced, container by container."""
+    candidates = [one for one in compiler.ordered(_loaded(context, chosen)) if one.policy.mode != "off"]
+    calls = _configs_below(configs, engine) if configs else _recorded_calls(context)
+    rows: list[tuple[str, str, str, str]] = []
+    totals: dict[str, dict[str, int]] = {one.name: {"denied": 0, "changed": 0, "error": 0} for one in candidates}
+    refused = 0
+    for name, config, call in calls:
+        found = _judged(candidates, config, call)
+        refused += any(action == "denied" for _, action, _ in found)
+        for policy_name, action, message in found:
+            totals[policy_name][action] += 1
+            rows.append((name, policy_name, action, message))
+    if rows:
+        output.table(("CALL", "POLICY", "WOULD BE", "WHY"), rows)
+        typer.echo()
+    output.table(
+        ("POLICY", "DENIED", "CHANGED", "ERROR"), [(name, *counts.values()) for name, counts in totals.items()]
+    )
+    count = len(calls)
+    typer.echo(f"{count} {_plural(count, 'call', 'calls')}: {refused} would be denied")
+
+
+def _judged(candidates: list[Source], config: dict[str, Any], call: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Policy, denied, changed or error, and why; as if every policy were enforced."""
+    found = []
+    view = match.View(config, call)
+    for source in candidates:
+        one = source.policy
+        if one.match is not None and not match.holds(one.match, view):
+            continue
+        step = decide.judge(one, config, call)
+        if step.denied or step.fault:
+            found.append((one.name, "denied" if step.denied else "error", step.denied or step.fault))
+            if step.denied or one.on_error == "deny":
+                break
+        elif step.config is not config:
+            found.append((one.name, "changed", ", ".join(_places(config, step.config))))
+            config = step.config
+    return found
+
+
+def _places(before: Any, after: Any) -> list[str]:
+    return list(dict.fromkeys(operation["path"] for operation in changes.between(before, after)))
+
+
+def _configs_below(directory: Path, engine: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    if not directory.is_dir():
+        raise Failure(f"{directory}: no directory")
+    found = []
+    for path in sorted(directory.rglob("*.json")):
+        config = _config_in(path)
+        call = {**testing.invocation({"engine": engine}), "labels": gate.labels(config)}
+        found.append((str(path.relative_to(directory)), config, call))
+    return found
+
+
+def _recorded_calls(context: typer.Context) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    store = Store(trace.directory_of(hosts.of(context)))
+    found = []
+    for call in list(store.select(Query())):  # the index is closed before it is asked for single calls
+        if call["command"] not in ("create", "run", "restore", "exec"):
+            continue
+        try:
+            config, invocation = recorded(store, call)
+        except (Failure, jsonpatch.JsonPatchException):
+            continue  # its config is not kept any more
+        found.append((f"{call['container'][:12]} {call['command']}", config, invocation))
+    return found
+
+
+def _loaded(context: typer.Context, paths: list[Path] | None) -> list[Source]:
+    found, problems = _examined(context, paths)
+    if problems:
+        raise Failure("\n".join(problems))
+    return found
+
+
+def _examined(context: typer.Context, paths: list[Path] | None) -> tuple[list[Source], list[str]]:
+    """The policies of some files and directories, and what is wrong with them. Raises Failure for a file not there."""
+    found: list[Source] = []
+    problems: list[str] = []
+    for path in _files(paths or [hosts.of(context).policies], is_given=bool(paths)):
+        try:
+            one, wrong = compiler.examine(compiler.read_file(path), str(path))
+        except OSError as error:
+            raise Failure(f"cannot read {path}: {reason(error)}") from None
+        except Invalid as problem:
+            one, wrong = [], [problem]
+        found += one
+        problems += [problem.text for problem in wrong]
+    try:
+        compiler.ordered(found)
+    except Invalid as problem:
+        problems.append(problem.text)
+    return found, problems
+
+
+def _files(paths: list[Path], is_given: bool) -> list[Path]:
+    found = []
+    for path in paths:
+        if path.is_dir():
+            found += sources.policy_files(path)
+        elif is_given:
+            found.append(path)
+    return found
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many

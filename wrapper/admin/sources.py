@@ -1,0 +1,166 @@
+"""What the administrator writes, read and checked: config.yaml, policies.d, hooks.d."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from hookrun.hooks import compile as hooks
+from hookrun.hooks import directories
+from hookrun.hooks.errors import HookError
+from hookrun.policies import compiler, document
+from hookrun.policies.compiler import Source
+from hookrun.policies.document import Invalid, Node
+from hookrun.policies.policy import Policy
+from hookrun.runtime.errors import Failure, reason
+from hookrun.wrapper import settings, snapshot
+from hookrun.wrapper.admin.host import Host
+
+_SCHEMA = Path(__file__).with_name("settings.json")
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass
+class Settings:
+    """config.yaml, with the defaults filled in."""
+
+    values: dict[str, Any]
+    profiles: dict[str, dict[str, Any]]
+    hooks: dict[str, Any]
+    on_error: str
+
+
+@dataclass
+class Sources:
+    """All that a host is configured with. `problems` are lines for the user; with any, nothing may be applied."""
+
+    settings: Settings
+    policies: list[Source]
+    hooks: dict[str, Any]
+    texts: dict[str, str]
+    problems: list[str] = field(default_factory=list)
+
+
+def read(host: Host) -> Sources:
+    """Read and check everything. What is wrong is collected, not raised."""
+    problems: list[str] = []
+    texts: dict[str, str] = {}
+    found = _settings(host, texts, problems)
+    policies = _policies(host, texts, problems)
+    compiled, wrong = hooks.compiled(found.hooks, host.config)
+    return Sources(found, policies, compiled, texts, problems + wrong)
+
+
+def policy_files(directory: Path) -> list[Path]:
+    """The policy files of a directory, by name."""
+    return sorted(path for path in directory.glob("*") if path.suffix in (".yaml", ".yml") and path.name[0] != ".")
+
+
+def _policies(host: Host, texts: dict[str, str], problems: list[str]) -> list[Source]:
+    found: list[Source] = []
+    for path in policy_files(host.policies):
+        text = _read(path, texts, problems)
+        if text is not None:
+            sources, wrong = compiler.examine(text, str(path))
+            found += sources
+            problems += [problem.text for problem in wrong]
+    problems += filter(None, (trouble(place) for place in (host.config, host.policies) if place.is_dir()))
+    problems += [line for source in found for line in _untrusted_hooks(source.policy)]
+    try:
+        return compiler.ordered(found)
+    except Invalid as problem:
+        problems.append(problem.text)
+        return found
+
+
+def _untrusted_hooks(policy: Policy) -> list[str]:
+    """Lines on the programs of a policy's hooks that are missing or that others can write."""
+    problems = []
+    for stage, hook, line in policy.hooks:
+        try:
+            directories.check_program({"stages": [stage], "hook": hook})
+        except HookError as error:
+            problems.append(f"{policy.file}:{line}:1: {error}")
+    return problems
+
+
+def _settings(host: Host, texts: dict[str, str], problems: list[str]) -> Settings:
+    text = _read(host.settings_file, texts, problems) if host.settings_file.exists() else ""
+    try:
+        values = checked_settings(text or "", str(host.settings_file))
+    except Invalid as problem:
+        problems += problem.text.splitlines()
+        values = {}
+    profiles = values.pop("profiles", {})
+    hook_settings = settings.completed(values.pop("hooks", {}), hooks.DEFAULTS)
+    on_error = values.pop("onError", snapshot.DENY)
+    full = settings.completed(values)
+    completed = {name: settings.completed(profile, full) for name, profile in profiles.items()}
+    return Settings(full, completed, hook_settings, on_error)
+
+
+def checked_settings(text: str, file: str) -> dict[str, Any]:
+    """The settings in a YAML text. Raises Invalid with a line for each thing that is wrong."""
+    documents = document.read(file, text)
+    if not documents:
+        return {}
+    if len(documents) > 1:
+        documents[1].fail("one document only")
+    validator = jsonschema.Draft202012Validator(json.loads(_SCHEMA.read_text()))
+    errors = sorted(validator.iter_errors(documents[0].value), key=lambda error: list(map(str, error.absolute_path)))
+    lines = [_explained(documents[0], error) for error in errors]
+    if lines:
+        raise Invalid("\n".join(lines))
+    found: dict[str, Any] = documents[0].value
+    return found
+
+
+def _explained(root: Node, error: jsonschema.ValidationError) -> str:
+    node = root
+    for token in error.absolute_path:
+        node = node.elements()[token] if isinstance(token, int) else node.members()[token]
+    try:
+        if error.validator == "additionalProperties" and isinstance(error.schema, dict):
+            node.members(error.schema["properties"])
+        if isinstance(error.schema, dict) and "description" in error.schema:
+            node.fail(f"it must be {error.schema['description']}, not {node.value!r}")
+        node.fail(error.message)
+    except Invalid as problem:
+        return problem.text
+
+
+def _read(path: Path, texts: dict[str, str], problems: list[str]) -> str | None:
+    try:
+        text = compiler.read_file(path)
+    except Invalid as problem:
+        problems.append(problem.text)
+        return None
+    except OSError as error:
+        problems.append(f"{path}: {reason(error)}")
+        return None
+    problems += filter(None, [trouble(path)])
+    texts[str(path)] = text
+    return text
+
+
+def trouble(path: Path) -> str:
+    """A line on who else can write a file or directory, "" if nobody can: who writes a policy owns the host."""
+    status = path.stat()
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{path}: it belongs to the user {status.st_uid}: `chown root {path}`"
+    if status.st_mode & _OTHERS_WRITE:
+        return f"{path}: others can write it (mode {stat.S_IMODE(status.st_mode):o}): `chmod go-w {path}`"
+    return ""
+
+
+def demand(sources: Sources) -> None:
+    """Raise Failure with all problems, if there are any."""
+    if sources.problems:
+        count = len(sources.problems)
+        raise Failure("\n".join([*sources.problems, f"{count} problem{'s' if count > 1 else ''}; nothing was applied"]))

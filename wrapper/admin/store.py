@@ -1,0 +1,187 @@
+"""The snapshot in force and those before it.
+
+STATE/snapshot is what the hot path reads. STATE/history/NUMBER/ has each snapshot ever applied with the texts it was
+made of; the snapshot's own "number" says which one is in force.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hookrun.runtime.errors import Failure, reason
+from hookrun.wrapper import precompile, snapshot
+from hookrun.wrapper.admin import files
+from hookrun.wrapper.admin.host import Host
+from hookrun.wrapper.admin.sources import Sources, trouble
+
+_SALT = "salt"
+_TEXTS = "sources.json"
+_KEPT = 50
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One applied snapshot. `applied` is in seconds since 1970."""
+
+    number: int
+    directory: Path
+
+    @property
+    def data(self) -> bytes:
+        return (self.directory / snapshot.NAME).read_bytes()
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The files that it was made of: path to text."""
+        return texts_of(self.directory)
+
+    @property
+    def applied(self) -> float:
+        return (self.directory / snapshot.NAME).stat().st_mtime
+
+
+def texts_of(directory: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads((directory / _TEXTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def history(host: Host) -> list[Entry]:
+    """All snapshots kept, the oldest first; what an interrupted `apply` left is none."""
+    entries = [Entry(number, host.history / str(number)) for number in _numbers(host)]
+    return [entry for entry in entries if (entry.directory / snapshot.NAME).exists()]
+
+
+def _numbers(host: Host) -> list[int]:
+    if not host.history.is_dir():
+        return []
+    return sorted(int(path.name) for path in host.history.iterdir() if path.name.isdecimal())
+
+
+def running(host: Host) -> dict[str, Any] | None:
+    """The content of the snapshot in force; None where there is none that could be used."""
+    return snapshot.load(str(host.state)).content
+
+
+def running_entry(host: Host) -> Entry | None:
+    """The history's entry of the snapshot in force."""
+    content = running(host) or {}
+    return next((entry for entry in history(host) if entry.number == content.get("number")), None)
+
+
+def content(host: Host, sources: Sources, plan: dict[str, Any]) -> dict[str, Any]:
+    """A snapshot's content, see `wrapper/snapshot.py`; without a number yet. Raises Failure."""
+    salt = _salt(host)
+    return {
+        "settings": _salted(sources.settings.values, salt),
+        "profiles": {name: _salted(values, salt) for name, values in sources.settings.profiles.items()},
+        "hooks": sources.hooks,
+        "policies": plan,
+    }
+
+
+def _salted(values: dict[str, Any], salt: str) -> dict[str, Any]:
+    return {**values, "mask": {**values["mask"], "salt": salt}}
+
+
+def _salt(host: Host) -> str:
+    """The salt of this host's masked values, made once."""
+    path = host.state / _SALT
+    found = files.read(path)
+    if not found:
+        found = secrets.token_hex(16)
+        files.replace(path, found, 0o600)
+    return found
+
+
+def apply(host: Host, new: dict[str, Any], sources: Sources) -> int:
+    """Put a snapshot in force and keep it in the history; returns its number. Raises Failure."""
+    number = max(_numbers(host), default=0) + 1
+    data = snapshot.packed({**new, "number": number})
+    directory = host.history / str(number)
+    try:
+        host.state.mkdir(parents=True, exist_ok=True)
+        _refuse_others(host.state)
+        directory.mkdir(parents=True)
+        host.history.chmod(0o700)
+        _write(directory / snapshot.NAME, data)
+        files.replace(directory / _TEXTS, json.dumps(sources.texts), 0o600)
+        files.replace(host.state / snapshot.ON_ERROR, f"{sources.settings.on_error}\n")
+        _write(host.snapshot, data)
+    except OSError as error:
+        raise Failure(f"cannot write {error.filename or host.state}: {reason(error)}") from None
+    write_code(host)
+    _drop_old(history(host))
+    return number
+
+
+def write_code(host: Host) -> None:
+    """Compile the hot path's code anew: hookrun may have been upgraded. Raises Failure."""
+    try:
+        precompile.write(str(host.state))
+    except OSError as error:
+        raise Failure(f"cannot write {host.state}/code: {reason(error)}") from None
+
+
+def roll_back(host: Host, number: int | None) -> int:
+    """Put an earlier snapshot in force, the one before by default; returns its number. Raises Failure."""
+    entry = _wanted(host, number)
+    try:
+        found = snapshot.load(str(entry.directory))
+        if found.content is None:
+            raise Failure(f"number {entry.number} can't be used any more: {found.notice}")
+        _write(host.snapshot, entry.data)
+    except OSError as error:
+        raise Failure(f"cannot write {host.snapshot}: {reason(error)}") from None
+    write_code(host)
+    return entry.number
+
+
+def _wanted(host: Host, number: int | None) -> Entry:
+    entries = history(host)
+    if number is None:
+        now = (running(host) or {}).get("number", entries[-1].number + 1 if entries else 0)
+        entries = [entry for entry in entries if entry.number < now]
+        if not entries:
+            raise Failure("there is no snapshot before the one in force; see `hookctl history`")
+        return entries[-1]
+    for entry in entries:
+        if entry.number == number:
+            return entry
+    raise Failure(f"there is no snapshot with number {number}; see `hookctl history`")
+
+
+def _refuse_others(directory: Path) -> None:
+    problem = trouble(directory)
+    if problem:
+        raise Failure(problem)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A file that is there as a whole or not at all. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.chmod(0o644)
+    temporary.replace(path)
+
+
+def _drop_old(entries: list[Entry]) -> None:
+    for entry in entries[:-_KEPT]:
+        for path in entry.directory.iterdir():
+            path.unlink()
+        entry.directory.rmdir()
+
+
+def stamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

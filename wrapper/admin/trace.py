@@ -1,0 +1,387 @@
+"""`hookctl trace`: what the engines really asked for."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+from loguru import logger
+
+from hookrun.runtime.errors import Failure, reason
+from hookrun.wrapper import settings, snapshot
+from hookrun.wrapper.admin import (
+    export_csv,
+    export_html,
+    export_otlp,
+    export_perfetto,
+    host,
+    output,
+    trace_diff,
+    trace_prune,
+    trace_replay,
+    trace_show,
+    trace_stats,
+    trace_timeline,
+)
+from hookrun.wrapper.admin.trace_index import is_failed
+from hookrun.wrapper.admin.trace_store import Query, Store, parsed_time
+
+app = typer.Typer(help="See what the engines really asked for.", no_args_is_help=True)
+
+
+class Format(StrEnum):
+    """What `export` writes."""
+
+    html = "html"
+    perfetto = "perfetto"
+    otlp = "otlp"
+    csv = "csv"
+
+
+Directory = Annotated[
+    Path | None, typer.Option("--directory", help="The record's directory, where the settings do not say it.")
+]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Start of a call's id, or of a container's.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Container = Annotated[str, typer.Option("--container", help="Only calls of containers whose id starts so.")]
+Engine = Annotated[str, typer.Option("--engine", help="Only calls of this engine: docker, podman, kubernetes ...")]
+Command = Annotated[str, typer.Option("--command", help="Only this command: create, start, state ...")]
+Policy = Annotated[str, typer.Option("--policy", help="Only calls that this policy had a say in.")]
+Since = Annotated[str, typer.Option("--since", help="Only calls after: 15m, 2h, 3d ago, or a date and time.")]
+Until = Annotated[str, typer.Option("--until", help="Only calls before.")]
+Failed = Annotated[bool, typer.Option("--failed", help="Only calls that failed.")]
+Denied = Annotated[bool, typer.Option("--denied", help="Only calls that a policy denied.")]
+
+
+@app.callback()
+def choose_record(context: typer.Context, directory: Directory = None) -> None:
+    """Options that all trace commands share."""
+    context.meta["record"] = directory
+
+
+def store_of(context: typer.Context) -> Store:
+    """The record that the command line, or the host's settings, chose."""
+    chosen: Path | None = context.meta["record"]
+    return Store(chosen.absolute() if chosen else directory_of(host.of(context)))
+
+
+def directory_of(machine: host.Host) -> Path:
+    """Where the settings in force put the record."""
+    return Path(settings_of(machine).record_directory)
+
+
+def settings_of(machine: host.Host) -> settings.Settings:
+    """The host's settings in force."""
+    state = str(machine.state)
+    return settings.chosen(snapshot.load(state).content, "", state)
+
+
+def query_of(
+    container: str, engine: str, command: str, policy: str, since: str, until: str, failed: bool, denied: bool
+) -> Query:
+    """The filters of a command line. Raises Failure for what can't be understood."""
+    return Query(
+        container=container,
+        engine=engine,
+        command=command,
+        policy=policy,
+        since=parsed_time(since) if since else None,
+        until=parsed_time(until) if until else None,
+        failed=failed,
+        denied=denied,
+    )
+
+
+@app.command("list")
+def list_calls(
+    context: typer.Context,
+    container: Container = "",
+    engine: Engine = "",
+    command: Command = "",
+    policy: Policy = "",
+    since: Since = "",
+    until: Until = "",
+    failed: Failed = False,
+    denied: Denied = False,
+    last: Annotated[int, typer.Option("--last", min=0, help="Only that many of the newest; 0 for all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List calls, the newest last."""
+    query = query_of(container, engine, command, policy, since, until, failed, denied)
+    calls = store_of(context).select(query, last or None)
+    if as_json:
+        output.as_json_list(calls)
+    elif last:
+        found = list(calls)
+        output.table(HEADINGS, map(row, found), map(style, found))
+    else:  # too many, maybe, to measure columns first
+        for cells in itertools.chain([HEADINGS], map(row, calls)):
+            typer.echo(output.line(cells, WIDTHS))
+
+
+@app.command("show")
+def show(context: typer.Context, call: Id, as_json: AsJson = False) -> None:
+    """Show all about a call."""
+    found = store_of(context).find(call)
+    if as_json:
+        output.as_json(found)
+    else:
+        _print(trace_show.describe(found))
+
+
+@app.command("diff")
+def diff(
+    context: typer.Context,
+    call: Id,
+    patch: Annotated[bool, typer.Option("--patch", help="Print the change as an RFC 6902 patch.")] = False,
+) -> None:
+    """Show what hookrun changed in a call's config."""
+    store = store_of(context)
+    found = store.find(call)
+    if not found["config"]:
+        raise Failure(f"call {found['id']}: `{found['command']}` has no config to change, or failed before it")
+    if patch:
+        output.as_json(found["config"]["patch"])
+        return
+    if not found["config"]["patch"]:
+        typer.echo("nothing was changed")
+        return
+    _print_changes(_before_or_none(store, found), found["config"]["patch"])
+
+
+@app.command("config")
+def config(
+    context: typer.Context,
+    call: Id,
+    after: Annotated[
+        bool, typer.Option("--after/--before", help="What the container ran with, or what the engine wrote.")
+    ] = False,
+) -> None:
+    """Print a call's config.json, secrets masked."""
+    store = store_of(context)
+    found = store.find(call)
+    output.as_json(store.after(found) if after else store.before(found))
+
+
+@app.command("tail")
+def tail(
+    context: typer.Context,
+    container: Container = "",
+    engine: Engine = "",
+    command: Command = "",
+    policy: Policy = "",
+    failed: Failed = False,
+    denied: Denied = False,
+    last: Annotated[int, typer.Option("--last", min=0, help="Begin with so many calls from before.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show calls as they happen, a line each, until ^C."""
+    query = query_of(container, engine, command, policy, "", "", failed, denied)
+    out = output.console()
+    try:
+        for found in store_of(context).follow(last):
+            if not query.fits(found):
+                continue
+            if as_json:
+                typer.echo(json.dumps(found))
+            else:
+                out.print(output.line(row(found), WIDTHS), style=style(found), soft_wrap=True)
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+@app.command("timeline")
+def timeline(
+    context: typer.Context,
+    container: Annotated[str, typer.Argument(metavar="CONTAINER", help="Start of a container's id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a container's calls in order, the gaps between them, and how long the engine waited in each."""
+    store = store_of(context)
+    name = store.container(container)
+    found = list(trace_timeline.steps(list(store.select(Query(container=name, exact=True)))))
+    if as_json:
+        output.as_json([step.as_dict() for step in found])
+        return
+    total = max(step.start + step.waited for step in found)
+    rows = [
+        [step.start, step.gap, step.waited, step.call["command"], step.call["id"], trace_show.outcome(step.call),
+         trace_timeline.bar(step, total), step.call["error"]]
+        for step in found
+    ]  # fmt: skip
+    typer.echo(f"container {name}, from {found[0].call['time']}, times in ms")
+    headings = ("START", "GAP", "WAITED", "COMMAND", "ID", "RESULT", "TIMELINE", "ERROR")
+    output.table(headings, rows, [style(step.call) for step in found])
+    typer.echo(trace_timeline.summary(found))
+
+
+@app.command("stats")
+def stats(
+    context: typer.Context,
+    container: Container = "",
+    engine: Engine = "",
+    command: Command = "",
+    policy: Policy = "",
+    since: Since = "",
+    until: Until = "",
+    failed: Failed = False,
+    denied: Denied = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count calls and failures, and show p50, p95, p99 in ms; the slowest hooks and policies."""
+    query = query_of(container, engine, command, policy, since, until, failed, denied)
+    index = store_of(context).index()
+    parts = {name: function(index, query) for name, function in STATISTICS.items()}
+    if as_json:
+        output.as_json(parts)
+        return
+    for name, rows in parts.items():
+        if rows:
+            typer.echo(f"{name}, times in ms")
+            output.table([key.upper() for key in rows[0]], [list(row.values()) for row in rows])
+            typer.echo()
+
+
+STATISTICS = {"calls": trace_stats.calls, "hooks": trace_stats.hooks, "policies": trace_stats.policies}
+
+
+@app.command("replay")
+def replay(
+    context: typer.Context,
+    call: Id,
+    rootfs: Annotated[
+        Path | None, typer.Option("--rootfs", help="Root filesystem, where the bundle's own is gone.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what hookrun would decide now.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a call again: a container of the recorded config, apart from the engine's."""
+    store = store_of(context)
+    found = store.find(call)
+    if not dry_run:
+        raise typer.Exit(trace_replay.run(store, found, rootfs))
+    verdict, patch = trace_replay.decide(store, found, host.of(context).state)
+    if as_json:
+        names = ("denied", "decisions", "hooks")
+        output.as_json({**{name: getattr(verdict, name) for name in names}, "patch": patch})
+        return
+    _print(trace_show.decided({"decisions": verdict.decisions, "hooks": verdict.hooks}))
+    typer.echo(f"denied: {verdict.denied}" if verdict.denied else "it would run")
+    _print_changes(store.before(found), patch)
+
+
+@app.command("export")
+def export(
+    context: typer.Context,
+    form: Annotated[Format, typer.Option("--format", help="What to write.")],
+    to: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else standard output.")] = None,
+    container: Container = "",
+    engine: Engine = "",
+    command: Command = "",
+    policy: Policy = "",
+    since: Since = "",
+    until: Until = "",
+    failed: Failed = False,
+    denied: Denied = False,
+    last: Annotated[int, typer.Option("--last", min=0, help="Only that many of the newest; 0 for all.")] = 5000,
+) -> None:
+    """Write calls as a report in HTML, for Perfetto, for OpenTelemetry, or as CSV."""
+    query = query_of(container, engine, command, policy, since, until, failed, denied)
+    store = store_of(context)
+    calls = store.select(query, last or None)
+    if to is None:
+        _write(sys.stdout, form, store, calls)
+        return
+    try:
+        with open(to, "w", encoding="utf-8", newline="", opener=_private) as file:
+            _write(file, form, store, calls)
+    except OSError as error:
+        raise Failure(f"cannot write {to}: {reason(error)}") from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _write(file: TextIO, form: Format, store: Store, calls: Iterable[dict[str, Any]]) -> None:
+    if form is Format.html:
+        file.writelines(export_html.render(store, calls))
+    else:
+        file.writelines(RENDERERS[form](calls))
+
+
+RENDERERS = {
+    Format.csv: export_csv.render,
+    Format.otlp: export_otlp.render,
+    Format.perfetto: export_perfetto.render,
+}
+
+
+@app.command("prune")
+def prune(
+    context: typer.Context,
+    max_total: Annotated[int | None, typer.Option("--max-total", help="Bytes; else record.maxTotal.")] = None,
+    max_age: Annotated[int | None, typer.Option("--max-age", help="Seconds; else record.maxAge.")] = None,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Begin a new file now, not only after a day.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is old or too much, compress configs that are not used any more, and renew the index."""
+    chosen = settings_of(host.of(context))
+    limits = trace_prune.Limits(
+        chosen.record_max_total if max_total is None else max_total,
+        chosen.record_max_age if max_age is None else max_age,
+    )
+    done = trace_prune.prune(store_of(context).directory, limits, rotate)
+    if as_json:
+        output.as_json(asdict(done))
+        return
+    if done.rotated:
+        typer.echo("the current file was rotated")
+    typer.echo(f"removed {done.removed_files} files, {done.removed_bytes} bytes")
+    typer.echo(f"compressed {done.compressed} configs, {done.saved_bytes} bytes saved")
+
+
+def _print_changes(before: Any, patch: list[dict[str, Any]]) -> None:
+    out = output.console()
+    for sign, path, value in trace_diff.by_field(before, patch):
+        out.print(f"{sign} {path}: {value}", style="green" if sign == trace_diff.ADDED else "red", soft_wrap=True)
+
+
+def _before_or_none(store: Store, call: dict[str, Any]) -> Any:
+    try:
+        return store.before(call)
+    except Failure as failure:
+        logger.warning(failure.text)
+        return None
+
+
+WIDTHS = (24, 12, 10, 8, 16, 6, 8, 0)
+HEADINGS = ("TIME", "ID", "ENGINE", "COMMAND", "CONTAINER", "STATUS", "MS", "ERROR")
+
+
+def row(call: dict[str, Any]) -> list[object]:
+    """A call in a table's line."""
+    status = "-" if call["status"] is None else call["status"]
+    time = f"{call['time'][:23]}Z"
+    container = call["container"][:12] if len(call["container"]) == 64 else call["container"]
+    return [time, call["id"], call["engine"], call["command"], container, status, call["milliseconds"], call["error"]]
+
+
+def style(call: dict[str, Any]) -> str:
+    """The colour of a call's line."""
+    return "red" if is_failed(call) else ""
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Print lines; titles stand out on a terminal."""
+    out = output.console()
+    for line in lines:
+        out.print(line, style="bold" if line and not line.startswith(" ") and "  " not in line else "", soft_wrap=True)

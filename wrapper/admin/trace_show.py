@@ -1,0 +1,161 @@
+"""One call for people: `hookctl trace show`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from hookrun.wrapper import grammar
+from hookrun.wrapper.admin.output import harmless
+
+_WIDTH = 40
+_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "'": "\\'", "\\": "\\\\"}
+
+
+def shell_line(words: list[str]) -> str:
+    """A command line to paste into a shell: bash, zsh and ksh read it back to the byte."""
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(map(_shell_character, word)) + "'"
+
+
+def _shell_character(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    # Octal takes three digits at most, where \x would go on into the digits that follow.
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def describe(call: dict[str, Any]) -> Iterator[str]:
+    """The lines about a call."""
+    yield from _head(call)
+    yield from _section("Command line", [shell_line(call["argv"])])
+    yield from _section("Flags", _flags(call))
+    yield from _section("Called by", _callers(call))
+    yield from decided(call)
+    yield from _section("Hooks that ran", _ran(call["hook_results"]))
+    yield from _section("Config", _config(call))
+    yield from _section("Phases", _phases(call))
+
+
+def decided(call: dict[str, Any]) -> Iterator[str]:
+    """The lines about what policies and hooks decided."""
+    yield from _section("Decisions", _decisions(call["decisions"]))
+    yield from _section("Hooks put in", _injected(call["hooks"]))
+
+
+def outcome(call: dict[str, Any]) -> str:
+    """How a call ended, in a word or two."""
+    if call["status"] is None:
+        return f"went on as {call['delegate'] or 'another runtime'}"
+    return f"exit status {call['status']}"
+
+
+def _head(call: dict[str, Any]) -> Iterator[str]:
+    runtime = f"{call['runtime']['name']} {call['runtime']['version']}"
+    facts = {
+        "call": call["id"],
+        "command": call["command"],
+        "container": call["container"],
+        "time": f"{call['time']}, took {call['milliseconds']} ms",
+        "result": outcome(call),
+        "error": call["error"],
+        "engine": call["engine"],
+        "runtime": runtime + (f", profile {call['profile']}" if call["profile"] else ""),
+        "run by": call["delegate"],
+        "bundle": call["bundle"],
+        "pid": call["pid"],
+    }
+    for name, value in facts.items():
+        if value not in ("", None):
+            yield f"{name:<10} {harmless(str(value))}"
+
+
+def _section(title: str, lines: Any) -> Iterator[str]:
+    found = list(lines)
+    if found:
+        yield ""
+        yield title
+        yield from (f"  {line}" for line in found)
+
+
+def _flags(call: dict[str, Any]) -> Iterator[str]:
+    command = grammar.command(call["command"])
+    for flags, given in ((grammar.GLOBALS, call["globals"]), (command.flags if command else (), call["options"])):
+        usages = {flag.name: flag.usage for flag in flags}
+        for name, value in given.items():
+            for one in value if isinstance(value, list) else [value]:
+                word = f"--{name}" if one is True else f"--{name} {one}"
+                yield from _explained(word, usages.get(name, ""))
+    for word in call["arguments"]:
+        yield from _explained(word, "argument")
+
+
+def _explained(word: str, meaning: str) -> Iterator[str]:
+    shown = harmless(word)
+    if len(shown) <= _WIDTH:
+        yield f"{shown:<{_WIDTH}}  {meaning}".rstrip()
+    else:
+        yield shown
+        yield f"{'':<{_WIDTH}}  {meaning}".rstrip()
+
+
+def _callers(call: dict[str, Any]) -> Iterator[str]:
+    for process in (call["caller"], call["caller"].get("above")):
+        if process:
+            yield harmless(f"{process['pid']:>7} {process['exe'] or '(its executable is not known)'}")
+            if process["cmdline"]:
+                yield f"        {shell_line(process['cmdline'])}"
+
+
+def _decisions(decisions: list[dict[str, Any]]) -> Iterator[str]:
+    for decision in decisions:
+        message = f": {decision['message']}" if decision["message"] else ""
+        yield harmless(f"{decision['policy']} ({decision['mode']}) {decision['action']}{message}")
+        yield harmless(f"    {decision['ms']} ms, {decision['file']}:{decision['line']}")
+
+
+def _injected(hooks: list[dict[str, Any]]) -> Iterator[str]:
+    for hook in hooks:
+        # A policy's hook has its file for a source; others have the kind of source, and the file.
+        source = f"policy {hook['policy']}" if "policy" in hook else hook["source"]
+        place = hook["source"] if "policy" in hook else hook["file"]
+        yield harmless(f"{hook['stage']}: {hook['path']}, from {source}, {place}:{hook['line']}")
+
+
+def _ran(results: list[dict[str, Any]]) -> Iterator[str]:
+    for hook in results:
+        ended = "did not end" if hook["status"] is None else f"exit status {hook['status']}"
+        yield harmless(f"{hook['stage']} #{hook['index']}: {hook['path']}, {hook['ms']} ms, {ended}")
+        yield from (f"    {harmless(line)}" for line in hook["stderr"].splitlines())
+
+
+def _config(call: dict[str, Any]) -> Iterator[str]:
+    config = call["config"]
+    if config:
+        yield f"before  {config['before']}"
+        if config["after"] == config["before"]:
+            yield "nothing was changed"
+        else:
+            yield f"after   {config['after']}"
+            yield f"{len(config['patch'])} changes: hookctl trace diff {call['id']}"
+
+
+def _phases(call: dict[str, Any]) -> Iterator[str]:
+    """Each phase in milliseconds with its share as a bar; what no phase accounts for is `other`."""
+    total = call["milliseconds"]
+    phases = [*call["phases"]]
+    rest = round(total - sum(milliseconds for _, milliseconds in phases), 3)
+    if phases and rest > 0:
+        phases.append(["other", rest])
+    longest = max((milliseconds for _, milliseconds in phases), default=0) or 1
+    for name, milliseconds in phases:
+        bar = "█" * round(_WIDTH * milliseconds / longest)
+        yield f"{harmless(name):<10} {milliseconds:>9.3f} ms  {bar}".rstrip()

@@ -1,0 +1,82 @@
+"""The process that `exec` starts, judged by the same policies as a container: as /process of the container's config."""
+
+from __future__ import annotations
+
+from hookrun.runtime.errors import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hookrun.runtime.container import Container
+    from hookrun.runtime.context import Context
+    from hookrun.wrapper.argv import Call
+    from hookrun.wrapper.record import Record
+
+_FAILED = 255  # exec's own exit status
+
+
+def judge(context: Context, call: Call, content: dict[str, Any], record: Record) -> None:
+    """Read the process, for the record and the policies; leave in `context.process` what is to run.
+
+    Policies see the container's config with this process in it, and change the process alone. Raises Failure, with
+    exec's status, where one of them forbids it. Where there is no such container or process, that is for `exec` to say.
+    """
+    is_policed = bool(content.get("policies") and content["policies"]["policies"])
+    if not is_policed and not call.options["process"]:
+        return
+    is_delegated = bool(call.globals["runtime-path"] or record.runtime)
+    try:
+        config = _container_config(context, call, is_delegated) if is_policed else {}
+        process = _process(call, config)
+    except Failure:
+        return
+    context.process = process
+    if not is_policed:
+        return
+    from hookrun.wrapper import gate
+
+    verdict = gate.judge(call, {**config, "process": process}, content, record.engine)
+    verdict.hooks = []
+    record.judge(verdict)
+    if verdict.denied:
+        raise Failure(f"exec failed: {verdict.denied}", _FAILED)
+    if verdict.config["process"] is process:
+        return
+    if is_delegated:
+        changers = [entry["policy"] for entry in verdict.decisions if entry["action"] in ("patched", "hooked")]
+        raise Failure(
+            f"exec failed: policy {', '.join(changers)} changes the process, which another runtime would not see: "
+            f"let it match the commands create and run alone",
+            _FAILED,
+        )
+    context.process = verdict.config["process"]
+
+
+def _process(call: Call, config: dict[str, Any]) -> dict[str, Any]:
+    from hookrun.runtime import execution
+
+    if call.options["process"]:
+        return execution.process_from_file(call.options["process"])
+    return execution.process_from_flags(config.get("process") or {}, call.options, call.given, call.arguments[1:])
+
+
+def _container_config(context: Context, call: Call, is_delegated: bool) -> dict[str, Any]:
+    """The config that the container runs with. Raises Failure.
+
+    Another runtime keeps it in the bundle alone, and its state may not say where that is: the process is judged by
+    itself then.
+    """
+    from hookrun.runtime import container as containers
+
+    try:
+        found: Container = containers.load(context.root, call.container)
+        if not is_delegated:
+            return found.config
+        from hookrun.wrapper.bundle import Bundle
+
+        return Bundle(found.bundle).config
+    except Failure:
+        if is_delegated:
+            return {}
+        raise
