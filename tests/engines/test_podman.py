@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not Path(PODMAN).exists(), reason="needs podman"
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     # Sockets' paths are short: not below pytest's own directories. Other users come here too.
-    directory = Path(tempfile.mkdtemp(prefix="hrp-", dir="/var/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="hrpod-", dir="/var/tmp"))
     directory.chmod(0o755)
     yield directory
     subprocess.run(["rm", "-rf", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120)
@@ -47,6 +47,7 @@ def host(place: Path) -> Iterator[ConfiguredHost]:
 def podman(place: Path, host: ConfiguredHost, image_rootfs: Path) -> Iterator[Podman]:
     (place / "no-hooks").mkdir()
     made = Podman(place / "podman", host.launcher, "--hooks-dir", str(place / "no-hooks"))
+    image_rootfs.chmod(0o755)  # other users come here too
     made.import_image(image_rootfs, IMAGE)
     yield made
     made.close()
@@ -159,7 +160,7 @@ def test_a_refusal_reaches_the_user(podman: Podman, host: ConfiguredHost, box: s
     host.apply()
     try:
         result = podman("run", "--name", box, "--network", "none", "--annotation", "refused=yes", IMAGE, "true")
-        assert result.status == 126 or result.status == 127
+        assert result.status in {126, 127}
         assert "not on my host" in result.err
     finally:
         (host.config / "hooks.d/refuse.json").unlink()
@@ -173,13 +174,16 @@ def test_a_refusal_reaches_the_user(podman: Podman, host: ConfiguredHost, box: s
 def hook_directories(place: Path) -> list[Path]:
     """Two directories, the second masking files of the first, with conditions of all kinds."""
     first, second = place / "hooks-1", place / "hooks-2"
+    note = place / "note-hook"
+    note.write_text(f'#!/bin/sh\necho "$1" >>{place}/noted\n')
+    note.chmod(0o755)
 
     def new(path: Path, stages: list[str], **when: Any) -> None:
-        hook = {"path": "/bin/true", "args": ["true", path.stem]}
+        hook = {"path": str(note), "args": ["note", path.stem]}
         path.write_text(json.dumps({"version": "1.0.0", "hook": hook, "when": when, "stages": stages}))
 
     def old(path: Path, **more: Any) -> None:
-        path.write_text(json.dumps({"hook": "/bin/true", "arguments": [path.stem], "stages": ["createRuntime"], **more}))
+        path.write_text(json.dumps({"hook": str(note), "arguments": [path.stem], "stages": ["createRuntime"], **more}))
 
     for directory in (first, second):
         directory.mkdir()
@@ -235,45 +239,78 @@ def both(place: Path, hook_directories: list[Path], image_rootfs: Path) -> Itera
 
 
 @pytest.mark.parametrize("words", CONTAINERS.values(), ids=CONTAINERS)
-def test_the_same_hooks_as_podmans_own(both: tuple[Podman, Podman], words: list[str]) -> None:
+def test_the_same_hooks_as_podmans_own(place: Path, both: tuple[Podman, Podman], words: list[str]) -> None:
     found = []
+    noted = place / "noted"
     for podman in both:
+        noted.unlink(missing_ok=True)
         name = fresh_id("hooks")
-        given = [IMAGE if word == "IMAGE" else word for word in words]
-        podman.check("run", "--name", name, "--network", "none", *given)
+        podman.check("run", "--name", name, "--network", "none", *[IMAGE if word == "IMAGE" else word for word in words])
         hooks = podman.config(name)["hooks"]
-        found.append({stage: [hook["args"][1] for hook in listed] for stage, listed in hooks.items()})
         podman.check("rm", name)
+        hooks.pop("poststop", None)  # Podman runs those itself
+        configured = {stage: [hook["args"][1] for hook in listed] for stage, listed in hooks.items()}
+        found.append((configured, noted.read_text().split()))
     assert found[0] == found[1]
-    assert found[0]["createContainer"] == ["10-always"]
+    assert found[0][0]["createContainer"] == ["10-always"]
 
 
-def test_hooks_that_podman_added_are_not_added_again(place: Path, both: tuple[Podman, Podman], hook_directories: list[Path]) -> None:
+def test_hooks_that_podman_added_are_not_added_again(
+    place: Path, both: tuple[Podman, Podman], hook_directories: list[Path]
+) -> None:
     options = [word for directory in hook_directories for word in ("--hooks-dir", str(directory))]
-    launcher = place / "compared/state/launchers/hookrun"
-    podman = Podman(place / "with-hookrun", launcher, *options)
+    podman = Podman(place / "with-hookrun", place / "compared/state/launchers/hookrun", *options)
     name = fresh_id("hooks")
     podman.check("run", "--name", name, "--network", "none", IMAGE, "true")
     hooks = podman.config(name)["hooks"]["createContainer"]
     podman.check("rm", name)
-    assert [hook["args"] for hook in hooks] == [["true", "10-always"]]
+    assert [hook["args"] for hook in hooks] == [["note", "10-always"]]
 
 
 # An ordinary user.
 
-USER = 61234
+NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
 def rootless(place: Path, image_rootfs: Path) -> Iterator[Podman]:
-    """Podman of a user without subordinate ids: the container's root alone is mapped."""
+    """Podman of a user without subordinate ids: in his containers, only root is mapped. A hook notes who it runs as."""
+    host = ConfiguredHost(place / "shared")
+    host.log.chmod(0o1777)
+    host.hook("1.json", host.script("note", f"id -u >>{host.log}/users"), "createRuntime")
     directory = place / "user"
-    directory.mkdir()
-    shutil.chown(directory, USER, USER)
-    host = ConfiguredHost(place / "users-host")
-    host.hook("1.json", host.script("note", "cat >/dev/null; echo $0 >>/var/tmp/nowhere 2>/dev/null; exit 0"), "createRuntime")
+    (host.config / "config.yaml").write_text(json.dumps({"record": {"directory": str(directory / "record")}}))
     host.apply()
-    podman = Podman(directory / "p", host.launcher, user=USER)
+    if subprocess.run([host.launcher, "--version"], user=NOBODY, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode:
+        host.close()
+        pytest.skip("the checkout is closed to other users")
+    directory.mkdir()
+    shutil.chown(directory, NOBODY, NOBODY)
+    podman = Podman(directory, host.launcher, "--hooks-dir", str(place / "user"), user=NOBODY)
+    image_rootfs.chmod(0o755)
+    podman.import_image(image_rootfs, IMAGE)
     yield podman
     podman.close()
     host.close()
+
+
+def test_rootless(place: Path, rootless: Podman) -> None:
+    name = fresh_id("rootless")
+    script = "id -u; cat /proc/self/uid_map; echo up; exec sleep 600"
+    rootless.check("run", "--detach", "--name", name, "--network", "none", IMAGE, "sh", "-c", script)
+    wait_for(lambda: "up" in rootless("logs", name).out, "the container to be up")
+    assert rootless("logs", name).out.split() == ["0", "0", str(NOBODY), "1", "up"]
+    init = rootless.inspect(name, "{{.State.Pid}}")
+    assert Path(f"/proc/{init}").stat().st_uid == NOBODY
+    assert rootless("exec", name, "sh", "-c", "id -u; exit 4") == (4, "0\n", "")
+    rootless.check("stop", "--time", "0", name)
+    rootless.check("start", name)
+    rootless.wait_for(name, "{{.State.Status}}", "running")
+    rootless.check("rm", "--force", "--time", "0", name)
+    lines = [json.loads(line) for line in (place / "user/record/record.jsonl").read_text().splitlines()]
+    assert {line["engine"] for line in lines} == {"podman"}
+    assert {"create", "start", "exec", "kill", "delete"} <= {line["command"] for line in lines}
+    # Root of the user's own namespace: nobody on the host.
+    users = place / "shared/log/users"
+    assert users.stat().st_uid == NOBODY
+    assert users.read_text().split() == ["0", "0"]

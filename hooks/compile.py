@@ -1,0 +1,73 @@
+"""Hooks for the snapshot: read, checked and compiled by `hookctl apply`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ruamel.yaml
+
+from hookrun.hooks import addhooks, directories, trust
+from hookrun.hooks.errors import HookError
+
+if TYPE_CHECKING:
+    from hookrun.hooks.inject import Entry
+
+# The settings' part `hooks`. Relative paths are below the configuration's directory.
+DEFAULTS: dict[str, Any] = {
+    "directories": ["hooks.d"],  # oci-hooks(5); later ones mask earlier ones. Podman's own only where listed here
+    "addHooks": [],  # files of oci-add-hooks
+    "cdi": {
+        "directories": ["/etc/cdi", "/var/run/cdi"],  # later ones come first
+        "environment": "",  # variable of a container that names CDI devices, separated by commas
+    },
+}
+
+
+def compiled(settings: dict[str, Any], config: Path) -> tuple[dict[str, Any], list[str]]:
+    """The snapshot's part `hooks` from the settings' part `hooks`, and what is wrong: `FILE:LINE: what`, a line each.
+
+    `config` is the configuration's directory. What comes back is made of dicts, lists, tuples, strings and numbers.
+    """
+    entries, problems = _added_everywhere([config / path for path in settings["addHooks"]])
+    found, wrong = directories.read([config / path for path in settings["directories"]])
+    cdi = settings["cdi"]
+    paths = [str(config / path) for path in cdi["directories"]]
+    devices = {"directories": paths, "environment": cdi["environment"], "libraries": _libraries()}
+    return (
+        {"entries": entries + found, "cdi": devices},
+        problems + wrong + list(filter(None, map(_directory_problem, paths))),
+    )
+
+
+def _libraries() -> str:
+    """Where ruamel.yaml lies, for the isolated interpreter of the hot path to find it when a CDI spec is YAML."""
+    return str(Path(ruamel.yaml.__file__).parents[2])
+
+
+def _directory_problem(path: str) -> str:
+    try:
+        problem = trust.problem(Path(path)) if os.path.exists(path) else ""
+    except OSError as error:
+        problem = str(error.strerror)
+    return f"{path}: {problem}" if problem else ""
+
+
+def _added_everywhere(paths: list[Path]) -> tuple[list[Entry], list[str]]:
+    entries: list[Entry] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            value, text = directories.read_json(path)
+            found = addhooks.parsed(value, text, str(path))
+        except HookError as problem:
+            problems.append(str(problem))
+            continue
+        for entry in found:
+            try:
+                directories.check_program(entry)
+            except HookError as problem:
+                problems.append(f"{path}:{entry['line']}: {problem}")
+            entries.append(entry)
+    return entries, problems
