@@ -14,10 +14,6 @@ pytestmark = pytest.mark.vm
 SUITES = (
     "tests/vm/inside",
     "tests/runtime/test_lifecycle.py",
-    "tests/runtime/test_process_parity.py",
-    "tests/runtime/test_namespace_parity.py",
-    "tests/runtime/test_rootfs_parity.py",
-    "tests/runtime/test_mounts_parity.py",
 )
 PYTEST = ".venv/bin/python -m pytest -q -p no:cacheprovider --color=no"
 
