@@ -160,7 +160,7 @@ def test_two_hundred_containers_leave_nothing(site: Site) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(live, range(200))) == {0}
     assert site.docker.check("ps", "-aq") == ""
-    assert leaks.mounts() == mounts
+    assert [mount for mount in leaks.mounts() if mount not in mounts] == []
     roots = list((site.place / "exec").rglob("state.json"))
     assert roots == []
     containers = {str(line["container"]) for line in site.lines()}
