@@ -27,7 +27,7 @@ if [ -n "$missing" ]; then
 fi
 
 # Some tests are an ordinary user's: a checkout that is closed to others is tested as a copy.
-if ! setpriv --reuid 65534 --regid 65534 --clear-groups test -x packaging -a -r pyproject.toml; then
+if ! setpriv --reuid 65534 --regid 65534 --clear-groups test -r "$PWD/pyproject.toml"; then
     copy=$(mktemp -d /var/tmp/hookrun-checkout.XXXXXX)
     trap 'rm -rf --one-file-system "$copy"' EXIT
     tar --exclude=./.venv -c . | tar -C "$copy" -x
