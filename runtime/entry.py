@@ -38,7 +38,6 @@ class Plan:
         "identity",
         "init_pidfd",
         "is_inside",
-        "keyring",
         "log",
         "namespaces",
         "passed",
@@ -54,7 +53,6 @@ class Plan:
     identity: processes.Identity
     init_pidfd: int
     is_inside: bool
-    keyring: bool
     log: Log
     namespaces: int
     passed: int
@@ -127,8 +125,6 @@ class Entry:
             scheduling.set_affinity(self.plan.affinity[when])
 
     def _join_keyring(self) -> None:
-        if not self.plan.keyring:
-            return
         try:
             attributes.join_session_keyring(f"_ses.{self.plan.container_id}")
         except OSError as error:

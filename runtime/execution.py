@@ -107,7 +107,6 @@ class Execution:
         plan.root = None
         if "mount" not in kinds:
             plan.root = os.open(f"/proc/{self.container.init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        plan.keyring = True
         plan.console = self._connect_console()
         plan.entrance = self.container.cgroups().entrance(self.request.cgroups or None, self.container.init_pid)
         return plan

@@ -49,7 +49,6 @@ class Plan:
         "namespaces",
         "no_pivot",
         "passed",
-        "pidfd_socket",
         "seccomp",
         "sources",
     )
@@ -68,7 +67,6 @@ class Plan:
     namespaces: Namespaces
     no_pivot: bool
     passed: int
-    pidfd_socket: int | None
     seccomp: Program | None
     sources: dict[int, int]
 
