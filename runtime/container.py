@@ -187,6 +187,9 @@ class Draft:
         self.directory = f"{root}/{container_id}"
         try:
             os.makedirs(root, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Failure(f"mkdir {root}: {reason(error)}") from None
+        try:
             os.mkdir(self.directory, 0o711)
         except FileExistsError:
             raise Failure("container with given ID already exists") from None
