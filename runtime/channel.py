@@ -10,7 +10,7 @@ import os
 from hookrun.runtime.errors import Failure
 
 MAPPINGS = b"m"
-HOOKS = b"h"
+PREPARED = b"h"
 READY = b"r"
 FINISHED = b"f"
 DONE = b"d"

@@ -241,13 +241,14 @@ class Creation:
         The child goes on to wait only once the state is written: before, the end of this process ends it too.
         Raises Failure.
         """
-        self._set_limits(manager)
+        self._draft.keep_config(self.config)
         ready = False
         while True:
             kind, text = birth.line.receive()
             if kind == channel.MAPPINGS:
                 mappings.write(self.config, birth.pid)
-            elif kind == channel.HOOKS:
+            elif kind == channel.PREPARED:
+                self._set_limits(manager)
                 self._before_pivot(birth)
             elif kind == channel.HOOK_RESULT:
                 self._note_hook_text(text)
@@ -323,8 +324,7 @@ class Creation:
         return f"the process ended with status {status}" if status >= 0 else f"signal {-status} killed the process"
 
     def _finish(self, birth: Birth, manager: Manager) -> Container:
-        """Write everything down, the state last: from then on it is a container."""
-        self._draft.keep_config(self.config)
+        """Write the state, last of all: from then on it is a container."""
         if self.request.pidfd_socket:
             line = terminal.connect(self.request.pidfd_socket)
             terminal.send(line, birth.pidfd, "pidfd")

@@ -166,9 +166,9 @@ class Init:
         filesystem = None
         if "mount" in self.kinds:
             filesystem = rootfs.prepare(self.config, plan.bundle, plan.sources, plan.cgroup_mounts, plan.log)
-        # The parent runs prestart and createRuntime hooks and moves devices in.
-        if self._needs_parent():
-            self.line.ask(channel.HOOKS)
+        # Now that devices are made, the parent restricts them and sets the limits; before, the way to them would be
+        # closed for a moment. It also moves devices in and runs the prestart and createRuntime hooks.
+        self.line.ask(channel.PREPARED)
         if filesystem is not None:
             os.fchdir(filesystem.root)
         self._run_hooks("createContainer", "creating")
@@ -178,14 +178,6 @@ class Init:
             rootfs.change_root(self.config, plan.bundle)
         self._make_cwd()
         return filesystem
-
-    def _needs_parent(self) -> bool:
-        """A round trip costs a tenth of a millisecond: most containers need none here."""
-        stages = ("prestart", "createRuntime")
-        fields = ("netDevices", "intelRdt")
-        return any(hooks.of_stage(self.config, stage) for stage in stages) or any(
-            linux(self.config).get(field) for field in fields
-        )
 
     def _make_cwd(self) -> None:
         """The working directory is made where missing, as the container's root does it (runc: prepareRootfs)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -248,3 +249,19 @@ def test_limits_hold_before_the_container_starts(bundle: Bundle, hookrun: Runtim
         procs = (cgroup(hookrun, container, controller) / "cgroup.procs").read_text().split()
         assert str(pid) in procs
     assert str(os.getpid()) not in procs
+
+
+def test_a_slow_write_of_the_device_rules_denies_the_container_nothing(bundle: Bundle, hookrun: Runtime) -> None:
+    """v1 takes everything away before it allows the first device: nobody inside may need one in that moment."""
+    container_id = fresh_id("slow")
+    bundle.config["linux"]["cgroupsPath"] = f"/{container_id}"
+    bundle.command("true")
+    allow = f"/sys/fs/cgroup/devices/{container_id}/devices.allow"
+    slowed = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", allow, "-e", "inject=write:delay_enter=50ms"]
+    done = subprocess.run(
+        [*slowed, hookrun.program, *hookrun.globals, "run", "--bundle", str(bundle.path), container_id],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr.decode()) == (0, "")
