@@ -6,12 +6,11 @@ Source: cgroups(7), cgroup_namespaces(7); runc: rootfs_linux.go mountCgroupV1, m
 from __future__ import annotations
 
 import errno
-import os
 
 from hookrun.runtime import mount_flags, mountinfo
 from hookrun.runtime.config import namespace_paths
 from hookrun.runtime.jsonio import read_bytes
-from hookrun.runtime.linux import filesystems, mount_options, mounts, paths
+from hookrun.runtime.linux import filesystems, mount_options, mounts, os, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

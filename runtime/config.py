@@ -5,11 +5,9 @@ Sources: config.md, config-linux.md; runc's specconv and configs/validate for th
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import hooks, jsonio, process, shape
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import namespaces
+from hookrun.runtime.linux import namespaces, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,18 +9,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from hookrun.runtime import jsonio
+from hookrun.runtime.cgroups import freezer
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import pids
+from hookrun.runtime.linux import os, pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.cgroups import Manager
+    from hookrun.runtime.cgroups.manager import Manager
 
 EXEC_FIFO = "exec.fifo"
 _STATE = "state.json"
@@ -97,9 +97,12 @@ class Container:
         """created, running, paused or stopped (runtime.md "State"; runc: container_linux.go refreshState)."""
         if not self.init_is_alive():
             return "stopped"
-        if self.cgroups().is_frozen():
+        if self.is_frozen():
             return "paused"
         return "created" if self.is_waiting() else "running"
+
+    def is_frozen(self) -> bool:
+        return freezer.may_be_frozen(self.state["cgroup_paths"]) and self.cgroups().is_frozen()
 
     def config_has_hooks(self, stage: str) -> bool:
         """Whether there are hooks for a stage; known from the state, so that the config need not be read."""

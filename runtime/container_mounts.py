@@ -5,11 +5,9 @@ Source: config.md "Mounts"; runc: specconv/spec_linux.go createLibcontainerMount
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.config import linux, namespace_paths
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import paths
+from hookrun.runtime.linux import os, paths
 from hookrun.runtime.linux.mount_options import PROPAGATION, Options
 from hookrun.runtime.linux.mounts import MS_BIND, MS_PRIVATE, MS_RDONLY, MS_REC
 

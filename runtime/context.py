@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 from hookrun.runtime.log import Log, quoted
 
 TYPE_CHECKING = False
@@ -100,8 +100,8 @@ def default_root() -> str:
 
     Source: runc rootless_linux.go (shouldHonorXDGRuntimeDir).
     """
-    directory = os.environ.get("XDG_RUNTIME_DIR", "")
+    directory = os.getenv("XDG_RUNTIME_DIR", "")
     if not directory:
         return "/run/hookrun"
-    honoured = os.geteuid() != 0 or (in_user_namespace() and os.environ.get("USER") != "root")
+    honoured = os.geteuid() != 0 or (in_user_namespace() and os.getenv("USER") != "root")
     return f"{directory}/hookrun" if honoured else "/run/hookrun"

@@ -5,11 +5,9 @@ Source: config-linux.md "Masked Paths", "Readonly Paths"; runc: rootfs_linux.go 
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import dev
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mounts, paths
+from hookrun.runtime.linux import mounts, os, paths
 
 
 def make_read_only(root: int, wanted: list[str]) -> None:

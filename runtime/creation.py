@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import cgroups as control_groups
 from hookrun.runtime import (
     channel,
@@ -21,14 +19,14 @@ from hookrun.runtime import config as configs
 from hookrun.runtime import process as processes
 from hookrun.runtime.config import linux
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import namespaces, pids
+from hookrun.runtime.linux import namespaces, os, pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from hookrun.runtime import notify
-    from hookrun.runtime.cgroups import Manager
+    from hookrun.runtime.cgroups.manager import Manager
     from hookrun.runtime.container import Container
     from hookrun.runtime.context import Context
     from hookrun.runtime.spawn import Birth
@@ -100,7 +98,7 @@ class Creation:
             process = self.config["process"]
             process["env"] = [*(process.get("env") or []), f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
         self._draft = container.Draft(context.root, request.container_id)
-        if os.environ.get("NOTIFY_SOCKET"):
+        if os.getenv("NOTIFY_SOCKET"):
             from hookrun.runtime import notify
 
             os.mkdir(f"{self._draft.directory}/notify", 0o755)
@@ -108,7 +106,7 @@ class Creation:
 
     def notify_proxy(self) -> notify.Proxy | None:
         """The container's socket for sd_notify, where the caller has one."""
-        host = os.environ.get("NOTIFY_SOCKET")
+        host = os.getenv("NOTIFY_SOCKET")
         if not host:
             return None
         from hookrun.runtime import notify

@@ -6,11 +6,10 @@ Source: config-linux.md "Devices"; runc: specconv AllowedDevices, rootfs_linux.g
 from __future__ import annotations
 
 import errno
-import os
 
 from hookrun.runtime.config import linux
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mounts, paths
+from hookrun.runtime.linux import mounts, os, paths
 from hookrun.runtime.linux.syscalls import NR, call
 
 TYPE_CHECKING = False

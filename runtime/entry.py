@@ -7,12 +7,11 @@ its file in the container's root.
 from __future__ import annotations
 
 import _signal
-import os
 
 from hookrun.runtime import channel, terminal
 from hookrun.runtime import process as processes
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import attributes, namespaces
+from hookrun.runtime.linux import attributes, namespaces, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

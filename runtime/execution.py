@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import channel, entry, handover, spawn, terminal
 from hookrun.runtime import process as processes
 from hookrun.runtime.config import linux, namespace_paths
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import namespaces, pids
+from hookrun.runtime.linux import namespaces, os, pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

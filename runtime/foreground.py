@@ -7,11 +7,10 @@ streams; nothing is copied.
 from __future__ import annotations
 
 import _signal
-import os
 import select
 
 from hookrun.runtime import terminal
-from hookrun.runtime.linux import pids
+from hookrun.runtime.linux import os, pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 
 
 def write_pid_file(path: str, pid: int) -> None:
@@ -29,10 +28,10 @@ def write_pid_file(path: str, pid: int) -> None:
 
 def listen_descriptors() -> int:
     """How many sockets the caller passes by socket activation (sd_listen_fds(3)); they start at descriptor 3."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+    if os.getenv("LISTEN_PID") != str(os.getpid()):
         return 0
     try:
-        return max(0, int(os.environ.get("LISTEN_FDS", "0")))
+        return max(0, int(os.getenv("LISTEN_FDS", "0")))
     except ValueError:
         return 0
 

@@ -7,13 +7,11 @@ opened anywhere else would come without these locks. Source: mount_namespaces(7)
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import id_mapped
 from hookrun.runtime.config import namespace_paths
 from hookrun.runtime.container_mounts import parse_all
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mounts, namespaces
+from hookrun.runtime.linux import mounts, namespaces, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ Source: mount_setattr(2) "ID-mapped mounts", config.md "uidMappings"; runc: moun
 from __future__ import annotations
 
 import errno
-import os
 
 from hookrun.runtime.config import linux, namespace_paths
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mount_options, mounts, namespaces
+from hookrun.runtime.linux import mount_options, mounts, namespaces, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,13 +7,12 @@ file in the container's root.
 from __future__ import annotations
 
 import _signal
-import os
 
 from hookrun.runtime import channel, hooks, jsonio, rootfs, terminal
 from hookrun.runtime import process as processes
 from hookrun.runtime.config import linux, namespace_paths
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import attributes, memory, namespaces, network
+from hookrun.runtime.linux import attributes, memory, namespaces, network, os
 from hookrun.runtime.linux.syscalls import NR, call
 
 TYPE_CHECKING = False

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import _json
-import os
 
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_CHUNK = 16384  # of more, malloc would give the memory back to the kernel after each read
 _BLANK = " \t\n\r"
 _CONSTANTS = {"NaN": None, "Infinity": None, "-Infinity": None}
 
@@ -106,9 +107,12 @@ def read_bytes(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
-        parts = [os.read(descriptor, size + 1)]
-        while parts[-1]:
-            parts.append(os.read(descriptor, 65536))
-        return b"".join(parts)
+        data = os.read(descriptor, size + 1) if size else b""
+        if 0 < len(data) <= size:
+            return data
+        # It has grown since, or its size can't be known before, as in /proc.
+        while part := os.read(descriptor, _CHUNK):
+            data += part
+        return data
     finally:
         os.close(descriptor)

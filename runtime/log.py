@@ -5,10 +5,10 @@ Sources: logrus `text_formatter.go` and `json_formatter.go`; runc `main.go` (con
 
 from __future__ import annotations
 
-import os
 import time
 
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 
 _STDERR = 2
 _UNQUOTED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")

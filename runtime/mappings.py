@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.config import linux
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def _write_file(path: str, data: bytes) -> None:
 
 def _helper_path(name: str) -> str:
     """Raises Failure where the program is not installed."""
-    for directory in os.environ.get("PATH", os.defpath).split(":"):
+    for directory in os.getenv("PATH", os.defpath).split(":"):
         path = f"{directory}/{name}"
         if directory.startswith("/") and os.access(path, os.X_OK):
             return path
@@ -80,7 +79,7 @@ def _run_helper(name: str, pid: int, mappings: list[dict[str, Any]]) -> None:
     arguments = [name, str(pid)]
     for entry in mappings:
         arguments += [str(entry.get("containerID", 0)), str(entry.get("hostID", 0)), str(entry.get("size", 0))]
-    helper = os.posix_spawn(_helper_path(name), arguments, os.environ)
+    helper = os.posix_spawn(_helper_path(name), arguments, os.environb)
     status = os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1])
     if status != 0:
         raise Failure(f"{' '.join(arguments)}: exit status {status}: does /etc/sub{name[3:6]} allow these ids?")

@@ -6,10 +6,8 @@ container's network namespace ends, the kernel hands physical devices back by it
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import rtnetlink
+from hookrun.runtime.linux import os, rtnetlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

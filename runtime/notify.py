@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import select
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import pids
+from hookrun.runtime.linux import os, pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,10 +6,8 @@ libcontainer/init_linux.go (finalizeNamespace, setupUser) and utils_linux.go (va
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import attributes, capabilities
+from hookrun.runtime.linux import attributes, capabilities, os
 from hookrun.runtime.linux.syscalls import NR, call
 
 TYPE_CHECKING = False

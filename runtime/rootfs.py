@@ -8,13 +8,12 @@ Source: runc: rootfs_linux.go prepareRootfs, finalizeRootfs; standard_init_linux
 from __future__ import annotations
 
 import errno
-import os
 import time
 
 from hookrun.runtime import container_mounts, covered_paths, dev, devices, mountinfo, sysctls
 from hookrun.runtime.config import linux, namespace_paths, root_path
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mounts
+from hookrun.runtime.linux import mounts, os
 from hookrun.runtime.rootfs_mounts import RootfsMounter
 
 TYPE_CHECKING = False

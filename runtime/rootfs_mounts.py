@@ -6,11 +6,10 @@ Source: config.md "Mounts"; runc: rootfs_linux.go mountToRootfs.
 from __future__ import annotations
 
 import errno
-import os
 
 from hookrun.runtime import copy_up, host_mounts, mount_flags
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import filesystems, mounts, paths, procfs
+from hookrun.runtime.linux import filesystems, mounts, os, paths, procfs
 from hookrun.runtime.linux import mount_options as options_of
 
 TYPE_CHECKING = False

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import attributes
+from hookrun.runtime.linux import attributes, os
 from hookrun.runtime.linux.syscalls import NR, call
 
 TYPE_CHECKING = False

@@ -6,10 +6,9 @@ process_linux.go (recvSeccompFd, sendContainerProcessState).
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 from hookrun.runtime.linux.syscalls import NR, call
 
 TYPE_CHECKING = False

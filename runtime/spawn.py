@@ -8,12 +8,10 @@ nsexec.c.
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import channel, mappings
 from hookrun.runtime.config import linux, namespace_paths
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import namespaces, pids
+from hookrun.runtime.linux import namespaces, os, pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,10 +5,8 @@ Source: config-linux.md "Sysctl", sysctl.d(5); runc: internal/sys.
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import procfs
+from hookrun.runtime.linux import os, procfs
 
 _SWAPPED = {ord("."): "/", ord("/"): "."}
 

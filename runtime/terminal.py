@@ -5,10 +5,8 @@ Sources: pty(7), unix(7) for SCM_RIGHTS; runc's docs/terminals.md.
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import filesystems
+from hookrun.runtime.linux import filesystems, os
 from hookrun.runtime.linux.syscalls import NR, call
 
 TYPE_CHECKING = False

@@ -6,8 +6,7 @@ Sources: urfave/cli v1 `app.go`, `command.go`, `context.go`, `parse.go`; Go's `f
 
 from __future__ import annotations
 
-import os
-
+from hookrun.runtime.linux import os
 from hookrun.runtime.log import quoted
 from hookrun.wrapper import grammar
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 from hookrun.wrapper.digest import sha256_hex
 
 TYPE_CHECKING = False

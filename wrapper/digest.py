@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from hashlib import sha256
-else:
+
+def sha256_hex(data: bytes) -> str:
+    """The SHA-256 of some bytes in hexadecimal."""
     try:
         from _sha256 import sha256
     except ImportError:  # its name since Python 3.12
         from _sha2 import sha256
-
-__all__ = ["sha256", "sha256_hex"]
-
-
-def sha256_hex(data: bytes) -> str:
-    """The SHA-256 of some bytes in hexadecimal."""
-    return sha256(data).hexdigest()
+    digest: str = sha256(data).hexdigest()
+    return digest

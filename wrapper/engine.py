@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from hookrun.runtime.jsonio import read_bytes
+from hookrun.runtime.linux import os
 
 _NAMES = {
     "dockerd": "docker",
@@ -126,8 +126,14 @@ def _cmdline(pid: int) -> list[str]:
 
 
 def _parent(pid: int) -> int:
+    """The pid of a process's parent, from /proc/PID/stat (proc(5)); 0 where it can't be told."""
     try:
-        fields = read_bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return 0
-    return int(fields[1])
+    try:
+        return int(os.read(descriptor, 512).rpartition(b")")[2].split()[1])
+    except (OSError, IndexError):  # it ended meanwhile
+        return 0
+    finally:
+        os.close(descriptor)

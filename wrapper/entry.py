@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import _signal
 import gc
-import os
 import sys
 
-from hookrun.wrapper import STATE, archive
+from hookrun.runtime.linux import os
+from hookrun.wrapper import STATE, shim
 
 _RARELY = 200_000
 
@@ -20,8 +20,5 @@ def main(state: str = STATE) -> None:
     gc.set_threshold(_RARELY)  # a command ends before garbage would be worth a look; `events` and `run` may last
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # ^C ends us, as it ends runc, without a traceback
-    archive.install(f"{state}/{archive.NAME}")
-    from hookrun.wrapper import shim
-
     arguments = [os.fsencode(word) for word in sys.argv]
     os._exit(shim.main(arguments, state))  # nothing is left to clean up: the interpreter's own end costs 2 ms

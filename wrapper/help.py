@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from hookrun.runtime.context import default_root
+from hookrun.runtime.linux import os
 from hookrun.wrapper import SPEC_VERSION, VERSION, grammar
 from hookrun.wrapper.values import duration_text
 

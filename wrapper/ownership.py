@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from hookrun.runtime.linux import os
 
 _OTHERS_WRITE = 0o022
 _OVERFLOW_UID = 65534  # what the kernel shows for an owner that the user namespace does not map

@@ -7,13 +7,11 @@ O_APPEND places each write at the end. A writer that still has a rotated file op
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import time
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 from hookrun.wrapper import VERSION, grammar
 from hookrun.wrapper.digest import sha256_hex
 from hookrun.wrapper.engine import Caller, Process, caller
@@ -31,9 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CURRENT = "record.jsonl"
-CONFIGS = "configs"
-PACKED = ".z"  # of configs that `hookctl trace prune` compressed
-LOCK = ".lock"
+_ENOSPC = 28
 _MAKING = ("create", "run", "restore")
 _ENTERING = (*_MAKING, "exec")
 
@@ -110,7 +106,9 @@ class Record:
 
             self._config["patch"] = changes.between(before, self._mask.config(verdict.config))
         if self._settings.record_configs:
-            _keep_config(self._settings.record_directory, name, before)
+            from hookrun.wrapper import kept_configs
+
+            kept_configs.keep(self._settings.record_directory, name, before)
 
     def close(self, context: Context, status: int | None, error: str) -> str:
         """Append the line; `status` is None where another runtime goes on in this process.
@@ -186,37 +184,10 @@ def _timestamp(seconds: float) -> str:
     return f"{whole}.{int(seconds * 1_000_000) % 1_000_000:06d}Z"
 
 
-def _keep_config(directory: str, name: str, config: dict[str, Any]) -> None:
-    """Keep a config under its hash, once. Where that can't be done, the line itself will say so too."""
-    path = f"{directory}/{CONFIGS}/{name}.json"
-    if _is_used_again(path) or _is_used_again(path + PACKED):
-        return
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        os.makedirs(f"{directory}/{CONFIGS}", 0o700, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            _write(descriptor, jsonio.dumps(config).encode())
-        finally:
-            os.close(descriptor)
-        os.rename(temporary, path)
-    except OSError:
-        return
-
-
-def _is_used_again(path: str) -> bool:
-    """Whether a kept config is there; it counts as new again, or age would take it from under the new call."""
-    try:
-        os.utime(path)
-    except OSError:
-        return False
-    return True
-
-
 def _write(descriptor: int, data: bytes) -> None:
     """One write(2), which a full disk may cut short. Raises OSError."""
     if os.write(descriptor, data) < len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(_ENOSPC, os.strerror(_ENOSPC))
 
 
 def _opened(directory: str) -> int:
@@ -234,7 +205,7 @@ def _append(settings: Settings, line: bytes, notice: str) -> None:
     descriptor = _opened(settings.record_directory)
     try:
         size = os.fstat(descriptor).st_size
-        if size >= settings.record_max_size and _rotate(settings):
+        if size >= settings.record_max_size and _is_rotated(settings):
             os.close(descriptor)
             descriptor = _opened(settings.record_directory)
             size = os.fstat(descriptor).st_size
@@ -245,25 +216,7 @@ def _append(settings: Settings, line: bytes, notice: str) -> None:
         os.close(descriptor)
 
 
-def rotated_name() -> str:
-    """What the current file is called once it is moved aside; such names are in the order of time."""
-    return f"record-{time.time_ns()}-{os.getpid()}.jsonl"
+def _is_rotated(settings: Settings) -> bool:
+    from hookrun.wrapper import record_space
 
-
-def _rotate(settings: Settings) -> bool:
-    """Move the current file aside, unless somebody else is at it or has done it; whether it was moved by now."""
-    directory = settings.record_directory
-    lock = os.open(f"{directory}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path = f"{directory}/{CURRENT}"
-        if os.stat(path).st_size >= settings.record_max_size:
-            os.rename(path, f"{directory}/{rotated_name()}")
-            from hookrun.wrapper import record_space
-
-            record_space.make_room(directory, settings.record_max_total, settings.record_max_age)
-        return True
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    finally:
-        os.close(lock)
+    return record_space.rotate(settings)

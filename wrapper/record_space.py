@@ -1,15 +1,42 @@
-"""The room that the record takes: what is old goes, and the oldest goes while all together is too large."""
+"""The room that the record takes: a full file is moved aside, what is old goes, and the oldest goes beyond the cap."""
 
 from __future__ import annotations
 
-import os
+import fcntl
 import time
 
-from hookrun.wrapper import record
+from hookrun.runtime.linux import os
+from hookrun.wrapper import kept_configs, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from hookrun.wrapper.settings import Settings
+
+LOCK = ".lock"
+
+
+def rotated_name() -> str:
+    """What the current file is called once it is moved aside; such names are in the order of time."""
+    return f"record-{time.time_ns()}-{os.getpid()}.jsonl"
+
+
+def rotate(settings: Settings) -> bool:
+    """Move the current file aside, unless somebody else is at it or has done it; whether it was moved by now."""
+    directory = settings.record_directory
+    lock = os.open(f"{directory}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path = f"{directory}/{record.CURRENT}"
+        if os.stat(path).st_size >= settings.record_max_size:
+            os.rename(path, f"{directory}/{rotated_name()}")
+            make_room(directory, settings.record_max_total, settings.record_max_age)
+        return True
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    finally:
+        os.close(lock)
 
 
 def make_room(directory: str, most: int, longest: int) -> tuple[int, int]:
@@ -31,7 +58,7 @@ def make_room(directory: str, most: int, longest: int) -> tuple[int, int]:
 
 def _files(directory: str) -> Iterator[tuple[float, int, str]]:
     """When each was last written or used, its size, and its path."""
-    for place, start in ((directory, "record-"), (f"{directory}/{record.CONFIGS}", "")):
+    for place, start in ((directory, "record-"), (f"{directory}/{kept_configs.DIRECTORY}", "")):
         try:
             entries = list(os.scandir(place))
         except FileNotFoundError:

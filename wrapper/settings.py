@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from hookrun.runtime.linux import os
 from hookrun.wrapper import STATE
 
 TYPE_CHECKING = False
@@ -152,7 +151,7 @@ def default_record_directory(state: str) -> str:
     """
     if os.geteuid() == 0 and os.stat("/").st_uid == 0:
         return "/var/log/hookrun" if state == STATE else f"{state}/record"
-    home = os.environ.get("XDG_STATE_HOME") or (os.environ.get("HOME") or _home()) + "/.local/state"
+    home = os.getenv("XDG_STATE_HOME") or (os.getenv("HOME") or _home()) + "/.local/state"
     return f"{home}/hookrun"
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.cgroups import files
-from hookrun.runtime.cgroups.manager import Manager
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hookrun.runtime.cgroups.manager import Manager
     from hookrun.runtime.log import Log
-
-__all__ = ["Manager", "for_config", "from_state", "state_form"]
 
 
 def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootless_ignore: bool, log: Log) -> Manager:
@@ -20,7 +16,7 @@ def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootles
     `systemd`: made by systemd (`--systemd-cgroup`). `rootless_ignore`: cgroups that this user may not make or enter
     are done without. Raises Failure where the host, the path or a value in the config does not allow it.
     """
-    from hookrun.runtime.cgroups import devices, resources
+    from hookrun.runtime.cgroups import devices, files, resources
 
     linux = config.get("linux") or {}
     limits = linux.get("resources") or {}
@@ -51,6 +47,8 @@ def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootles
 
 def from_state(state: dict[str, Any]) -> Manager:
     """The cgroups of a container that exists, from its state.json."""
+    from hookrun.runtime.cgroups import files
+
     kept = state["config"].get("cgroups") or {}
     paths: dict[str, str] = dict(state["cgroup_paths"])
     rootless = bool(kept.get("Rootless"))

@@ -5,11 +5,11 @@ A value travels with its signature; in Python: numbers, str, bytes for `ay`, lis
 
 from __future__ import annotations
 
-import os
 import time
 from _struct import pack, unpack_from
 
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ def _shown(address: str) -> str:
 
 def user_bus() -> str:
     """The socket of the user's own bus. Raises Failure where the environment does not tell."""
-    address = os.environ.get("DBUS_SESSION_BUS_ADDRESS", "")
+    address = os.getenv("DBUS_SESSION_BUS_ADDRESS", "")
     for part in address.split(";"):
         kind, _, pairs = part.partition(":")
         values = dict(pair.split("=", 1) for pair in pairs.split(",") if "=" in pair)
@@ -307,7 +307,7 @@ def user_bus() -> str:
             return _unescaped(values["path"])
         if kind == "unix" and "abstract" in values:
             return "\0" + _unescaped(values["abstract"])
-    directory = os.environ.get("XDG_RUNTIME_DIR", "")
+    directory = os.getenv("XDG_RUNTIME_DIR", "")
     if directory and os.path.exists(f"{directory}/bus"):
         return f"{directory}/bus"
     raise Failure(

@@ -6,12 +6,12 @@ Sources: bpf(2); linux/bpf.h (struct bpf_cgroup_dev_ctx, union bpf_attr); the ke
 from __future__ import annotations
 
 import errno
-import os
 from _struct import pack, unpack
 
 from hookrun.runtime.cgroups.devices import ANY, Access
 from hookrun.runtime.context import in_user_namespace
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 from hookrun.runtime.linux.syscalls import NR, address, call
 
 TYPE_CHECKING = False

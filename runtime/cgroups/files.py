@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 from hookrun.runtime.log import quoted
 
 TYPE_CHECKING = False

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import _signal
 import errno
-import os
 import time
 
 from hookrun.runtime.cgroups import files
-from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hookrun.runtime.cgroups.devices import Rule
+    from hookrun.runtime.cgroups.entrance import Entrance
     from hookrun.runtime.log import Log
 
 # How long a cgroup may stay busy after its last process was killed (runc: 10 tries, 1 ms doubling each time).

@@ -23,14 +23,14 @@ def weight_of_shares(shares: int) -> int:
 
     The curve goes through both ends and the default: 10^((l^2 + 125 l) / 612 - 7/34), l = log2(shares).
     """
-    from math import ceil, log2
-
     if shares == 0:
         return 0
     if shares <= 2:
         return 1
     if shares >= 262144:
         return 10000
+    from math import ceil, log2
+
     logarithm = log2(shares)
     return ceil(10 ** ((logarithm * logarithm + 125 * logarithm) / 612 - 7 / 34))
 

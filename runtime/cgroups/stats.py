@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.cgroups import files
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

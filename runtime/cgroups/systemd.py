@@ -9,8 +9,6 @@ the cgroup files are written as without systemd.
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.dbus import SYSTEM_BUS, BusError, Connection, Variant, user_bus
 from hookrun.runtime.cgroups.entrance import Entrance
@@ -18,6 +16,7 @@ from hookrun.runtime.cgroups.manager import Manager
 from hookrun.runtime.cgroups.v1 import V1Manager
 from hookrun.runtime.cgroups.v2 import V2Manager
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from hookrun.runtime.cgroups import files
-from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.cgroups.manager import Manager, below
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from hookrun.runtime.cgroups.devices import Rule
+    from hookrun.runtime.cgroups.entrance import Entrance
 
 # The order in which limits are set. The controllers below _LIMITED are entered only.
 _LIMITED = ("cpuset", "devices", "memory", "cpu", "pids", "blkio", "hugetlb", "net_cls", "net_prio", "rdma")
@@ -146,6 +146,8 @@ class V1Manager(Manager):
                 raise
 
     def entrance(self, sub_cgroups: dict[str, str] | None = None, init_pid: int = 0) -> Entrance:
+        from hookrun.runtime.cgroups.entrance import Entrance
+
         entrance = Entrance()
         targets = self._targets(sub_cgroups or {})
         unified = targets.pop("", "")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.resources import pids_text, section
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.stats import (
     NANOSECONDS,
@@ -13,6 +11,7 @@ from hookrun.runtime.cgroups.stats import (
     memory_entry,
     number_or,
 )
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.cgroups.manager import Manager, below
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.resources import (
@@ -15,6 +14,7 @@ from hookrun.runtime.cgroups.resources import (
 )
 from hookrun.runtime.cgroups.v1_controllers import set_cpuset, set_hugetlb, set_rdma
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 from hookrun.runtime.log import quoted
 
 TYPE_CHECKING = False

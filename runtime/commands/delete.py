@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import _signal
-import os
 
 from hookrun.runtime import container as containers
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import pids
+from hookrun.runtime.linux import os, pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +45,8 @@ def end(container: Container, context: Context) -> None:
         return
     try:
         pids.send_signal(pidfd, _signal.SIGKILL)
-        manager = container.cgroups()
-        if manager.is_frozen():
-            manager.thaw()
+        if container.is_frozen():
+            container.cgroups().thaw()
         if not pids.wait_for_end(pidfd, _PATIENCE_SECONDS):
             raise Failure("container init still running")
     finally:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from hookrun.runtime import container as containers
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import _signal
-import os
 
 from hookrun.runtime import container as containers
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import pids
+from hookrun.runtime.linux import os, pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,9 +59,8 @@ def signal_init(container: Container, number: int) -> None:
 
 def _thaw(container: Container) -> None:
     """On v1 a frozen process does not die: killing a paused container lets it go on, to its end."""
-    manager = container.cgroups()
-    if manager.is_frozen():
-        manager.thaw()
+    if container.is_frozen():
+        container.cgroups().thaw()
 
 
 def signal_all(context: Context, container: Container, number: int) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import container as containers
 from hookrun.runtime import jsonio
 from hookrun.runtime.commands.state import describe
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

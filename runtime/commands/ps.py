@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import container as containers
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups.files import FileError
 from hookrun.runtime.commands.pause import with_rights
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

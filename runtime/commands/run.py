@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime.commands import delete, start
 from hookrun.runtime.creation import Creation, Request
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import attributes
+from hookrun.runtime.linux import attributes, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from hookrun.runtime.cgroups.files import is_unified
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 
 if TYPE_CHECKING:
     from hookrun.runtime.context import Context

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import container as containers
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +28,10 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     if status != "created":
         raise Failure(_REFUSALS[status])
     proxy = None
-    if os.environ.get("NOTIFY_SOCKET"):
+    if os.getenv("NOTIFY_SOCKET"):
         from hookrun.runtime import notify
 
-        proxy = notify.Proxy(container.directory, os.environ["NOTIFY_SOCKET"])
+        proxy = notify.Proxy(container.directory, os.getenv("NOTIFY_SOCKET"))
         proxy.bind()
     release(context, container)
     if proxy is not None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from hookrun.runtime import container as containers
 from hookrun.runtime import jsonio
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

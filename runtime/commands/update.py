@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.cgroups import Manager
+    from hookrun.runtime.cgroups.manager import Manager
     from hookrun.runtime.container import Container
     from hookrun.runtime.context import Context
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from hookrun.runtime.linux import os
 from hookrun.runtime.linux.syscalls import NR, call
 
 _PR_SET_DUMPABLE = 4

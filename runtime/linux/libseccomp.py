@@ -6,8 +6,9 @@ Called through `_ctypes`, since `import ctypes` costs 2 ms; loaded only when a p
 from __future__ import annotations
 
 import _ctypes
-import os
 from _struct import pack
+
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

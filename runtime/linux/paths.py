@@ -10,9 +10,9 @@ Source: openat2(2); runc: internal/pathrs.
 from __future__ import annotations
 
 import errno
-import os
 import sys
 
+from hookrun.runtime.linux import os
 from hookrun.runtime.linux.syscalls import NR, call
 
 RESOLVE_NO_XDEV = 0x01

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import _signal
-import os
+
+from hookrun.runtime.linux import os
 
 _STATE_FIELD = 0
 _START_TIME_FIELD = 19

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import _socket
-import os
 
-from hookrun.runtime.linux import namespaces
+from hookrun.runtime.linux import namespaces, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

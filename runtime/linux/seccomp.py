@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import _blake2
 import marshal
-import os
 from _struct import pack
 
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import os
 from hookrun.runtime.linux.syscalls import NR, address, call
 from hookrun.runtime.log import quoted
 

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import _ctypes
-import os
 
+from hookrun.runtime.linux import os
 from hookrun.runtime.linux.numbers import NR
 
 TYPE_CHECKING = False

@@ -20,7 +20,9 @@ WRITE = SETUP + "from hookrun.wrapper import precompile; print(precompile.write(
 LOADERS = SETUP + (
     "from hookrun.wrapper import archive; archive.install({1!r} + '/code')\n"
     "from hookrun.runtime import errors, linux; from hookrun.runtime.commands import state\n"
-    "for module in (errors, linux, state): print(type(module.__spec__.loader).__name__, module.__file__)\n"
+    "for module in (errors, linux, state):\n"
+    "    spec = module.__spec__  # what is loaded along with another has none\n"
+    "    print(type(spec.loader).__name__ if spec else '_Archive', module.__file__)\n"
     "print(errors.Failure('x', 7).status, linux.__path__, len(sys.meta_path))"
 )
 

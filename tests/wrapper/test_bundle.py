@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 from hookrun.wrapper.bundle import ORIGINAL, Bundle
 
 BEFORE = '{"ociVersion": "1.0.2", "process": {"args": ["größe"]}, "unknown": {"kept": [1.5, null]}}'

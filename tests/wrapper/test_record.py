@@ -15,7 +15,7 @@ import pytest
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.log import Log
-from hookrun.wrapper import argv, record, record_space, settings
+from hookrun.wrapper import argv, kept_configs, record, record_space, settings
 from hookrun.wrapper.bundle import Bundle
 from hookrun.wrapper.verdict import Verdict
 
@@ -180,7 +180,7 @@ def test_configs_count_for_the_cap_and_one_that_is_used_again_is_new(tmp_path: P
     os.utime(old, (1, 1))
     assert record_space.make_room(str(directory), 10_000, 86400) == (1, 1000)
     assert kept.exists() and not old.exists()
-    compressed = kept.rename(kept.with_name(kept.name + record.PACKED))
+    compressed = kept.rename(kept.with_name(kept.name + kept_configs.PACKED))
     assert call() == compressed
 
 

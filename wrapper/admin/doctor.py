@@ -19,7 +19,7 @@ import typer
 
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import syscalls
-from hookrun.wrapper import record, seal, settings, snapshot
+from hookrun.wrapper import kept_configs, seal, settings, snapshot
 from hookrun.wrapper.admin import docker, host, output
 from hookrun.wrapper.admin.host import Host
 
@@ -303,7 +303,7 @@ def _record(chosen: settings.Settings) -> Finding:
     if not os.access(directory if directory.exists() else directory.parent, os.W_OK):
         state = BAD if chosen.record_required else NOTE
         return Finding(state, "record", f"{directory} can't be written", "mend record.directory in config.yaml")
-    files = [*directory.glob("record*.jsonl"), *(directory / record.CONFIGS).glob("*")]
+    files = [*directory.glob("record*.jsonl"), *(directory / kept_configs.DIRECTORY).glob("*")]
     size = sum(path.stat().st_size for path in files)
     text = f"{size / 1e6:.1f} MB of {chosen.record_max_total / 1e6:.0f} in {directory}"
     if size > _FULL * chosen.record_max_total:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import record, record_space
+from hookrun.wrapper import kept_configs, record, record_space
 from hookrun.wrapper.admin import output, trace_index
 
 _DAY = 86400
@@ -49,7 +49,7 @@ def prune(directory: Path, limits: Limits, rotate: bool) -> Pruned:
         with _locked(directory):
             done.rotated = _rotate(directory, rotate)
             done.removed_files, done.removed_bytes = record_space.make_room(str(directory), limits.total, limits.age)
-            done.compressed, done.saved_bytes = _compress(directory / record.CONFIGS)
+            done.compressed, done.saved_bytes = _compress(directory / kept_configs.DIRECTORY)
     except OSError as error:
         raise Failure(f"cannot prune {directory}: {reason(error)}") from None
     trace_index.Index(directory).update()
@@ -59,7 +59,7 @@ def prune(directory: Path, limits: Limits, rotate: bool) -> Pruned:
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """The lock that writers take to rotate; they go on writing while it is held."""
-    lock = os.open(directory / record.LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _FILES_MODE)
+    lock = os.open(directory / record_space.LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _FILES_MODE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -75,7 +75,7 @@ def _rotate(directory: Path, now: bool) -> bool:
         first = next(filter(None, (_parsed_time(line) for line in file)), time.time())
     if not now and time.time() - first < _DAY:
         return False
-    current.rename(directory / record.rotated_name())
+    current.rename(directory / record_space.rotated_name())
     return True
 
 
@@ -106,6 +106,6 @@ def _compress_one(path: Path) -> int:
     with open(descriptor, "wb") as file:
         file.write(packed)
     os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
-    temporary.rename(path.with_name(path.name + record.PACKED))
+    temporary.rename(path.with_name(path.name + kept_configs.PACKED))
     path.unlink()
     return status.st_size - len(packed)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import jsonpatch
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import record
+from hookrun.wrapper import kept_configs, record
 from hookrun.wrapper.admin import trace_index
 from hookrun.wrapper.admin.trace_index import Index
 
@@ -199,9 +199,9 @@ class Store:
         """The config as the engine wrote it, masked. Raises Failure where the call has none or it is gone."""
         if not call["config"]:
             raise Failure(f"call {call['id']}: `{call['command']}` got no config from the engine, or failed before it")
-        path = self.directory / record.CONFIGS / call["config"]["before"]
+        path = self.directory / kept_configs.DIRECTORY / call["config"]["before"]
         try:
-            packed = path.with_name(f"{path.name}.json{record.PACKED}")
+            packed = path.with_name(f"{path.name}.json{kept_configs.PACKED}")
             if packed.exists():
                 return json.loads(zlib.decompress(packed.read_bytes()))
             return json.loads(path.with_name(f"{path.name}.json").read_bytes())

@@ -16,7 +16,7 @@ from typing import Any
 import jsonpatch
 import pytest
 
-from hookrun.wrapper import record
+from hookrun.wrapper import kept_configs
 from hookrun.wrapper.admin import trace_index, trace_show
 from tests.support import recorded
 from tests.support.runtimes import HOOKCTL, Result, wait_for
@@ -314,7 +314,7 @@ def test_prune(bench: Bench) -> None:
     done = bench.json("prune", "--max-age", str(30 * 86400))
     assert (done["rotated"], done["removed_files"], done["compressed"]) == (True, 1, 1)
     assert not ancient.exists() and not kept.exists()
-    packed = kept.with_name(kept.name + record.PACKED)
+    packed = kept.with_name(kept.name + kept_configs.PACKED)
     assert json.loads(zlib.decompress(packed.read_bytes())) == BEFORE
     assert packed.stat().st_mode & 0o777 == 0o600
     assert json.loads(bench.call("config", "abc123").out) == BEFORE

@@ -1,0 +1,42 @@
+"""The configs of calls before their change, masked, each kept once under its hash beside the record."""
+
+from __future__ import annotations
+
+from hookrun.runtime import jsonio
+from hookrun.runtime.linux import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DIRECTORY = "configs"
+PACKED = ".z"  # of configs that `hookctl trace prune` compressed
+
+
+def keep(directory: str, name: str, config: dict[str, Any]) -> None:
+    """Keep a config in the record's directory. Where that can't be done, the record's line itself will say so too."""
+    path = f"{directory}/{DIRECTORY}/{name}.json"
+    if _is_used_again(path) or _is_used_again(path + PACKED):
+        return
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        os.makedirs(f"{directory}/{DIRECTORY}", 0o700, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        data = jsonio.dumps(config).encode()
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except OSError:
+        return
+
+
+def _is_used_again(path: str) -> bool:
+    """Whether a kept config is there; it counts as new again, or age would take it from under the new call."""
+    try:
+        os.utime(path)
+    except OSError:
+        return False
+    return True
