@@ -220,12 +220,7 @@ class Creation:
 
     def _oci_state(self, status: str, pid: int) -> dict[str, Any]:
         return container.oci_state(
-            self.config.get("ociVersion") or "",
-            self.request.container_id,
-            status,
-            pid,
-            self.request.bundle,
-            self.config.get("annotations") or {},
+            self.request.container_id, status, pid, self.request.bundle, self.config.get("annotations") or {}
         )
 
     @staticmethod
@@ -294,8 +289,10 @@ class Creation:
             raise self._init_error(failure.text) from None
 
     def _run_hooks(self, stage: str, pid: int) -> None:
+        # prestart comes from a spec in which the container was created by then; crun and the spec's suite hold to it.
+        status = "created" if stage == "prestart" else "creating"
         try:
-            hooks.run_stage(self.config, stage, self._oci_state("creating", pid), self.context.hook_results.append)
+            hooks.run_stage(self.config, stage, self._oci_state(status, pid), self.context.hook_results.append)
         except Failure as failure:
             raise self._init_error(failure.text) from None
 

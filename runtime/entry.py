@@ -153,11 +153,11 @@ class Entry:
     def _become_user_and_execute(self) -> NoReturn:
         late = bool(self.process.get("noNewPrivileges"))
         self._label()
+        variables = processes.parse_environment(self.process)
+        processes.prepare(self.process, self.plan.identity, variables, self.plan.passed)
         if not late:
             self._install_seccomp()
-        attributes.close_on_exec_from(3 + self.plan.passed)
-        variables = processes.parse_environment(self.process)
-        processes.settle(self.process, self.plan.identity, variables)
+        processes.settle(self.process, self.plan.identity)
         attributes.set_dumpable(False)
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)

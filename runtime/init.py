@@ -251,13 +251,13 @@ class Init:
     def _become_user_and_wait(self, variables: dict[bytes, bytes]) -> NoReturn:
         late = bool(self.process.get("noNewPrivileges"))
         self._label()
+        processes.prepare(self.process, self.plan.identity, variables, self.plan.passed)
         # Without no_new_privs a filter needs CAP_SYS_ADMIN, which goes with the user; with it, it comes last.
         if not late:
             # A filter need not allow madvise; the process is about to wait.
             memory.let_go(self._mappings)
             self._install_seccomp()
-        attributes.close_on_exec_from(3 + self.plan.passed)
-        processes.settle(self.process, self.plan.identity, variables)
+        processes.settle(self.process, self.plan.identity)
         attributes.set_dumpable(False)
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)

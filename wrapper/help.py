@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from hookrun.runtime import SPEC_VERSION
 from hookrun.runtime.context import default_root
-from hookrun.wrapper import SPEC_VERSION, VERSION, grammar
+from hookrun.wrapper import VERSION, grammar
 from hookrun.wrapper.values import duration_text
 
 _ABOUT = """records every call, adds hooks and policies, and runs the container
