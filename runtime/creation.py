@@ -289,10 +289,9 @@ class Creation:
             raise self._init_error(failure.text) from None
 
     def _run_hooks(self, stage: str, pid: int) -> None:
-        # prestart comes from a spec in which the container was created by then; crun and the spec's suite hold to it.
-        status = "created" if stage == "prestart" else "creating"
+        state = self._oci_state(hooks.STATUSES[stage], pid)
         try:
-            hooks.run_stage(self.config, stage, self._oci_state(status, pid), self.context.hook_results.append)
+            hooks.run_stage(self.config, stage, state, self.context.hook_results.append)
         except Failure as failure:
             raise self._init_error(failure.text) from None
 

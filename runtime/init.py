@@ -171,7 +171,7 @@ class Init:
         self.line.ask(channel.PREPARED)
         if filesystem is not None:
             os.fchdir(filesystem.root)
-        self._run_hooks("createContainer", "creating")
+        self._run_hooks("createContainer")
         if filesystem is not None:
             filesystem.enter(plan.no_pivot)
         else:
@@ -189,10 +189,10 @@ class Init:
         except OSError as error:
             raise Failure(f"mkdir {cwd}: {reason(error)}") from None
 
-    def _run_hooks(self, stage: str, status: str) -> None:
+    def _run_hooks(self, stage: str) -> None:
         if not hooks.of_stage(self.config, stage):
             return
-        state = {**self.plan.hook_state, "status": status, "pid": os.getpid()}
+        state = {**self.plan.hook_state, "status": hooks.STATUSES[stage], "pid": os.getpid()}
         hooks.run_stage(self.config, stage, state, self._report_hook, self.process.get("env"))
 
     def _report_hook(self, result: dict[str, Any]) -> None:
@@ -298,6 +298,6 @@ class Init:
     def _run_start_hooks(self, variables: dict[bytes, bytes]) -> None:
         stage = "startContainer"
         if hooks.of_stage(self.config, stage):
-            state = {**self.plan.hook_state, "status": "created", "pid": os.getpid()}
+            state = {**self.plan.hook_state, "status": hooks.STATUSES[stage], "pid": os.getpid()}
             env = [os.fsdecode(name + b"=" + value) for name, value in variables.items()]
             hooks.run_stage(self.config, stage, state, lambda result: None, env)
