@@ -191,6 +191,7 @@ class Creation:
         plan.passed = self.passed
         plan.hook_state = self._oci_state("creating", 0)
         plan.console = self._connect_console()
+        plan.keeps_newlines = self.pty_line is not None
         plan.seccomp = self._seccomp_program()
         plan.sources = host_mounts.open_sources(self.config, self.request.bundle, self.context.log)
         plan.cgroup_mounts = cgroup_mounts.plan(self.config, manager.paths)
@@ -247,6 +248,9 @@ class Creation:
                 self._before_pivot(birth)
             elif kind == channel.HOOK_RESULT:
                 self._note_hook_text(text)
+                continue
+            elif kind == channel.WARNING:
+                self.context.log.warning(text)
                 continue
             elif kind == channel.READY:
                 self._set_rlimits(birth)

@@ -38,6 +38,7 @@ class Plan:
         "identity",
         "init_pidfd",
         "is_inside",
+        "keeps_newlines",
         "log",
         "namespaces",
         "passed",
@@ -53,6 +54,7 @@ class Plan:
     identity: processes.Identity
     init_pidfd: int
     is_inside: bool
+    keeps_newlines: bool
     log: Log
     namespaces: int
     passed: int
@@ -82,6 +84,8 @@ class Entry:
         attributes.set_dumpable(False)
         self._set_affinity("initial")
         self.plan.entrance.enter()
+        if not self.plan.affinity:
+            attributes.reset_cpu_affinity()
         os.setsid()
         self._import_what_comes_later()
         self._enter_namespaces()
@@ -136,6 +140,8 @@ class Entry:
             return
         pty = terminal.allocate()
         terminal.set_size(pty.master, self.process.get("consoleSize"))
+        if self.plan.keeps_newlines:
+            terminal.clear_onlcr(pty.master)
         terminal.send(self.plan.console, pty.master, "/dev/pts/ptmx")
         os.close(self.plan.console)
         terminal.become_standard_streams(pty.peer)
@@ -154,10 +160,12 @@ class Entry:
         late = bool(self.process.get("noNewPrivileges"))
         self._label()
         variables = processes.parse_environment(self.process)
-        processes.prepare(self.process, self.plan.identity, variables, self.plan.passed)
+        processes.prepare(self.process, self.plan.identity, variables)
+        attributes.close_from(3 + self.plan.passed, self.line.reader, self.line.writer)
         if not late:
             self._install_seccomp()
-        processes.settle(self.process, self.plan.identity)
+        for warning in processes.settle(self.process, self.plan.identity):
+            self.line.tell(channel.WARNING, warning)
         attributes.set_dumpable(False)
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)

@@ -108,6 +108,7 @@ class Execution:
         if "mount" not in kinds:
             plan.root = os.open(f"/proc/{self.container.init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         plan.console = self._connect_console()
+        plan.keeps_newlines = self.pty_line is not None
         plan.entrance = self.container.cgroups().entrance(self.request.cgroups or None, self.container.init_pid)
         return plan
 
@@ -131,7 +132,8 @@ class Execution:
             if plan.is_inside:
                 birth = spawn.give_birth_inside(plan.namespaces, self._init_pidfd, plan.entrance, main)
             else:
-                namespaces.join(self._init_pidfd, plan.namespaces & namespaces.NEWPID)
+                if plan.namespaces & namespaces.NEWPID:
+                    namespaces.join(self._init_pidfd, namespaces.NEWPID)
                 birth = spawn.give_birth_at_once(0, plan.entrance, main)
             self._admit(plan, birth)
         except OSError as error:
@@ -159,6 +161,9 @@ class Execution:
                 ready = True
             elif kind == channel.SECCOMP:
                 self._hand_over_listener(birth, text)
+            elif kind == channel.WARNING:
+                self.context.log.warning(text)
+                continue
             elif kind == channel.ERROR:
                 raise Failure(f"unable to start container process: {text}")
             elif ready:
@@ -211,7 +216,10 @@ def process_from_flags(
 
 
 def _with_capabilities(sets: dict[str, Any], added: list[str]) -> dict[str, Any]:
-    names = ("bounding", "effective", "permitted", "ambient")
+    names = ["bounding", "effective", "permitted"]
+    # What is not inheritable can't be ambient, and --cap makes nothing inheritable (runc: exec.go).
+    if sets.get("inheritable") is not None:
+        names.append("ambient")
     return {**sets, **{name: [*(sets.get(name) or []), *added] for name in names}}
 
 

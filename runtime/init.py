@@ -44,6 +44,7 @@ class Plan:
         "fifo",
         "hook_state",
         "identity",
+        "keeps_newlines",
         "keyring",
         "log",
         "namespaces",
@@ -62,6 +63,7 @@ class Plan:
     fifo: int
     hook_state: dict[str, Any]
     identity: processes.Identity
+    keeps_newlines: bool
     keyring: bool
     log: Log
     namespaces: Namespaces
@@ -125,6 +127,7 @@ class Init:
 
     def _enter_namespaces(self) -> None:
         self.plan.entrance.enter()
+        attributes.reset_cpu_affinity()
         if self.plan.namespaces.is_new("user"):
             if not self._is_mapped():
                 self.line.ask(channel.MAPPINGS)
@@ -203,6 +206,8 @@ class Init:
             return
         pty = terminal.allocate()
         terminal.set_size(pty.master, self.process.get("consoleSize"))
+        if self.plan.keeps_newlines:
+            terminal.clear_onlcr(pty.master)
         if filesystem is not None:
             filesystem.mount_console(pty.peer)
         terminal.send(self.plan.console, pty.master, "/dev/pts/ptmx")
@@ -251,13 +256,16 @@ class Init:
     def _become_user_and_wait(self, variables: dict[bytes, bytes]) -> NoReturn:
         late = bool(self.process.get("noNewPrivileges"))
         self._label()
-        processes.prepare(self.process, self.plan.identity, variables, self.plan.passed)
+        processes.prepare(self.process, self.plan.identity, variables)
+        # Nobody's descriptors are held open by a container that waits for `start`.
+        attributes.close_from(3 + self.plan.passed, self.line.reader, self.line.writer, self.plan.fifo)
         # Without no_new_privs a filter needs CAP_SYS_ADMIN, which goes with the user; with it, it comes last.
         if not late:
             # A filter need not allow madvise; the process is about to wait.
             memory.let_go(self._mappings)
             self._install_seccomp()
-        processes.settle(self.process, self.plan.identity)
+        for warning in processes.settle(self.process, self.plan.identity):
+            self.line.tell(channel.WARNING, warning)
         attributes.set_dumpable(False)
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)

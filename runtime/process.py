@@ -147,13 +147,14 @@ class Identity:
         except OSError as error:
             raise Failure(f"unable to apply bounding set: {reason(error)}") from None
 
-    def apply_capabilities(self) -> None:
-        """Set the other four sets. Raises Failure."""
+    def apply_capabilities(self) -> list[str]:
+        """Set the other four sets; returns warnings of what could not be raised. Raises Failure."""
         try:
             capabilities.set_process_sets(self.sets.effective, self.sets.permitted, self.sets.inheritable)
-            capabilities.raise_ambient(self.sets.ambient)
+            refused = capabilities.raise_ambient(self.sets.ambient)
         except OSError as error:
             raise Failure(f"unable to apply caps: {reason(error)}") from None
+        return [f"can't raise ambient capability {name}: {reason(error)}" for name, error in refused.items()]
 
 
 def _capability_sets(wanted: dict[str, Any], log: Log) -> capabilities.CapabilitySets:
@@ -262,13 +263,12 @@ def check_directory_is_inside() -> None:
         )
 
 
-def prepare(process: dict[str, Any], identity: Identity, variables: dict[bytes, bytes], passed: int) -> None:
+def prepare(process: dict[str, Any], identity: Identity, variables: dict[bytes, bytes]) -> None:
     """Do what a seccomp filter may forbid and what needs no other user. Raises Failure.
 
-    The process goes to its working directory where it may do so already, and keeps `passed` descriptors from 3 on.
-    HOME in `variables` becomes the user's, from the container's /etc/passwd, where it is unset or empty.
+    The process goes to its working directory where it may do so already. HOME in `variables` becomes the user's, from
+    the container's /etc/passwd, where it is unset or empty.
     """
-    attributes.close_on_exec_from(3 + passed)
     identity.may_set_groups = may_set_groups()
     identity.has_arrived = change_directory(process["cwd"])
     if identity.has_arrived:
@@ -277,15 +277,18 @@ def prepare(process: dict[str, Any], identity: Identity, variables: dict[bytes, 
         variables[b"HOME"] = _home_of(identity.uid)
 
 
-def settle(process: dict[str, Any], identity: Identity) -> None:
-    """From privileged process to the container's user, after `prepare`, in runc's order. Raises Failure."""
+def settle(process: dict[str, Any], identity: Identity) -> list[str]:
+    """From privileged process to the container's user, after `prepare`, in runc's order; returns warnings.
+
+    Raises Failure.
+    """
     identity.drop_bounding()
     identity.take()
     if not identity.has_arrived:
         if not change_directory(process["cwd"]):
             raise Failure(f'chdir to cwd ("{process["cwd"]}") set in config.json failed: permission denied')
         check_directory_is_inside()
-    identity.apply_capabilities()
+    return identity.apply_capabilities()
 
 
 def find_program(name: str, variables: dict[bytes, bytes]) -> bytes:
