@@ -42,6 +42,7 @@ class Plan:
         "log",
         "namespaces",
         "passed",
+        "platform",
         "process",
         "root",
         "seccomp",
@@ -58,6 +59,8 @@ class Plan:
     log: Log
     namespaces: int
     passed: int
+    platform: dict[str, Any]
+    """The container's `linux` object."""
     process: dict[str, Any]
     root: int | None
     seccomp: Program | None
@@ -101,6 +104,8 @@ class Entry:
             from hookrun.runtime.linux import lsm  # noqa: F401
         if self.process.get("scheduler") or self.process.get("ioPriority") or self.plan.affinity:
             from hookrun.runtime import scheduling  # noqa: F401
+        if self.plan.platform.get("personality") or self.plan.platform.get("memoryPolicy"):
+            from hookrun.runtime import placement  # noqa: F401
         if self.plan.console is not None:
             import _socket  # noqa: F401
             import fcntl  # noqa: F401
@@ -155,6 +160,10 @@ class Entry:
             from hookrun.runtime import scheduling
 
             scheduling.apply(self.process)
+        if self.plan.platform.get("personality") or self.plan.platform.get("memoryPolicy"):
+            from hookrun.runtime import placement
+
+            placement.apply(self.plan.platform)
 
     def _become_user_and_execute(self) -> NoReturn:
         late = bool(self.process.get("noNewPrivileges"))

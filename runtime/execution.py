@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from hookrun.runtime.spawn import Birth
 
 
+# What a process of --process has from the container's own where it does not say (runc: newInitConfig).
+_INHERITED = (
+    "apparmorProfile",
+    "capabilities",
+    "execCPUAffinity",
+    "ioPriority",
+    "rlimits",
+    "scheduler",
+    "selinuxLabel",
+)
+
+
 class Request:
     """What the command line says about the new process."""
 
@@ -98,6 +110,7 @@ class Execution:
         plan.is_inside = os.geteuid() != 0
         plan.identity = processes.Identity(self.process, self.context.log)
         plan.passed = self.request.preserve_fds
+        plan.platform = linux(config)
         plan.affinity = self.process.get("execCPUAffinity")
         plan.seccomp = None
         if linux(config).get("seccomp"):
@@ -250,8 +263,8 @@ def _id(text: str, kind: str) -> int:
     return number
 
 
-def process_from_file(path: str) -> dict[str, Any]:
-    """The process object of --process. Raises Failure."""
+def process_from_file(path: str, own: dict[str, Any]) -> dict[str, Any]:
+    """The process object of --process; what it leaves out is as in the container's `own`. Raises Failure."""
     from hookrun.runtime import jsonio, shape
 
     try:
@@ -263,4 +276,4 @@ def process_from_file(path: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Failure(f"{path}: it must be a JSON object")
     shape.check(found, shape.PROCESS, path)
-    return found
+    return {**found, **{field: own[field] for field in _INHERITED if own.get(field) and not found.get(field)}}

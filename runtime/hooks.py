@@ -63,7 +63,7 @@ def run_stage(
 
         problem = run_one(hook, data, note, default_env)
         if problem:
-            raise Failure(f"error running hook #{index}: {problem}")
+            raise Failure(f"error running {stage} hook #{index}: {problem}")
 
 
 def run_one(
@@ -92,10 +92,7 @@ class _Run:
     def __init__(self, hook: dict[str, Any], default_env: list[str] | None) -> None:
         self._path: str = hook["path"]
         self._args: list[str] = hook.get("args") or [self._path]
-        pairs = hook.get("env")
-        if pairs is None:
-            pairs = default_env or []
-        self._env = {name: value for name, _, value in (pair.partition("=") for pair in pairs) if name}
+        self._env = _environment(hook.get("env") or default_env)
         self._outputs: dict[int, bool] = {}
         self._pid = 0
         self._pidfd = -1
@@ -179,7 +176,7 @@ class _Run:
             return ""
         how = f"exit status {code}" if code > 0 else f"signal: {_signal_name(-code)}"
         said = [stream.decode("utf-8", "replace") for stream in (self.stdout, self.stderr)]
-        return f"error running hook: {how}, stdout: {said[0]}, stderr: {said[1]}"
+        return f"{how}, stdout: {said[0]}, stderr: {said[1]}"
 
     def _read(self, descriptor: int) -> bool:
         try:
@@ -196,6 +193,13 @@ class _Run:
         for descriptor in self._outputs:
             os.close(descriptor)
         self._outputs = {}
+
+
+def _environment(pairs: list[str] | None) -> dict[str, str]:
+    """What a hook without `env` gets is its stage's default, and in the runtime's stages the runtime's own."""
+    if pairs is None:
+        return dict(os.environ)
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs) if name}
 
 
 def _signal_name(number: int) -> str:
