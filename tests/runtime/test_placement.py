@@ -122,7 +122,7 @@ def test_exec_has_the_containers_priorities_and_may_have_its_own(bundle: Bundle,
         (({}, 3, 3 << 13), ({"scheduler": {"policy": "SCHED_IDLE"}, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 2}}, 5, 2 << 13 | 2))
     ):
         file = bundle.path / f"process{index}.json"
-        file.write_text(json.dumps({"args": ["sleep", "1000"], "cwd": "/", **own}))
+        file.write_text(json.dumps({"args": ["/bin/sleep", "1000"], "cwd": "/", **own}))
         pid_file = bundle.path / f"pid{index}"
         assert hookrun.exec(container, "true").status == 0
         done = hookrun.call_leaving(
