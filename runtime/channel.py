@@ -17,6 +17,7 @@ ERROR = b"E"
 PID = b"p"
 HOOK_RESULT = b"k"
 SECCOMP = b"s"
+WARNING = b"w"
 
 _HEADER = 5
 

@@ -66,7 +66,7 @@ def check(config: Any) -> dict[str, Any]:
         from hookrun.runtime import net_devices
 
         net_devices.check(linux(config)["netDevices"], "network" in kinds)
-    if linux(config).get("personality") or linux(config).get("memoryPolicy"):
+    if linux(config).get("personality") or linux(config).get("memoryPolicy") is not None:
         from hookrun.runtime import placement
 
         placement.check(linux(config))

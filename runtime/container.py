@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 
-from hookrun.runtime import jsonio
+from hookrun.runtime import SPEC_VERSION, jsonio
 from hookrun.runtime.cgroups import freezer
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os, pids
@@ -114,9 +114,8 @@ class Container:
 
     def oci_state(self, status: str, with_pid: bool = True) -> dict[str, Any]:
         """The state as hooks get it (runtime.md "State")."""
-        version = self.state["config"]["oci_version"]
         pid = self.init_pid if with_pid else 0
-        return oci_state(version, self.id, status, pid, self.bundle, self.annotations)
+        return oci_state(self.id, status, pid, self.bundle, self.annotations)
 
     def save(self) -> None:
         """Write the state back; a crash leaves the old or the new file. Raises Failure."""
@@ -127,11 +126,9 @@ class Container:
         remove_directory(self.directory)
 
 
-def oci_state(
-    version: str, container_id: str, status: str, pid: int, bundle: str, annotations: dict[str, str]
-) -> dict[str, Any]:
+def oci_state(container_id: str, status: str, pid: int, bundle: str, annotations: dict[str, str]) -> dict[str, Any]:
     """A state object of the spec; pid is left out where the container has no process."""
-    state: dict[str, Any] = {"ociVersion": version, "id": container_id, "status": status}
+    state: dict[str, Any] = {"ociVersion": SPEC_VERSION, "id": container_id, "status": status}
     if pid:
         state["pid"] = pid
     state["bundle"] = bundle

@@ -101,14 +101,17 @@ def check(config: dict[str, Any], bundle: str, no_pivot: bool, log: Log) -> None
                 f"mount destination {mount.destination} is not absolute. Support for non-absolute mount destinations "
                 "will be removed in a future release."
             )
+        if mount.is_bind and mount.options.data:
+            log.warning(
+                f"mount {describe(mount)}: {','.join(mount.options.data)} is ignored: bind mounts have no "
+                "filesystem-specific options of their own"
+            )
         fault = _fault(mount, has_userns, rootless)
         if fault:
             raise Failure(f"invalid mount {describe(mount)}: {fault}")
 
 
 def _fault(mount: Mount, has_userns: bool, rootless: bool) -> str:
-    if mount.is_bind and mount.options.data:
-        return "bind mounts cannot have any filesystem-specific options applied"
     if not mount.is_id_mapped:
         return ""
     if not mount.is_bind:

@@ -68,6 +68,7 @@ class Context:
         """Say that the time since the last phase, or since the start, went into `name`."""
         now = time.monotonic_ns()
         self.phases.append((name, now - self._last))
+        self.log.debug(f"{name}: {(now - self._last) / 1e6:.3f} ms")
         self._last = now
 
     def ignores_cgroup_errors(self) -> bool:

@@ -189,6 +189,7 @@ class Creation:
         plan.passed = self.passed
         plan.hook_state = self._oci_state("creating", 0)
         plan.console = self._connect_console()
+        plan.keeps_newlines = self.pty_line is not None
         plan.seccomp = self._seccomp_program()
         plan.sources = host_mounts.open_sources(self.config, self.request.bundle, self.context.log)
         plan.cgroup_mounts = cgroup_mounts.plan(self.config, manager.paths)
@@ -218,12 +219,7 @@ class Creation:
 
     def _oci_state(self, status: str, pid: int) -> dict[str, Any]:
         return container.oci_state(
-            self.config.get("ociVersion") or "",
-            self.request.container_id,
-            status,
-            pid,
-            self.request.bundle,
-            self.config.get("annotations") or {},
+            self.request.container_id, status, pid, self.request.bundle, self.config.get("annotations") or {}
         )
 
     @staticmethod
@@ -250,6 +246,9 @@ class Creation:
                 self._before_pivot(birth)
             elif kind == channel.HOOK_RESULT:
                 self._note_hook_text(text)
+                continue
+            elif kind == channel.WARNING:
+                self.context.log.warning(text)
                 continue
             elif kind == channel.READY:
                 self._set_rlimits(birth)
@@ -292,8 +291,9 @@ class Creation:
             raise self._init_error(failure.text) from None
 
     def _run_hooks(self, stage: str, pid: int) -> None:
+        state = self._oci_state(hooks.STATUSES[stage], pid)
         try:
-            hooks.run_stage(self.config, stage, self._oci_state("creating", pid), self.context.hook_results.append)
+            hooks.run_stage(self.config, stage, state, self.context.hook_results.append)
         except Failure as failure:
             raise self._init_error(failure.text) from None
 

@@ -37,9 +37,11 @@ class Plan:
         "identity",
         "init_pidfd",
         "is_inside",
+        "keeps_newlines",
         "log",
         "namespaces",
         "passed",
+        "platform",
         "process",
         "root",
         "seccomp",
@@ -52,9 +54,12 @@ class Plan:
     identity: processes.Identity
     init_pidfd: int
     is_inside: bool
+    keeps_newlines: bool
     log: Log
     namespaces: int
     passed: int
+    platform: dict[str, Any]
+    """The container's `linux` object."""
     process: dict[str, Any]
     root: int | None
     seccomp: Program | None
@@ -81,6 +86,8 @@ class Entry:
         attributes.set_dumpable(False)
         self._set_affinity("initial")
         self.plan.entrance.enter()
+        if not self.plan.affinity:
+            attributes.reset_cpu_affinity()
         os.setsid()
         self._import_what_comes_later()
         self._enter_namespaces()
@@ -96,6 +103,8 @@ class Entry:
             from hookrun.runtime.linux import lsm  # noqa: F401
         if self.process.get("scheduler") or self.process.get("ioPriority") or self.plan.affinity:
             from hookrun.runtime import scheduling  # noqa: F401
+        if self.plan.platform.get("personality") or self.plan.platform.get("memoryPolicy"):
+            from hookrun.runtime import placement  # noqa: F401
         if self.plan.console is not None:
             import _socket  # noqa: F401
             import fcntl  # noqa: F401
@@ -135,6 +144,8 @@ class Entry:
             return
         pty = terminal.allocate()
         terminal.set_size(pty.master, self.process.get("consoleSize"))
+        if self.plan.keeps_newlines:
+            terminal.clear_onlcr(pty.master)
         terminal.send(self.plan.console, pty.master, "/dev/pts/ptmx")
         os.close(self.plan.console)
         terminal.become_standard_streams(pty.peer)
@@ -148,15 +159,21 @@ class Entry:
             from hookrun.runtime import scheduling
 
             scheduling.apply(self.process)
+        if self.plan.platform.get("personality") or self.plan.platform.get("memoryPolicy"):
+            from hookrun.runtime import placement
+
+            placement.apply(self.plan.platform)
 
     def _become_user_and_execute(self) -> NoReturn:
         late = bool(self.process.get("noNewPrivileges"))
         self._label()
+        variables = processes.parse_environment(self.process)
+        processes.prepare(self.process, self.plan.identity, variables)
+        attributes.close_from(3 + self.plan.passed, self.line.reader, self.line.writer)
         if not late:
             self._install_seccomp()
-        attributes.close_on_exec_from(3 + self.plan.passed)
-        variables = processes.parse_environment(self.process)
-        processes.settle(self.process, self.plan.identity, variables)
+        for warning in processes.settle(self.process, self.plan.identity):
+            self.line.tell(channel.WARNING, warning)
         attributes.set_dumpable(False)
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from hookrun.runtime.spawn import Birth
 
 
+# What a process of --process has from the container's own where it does not say (runc: newInitConfig).
+_INHERITED = (
+    "apparmorProfile",
+    "capabilities",
+    "execCPUAffinity",
+    "ioPriority",
+    "rlimits",
+    "scheduler",
+    "selinuxLabel",
+)
+
+
 class Request:
     """What the command line says about the new process."""
 
@@ -96,6 +108,7 @@ class Execution:
         plan.is_inside = os.geteuid() != 0
         plan.identity = processes.Identity(self.process, self.context.log)
         plan.passed = self.request.preserve_fds
+        plan.platform = linux(config)
         plan.affinity = self.process.get("execCPUAffinity")
         plan.seccomp = None
         if linux(config).get("seccomp"):
@@ -106,6 +119,7 @@ class Execution:
         if "mount" not in kinds:
             plan.root = os.open(f"/proc/{self.container.init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         plan.console = self._connect_console()
+        plan.keeps_newlines = self.pty_line is not None
         plan.entrance = self.container.cgroups().entrance(self.request.cgroups or None, self.container.init_pid)
         return plan
 
@@ -129,7 +143,8 @@ class Execution:
             if plan.is_inside:
                 birth = spawn.give_birth_inside(plan.namespaces, self._init_pidfd, plan.entrance, main)
             else:
-                namespaces.join(self._init_pidfd, plan.namespaces & namespaces.NEWPID)
+                if plan.namespaces & namespaces.NEWPID:
+                    namespaces.join(self._init_pidfd, namespaces.NEWPID)
                 birth = spawn.give_birth_at_once(0, plan.entrance, main)
             self._admit(plan, birth)
         except OSError as error:
@@ -157,6 +172,9 @@ class Execution:
                 ready = True
             elif kind == channel.SECCOMP:
                 self._hand_over_listener(birth, text)
+            elif kind == channel.WARNING:
+                self.context.log.warning(text)
+                continue
             elif kind == channel.ERROR:
                 raise Failure(f"unable to start container process: {text}")
             elif ready:
@@ -209,7 +227,10 @@ def process_from_flags(
 
 
 def _with_capabilities(sets: dict[str, Any], added: list[str]) -> dict[str, Any]:
-    names = ("bounding", "effective", "permitted", "ambient")
+    names = ["bounding", "effective", "permitted"]
+    # What is not inheritable can't be ambient, and --cap makes nothing inheritable (runc: exec.go).
+    if sets.get("inheritable") is not None:
+        names.append("ambient")
     return {**sets, **{name: [*(sets.get(name) or []), *added] for name in names}}
 
 
@@ -240,8 +261,8 @@ def _id(text: str, kind: str) -> int:
     return number
 
 
-def process_from_file(path: str) -> dict[str, Any]:
-    """The process object of --process. Raises Failure."""
+def process_from_file(path: str, own: dict[str, Any]) -> dict[str, Any]:
+    """The process object of --process; what it leaves out is as in the container's `own`. Raises Failure."""
     from hookrun.runtime import jsonio, shape
 
     try:
@@ -253,4 +274,4 @@ def process_from_file(path: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Failure(f"{path}: it must be a JSON object")
     shape.check(found, shape.PROCESS, path)
-    return found
+    return {**found, **{field: own[field] for field in _INHERITED if own.get(field) and not found.get(field)}}

@@ -56,7 +56,6 @@ class Foreground:
     def _take_terminal(self, pty_line: int) -> None:
         self._master = terminal.receive(pty_line)
         os.close(pty_line)
-        terminal.clear_onlcr(self._master)
         self._stdin = 0
         terminal.copy_size(0, self._master)
         self._saved = terminal.set_raw(0)

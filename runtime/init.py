@@ -43,6 +43,7 @@ class Plan:
         "fifo",
         "hook_state",
         "identity",
+        "keeps_newlines",
         "keyring",
         "log",
         "namespaces",
@@ -61,6 +62,7 @@ class Plan:
     fifo: int
     hook_state: dict[str, Any]
     identity: processes.Identity
+    keeps_newlines: bool
     keyring: bool
     log: Log
     namespaces: Namespaces
@@ -124,6 +126,7 @@ class Init:
 
     def _enter_namespaces(self) -> None:
         self.plan.entrance.enter()
+        attributes.reset_cpu_affinity()
         if self.plan.namespaces.is_new("user"):
             if not self._is_mapped():
                 self.line.ask(channel.MAPPINGS)
@@ -170,7 +173,7 @@ class Init:
         self.line.ask(channel.PREPARED)
         if filesystem is not None:
             os.fchdir(filesystem.root)
-        self._run_hooks("createContainer", "creating")
+        self._run_hooks("createContainer")
         if filesystem is not None:
             filesystem.enter(plan.no_pivot)
         else:
@@ -188,10 +191,10 @@ class Init:
         except OSError as error:
             raise Failure(f"mkdir {cwd}: {reason(error)}") from None
 
-    def _run_hooks(self, stage: str, status: str) -> None:
+    def _run_hooks(self, stage: str) -> None:
         if not hooks.of_stage(self.config, stage):
             return
-        state = {**self.plan.hook_state, "status": status, "pid": os.getpid()}
+        state = {**self.plan.hook_state, "status": hooks.STATUSES[stage], "pid": os.getpid()}
         hooks.run_stage(self.config, stage, state, self._report_hook, self.process.get("env"))
 
     def _report_hook(self, result: dict[str, Any]) -> None:
@@ -202,6 +205,8 @@ class Init:
             return
         pty = terminal.allocate()
         terminal.set_size(pty.master, self.process.get("consoleSize"))
+        if self.plan.keeps_newlines:
+            terminal.clear_onlcr(pty.master)
         if filesystem is not None:
             filesystem.mount_console(pty.peer)
         terminal.send(self.plan.console, pty.master, "/dev/pts/ptmx")
@@ -250,13 +255,16 @@ class Init:
     def _become_user_and_wait(self, variables: dict[bytes, bytes]) -> NoReturn:
         late = bool(self.process.get("noNewPrivileges"))
         self._label()
+        processes.prepare(self.process, self.plan.identity, variables)
+        # Nobody's descriptors are held open by a container that waits for `start`.
+        attributes.close_from(3 + self.plan.passed, self.line.reader, self.line.writer, self.plan.fifo)
         # Without no_new_privs a filter needs CAP_SYS_ADMIN, which goes with the user; with it, it comes last.
         if not late:
             # A filter need not allow madvise; the process is about to wait.
             memory.let_go(self._mappings)
             self._install_seccomp()
-        attributes.close_on_exec_from(3 + self.plan.passed)
-        processes.settle(self.process, self.plan.identity, variables)
+        for warning in processes.settle(self.process, self.plan.identity):
+            self.line.tell(channel.WARNING, warning)
         attributes.set_dumpable(False)
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)
@@ -297,6 +305,6 @@ class Init:
     def _run_start_hooks(self, variables: dict[bytes, bytes]) -> None:
         stage = "startContainer"
         if hooks.of_stage(self.config, stage):
-            state = {**self.plan.hook_state, "status": "created", "pid": os.getpid()}
+            state = {**self.plan.hook_state, "status": hooks.STATUSES[stage], "pid": os.getpid()}
             env = [os.fsdecode(name + b"=" + value) for name, value in variables.items()]
             hooks.run_stage(self.config, stage, state, lambda result: None, env)

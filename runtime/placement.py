@@ -39,7 +39,7 @@ def check(linux: dict[str, Any]) -> None:
         if personality.get("flags"):
             raise Failure("personality flags are not supported")
     policy = linux.get("memoryPolicy")
-    if policy:
+    if policy is not None:
         _check_memory_policy(policy)
 
 
@@ -47,20 +47,23 @@ def _check_memory_policy(policy: dict[str, Any]) -> None:
     mode = policy.get("mode") or ""
     if mode not in MODES:
         raise Failure(f'invalid memory policy mode "{mode}"')
-    flags = policy.get("flags") or ()
-    for flag in flags:
+    for flag in policy.get("flags") or ():
         if flag not in MODE_FLAGS:
             raise Failure(f'invalid memory policy flag "{flag}"')
-    if {"MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"} <= set(flags):
-        raise Failure("memory policy: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other")
-    nodes = policy.get("nodes") or ""
-    if nodes:
-        parse_cpus(nodes, "linux.memoryPolicy.nodes")
+    nodes = _nodes(policy)
     if mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
         if nodes:
-            raise Failure(f"memory policy: {mode} takes no nodes")
+            raise Failure(f"memory policy mode requires 0 nodes but got {len(nodes)}")
     elif mode != "MPOL_PREFERRED" and not nodes:
-        raise Failure(f"memory policy: {mode} needs nodes")
+        raise Failure("memory policy mode requires at least one node but got 0")
+
+
+def _nodes(policy: dict[str, Any]) -> set[int]:
+    text = policy.get("nodes") or ""
+    try:
+        return parse_cpus(text, "nodes") if text else set()
+    except Failure as failure:
+        raise Failure(f'invalid memory policy nodes "{text}": {failure.text}') from None
 
 
 def apply(linux: dict[str, Any]) -> None:
@@ -76,8 +79,7 @@ def apply(linux: dict[str, Any]) -> None:
         mode = MODES[policy["mode"]]
         for flag in policy.get("flags") or ():
             mode |= MODE_FLAGS[flag]
-        nodes = parse_cpus(policy["nodes"], "linux.memoryPolicy.nodes") if policy.get("nodes") else set()
         try:
-            attributes.set_memory_policy(mode, nodes)
+            attributes.set_memory_policy(mode, _nodes(policy))
         except OSError as error:
             raise Failure(f"error setting memory policy: {reason(error)}") from None

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
     from hookrun.runtime.log import Log
 
-_EACCES = 13
+_EPERM = 1
 _ENOENT = 2
+_EACCES = 13
+_ENOSYS = 38
+_AT_FDCWD = -100
+_AT_EACCESS = 0x200
 _DIRECTORY = 0o040000
 _TYPE_MASK = 0o170000
 _NULL_DEVICE = 0x103
@@ -102,7 +106,7 @@ def set_oom_score(adjustment: int | None) -> None:
 class Identity:
     """The user, groups and capabilities that the process will have, worked out before the rootfs is entered."""
 
-    __slots__ = ("additional_gids", "gid", "has_sets", "sets", "uid", "umask")
+    __slots__ = ("additional_gids", "gid", "has_arrived", "has_sets", "may_set_groups", "sets", "uid", "umask")
 
     def __init__(self, process: dict[str, Any], log: Log) -> None:
         user = process.get("user") or {}
@@ -114,15 +118,17 @@ class Identity:
         # A config that names no capabilities keeps none (runc: an empty set, not the caller's).
         self.has_sets = wanted is not None
         self.sets = _capability_sets(wanted or {}, log)
+        self.may_set_groups = True
+        self.has_arrived = False
 
-    def take(self, may_set_groups: bool) -> None:
+    def take(self) -> None:
         """Become this user with these groups; the permitted capabilities stay. Raises Failure."""
         attributes.set_keep_capabilities(True)
         if self.umask is not None:
             os.umask(self.umask)
         _own_stdio(self.uid)
         try:
-            if may_set_groups:
+            if self.may_set_groups:
                 os.setgroups(self.additional_gids)
             os.setresgid(self.gid, self.gid, self.gid)
             os.setresuid(self.uid, self.uid, self.uid)
@@ -139,13 +145,14 @@ class Identity:
         except OSError as error:
             raise Failure(f"unable to apply bounding set: {reason(error)}") from None
 
-    def apply_capabilities(self) -> None:
-        """Set the other four sets. Raises Failure."""
+    def apply_capabilities(self) -> list[str]:
+        """Set the other four sets; returns warnings of what could not be raised. Raises Failure."""
         try:
             capabilities.set_process_sets(self.sets.effective, self.sets.permitted, self.sets.inheritable)
-            capabilities.raise_ambient(self.sets.ambient)
+            refused = capabilities.raise_ambient(self.sets.ambient)
         except OSError as error:
             raise Failure(f"unable to apply caps: {reason(error)}") from None
+        return [f"can't raise ambient capability {name}: {reason(error)}" for name, error in refused.items()]
 
 
 def _capability_sets(wanted: dict[str, Any], log: Log) -> capabilities.CapabilitySets:
@@ -254,21 +261,32 @@ def check_directory_is_inside() -> None:
         )
 
 
-def settle(process: dict[str, Any], identity: Identity, variables: dict[bytes, bytes]) -> None:
-    """From privileged process to the container's user, in runc's order. Raises Failure.
+def prepare(process: dict[str, Any], identity: Identity, variables: dict[bytes, bytes]) -> None:
+    """Do what a seccomp filter may forbid and what needs no other user. Raises Failure.
 
-    HOME in `variables` becomes the user's, from the container's /etc/passwd, where it is unset or empty.
+    The process goes to its working directory where it may do so already. HOME in `variables` becomes the user's, from
+    the container's /etc/passwd, where it is unset or empty.
     """
-    may_group = may_set_groups()
-    arrived = change_directory(process["cwd"])
+    identity.may_set_groups = may_set_groups()
+    identity.has_arrived = change_directory(process["cwd"])
+    if identity.has_arrived:
+        check_directory_is_inside()
     if not variables.get(b"HOME"):
         variables[b"HOME"] = _home_of(identity.uid)
+
+
+def settle(process: dict[str, Any], identity: Identity) -> list[str]:
+    """From privileged process to the container's user, after `prepare`, in runc's order; returns warnings.
+
+    Raises Failure.
+    """
     identity.drop_bounding()
-    identity.take(may_group)
-    if not arrived and not change_directory(process["cwd"]):
-        raise Failure(f'chdir to cwd ("{process["cwd"]}") set in config.json failed: permission denied')
-    check_directory_is_inside()
-    identity.apply_capabilities()
+    identity.take()
+    if not identity.has_arrived:
+        if not change_directory(process["cwd"]):
+            raise Failure(f'chdir to cwd ("{process["cwd"]}") set in config.json failed: permission denied')
+        check_directory_is_inside()
+    return identity.apply_capabilities()
 
 
 def find_program(name: str, variables: dict[bytes, bytes]) -> bytes:
@@ -298,11 +316,13 @@ def _not_executable(path: bytes) -> str:
     if status.st_mode & _TYPE_MASK == _DIRECTORY:
         return "permission denied"
     try:
-        allowed = os.access(path, os.X_OK, effective_ids=True)
-    except NotImplementedError:
-        allowed = bool(status.st_mode & 0o111)
+        call(NR.faccessat2, _AT_FDCWD, path, os.X_OK, _AT_EACCESS)
+    except OSError as error:
+        # A kernel or a seccomp profile from before Linux 5.8 leaves the answer to the mode, as Go's LookPath does.
+        if error.errno not in (_ENOSYS, _EPERM):
+            return "permission denied"
     # Root passes access(2) for any file with one x bit; a file with none is refused by execve.
-    return "" if allowed and status.st_mode & 0o111 else "permission denied"
+    return "" if status.st_mode & 0o111 else "permission denied"
 
 
 def replace(program: bytes, arguments: list[str], variables: dict[bytes, bytes]) -> None:

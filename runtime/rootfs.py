@@ -45,14 +45,27 @@ def prepare(
         root = _prepare_root(path, container_mounts.rootfs_propagation(config))
     except OSError as error:
         raise Failure(f"error preparing rootfs: {path}: {reason(error)}") from None
-    mounter = RootfsMounter(root, linux(config).get("mountLabel") or "", cgroup_mounts, log)
+    label = _mount_label(config, log)
+    mounter = RootfsMounter(root, label, cgroup_mounts, log)
     wanted = container_mounts.parse_all(config, bundle)
     for index, mount in enumerate(wanted):
         mounter.mount(mount, sources.get(index))
     has_own_dev = not any(mount.is_bind and mount.place == "dev" for mount in wanted)
     if has_own_dev:
         _set_up_dev(root, config)
-    return Rootfs(config, path, root, mounter.read_only_later, has_own_dev)
+    return Rootfs(config, path, root, label, mounter.read_only_later, has_own_dev)
+
+
+def _mount_label(config: dict[str, Any], log: Log) -> str:
+    """linux.mountLabel; "" without SELinux, whose kernel takes no label from a mount: crun goes on too, runc fails."""
+    label: str = linux(config).get("mountLabel") or ""
+    if label:
+        from hookrun.runtime.linux import lsm
+
+        if not lsm.selinux_is_enabled():
+            log.warning(f"linux.mountLabel {label} is ignored: SELinux is disabled or not supported")
+            return ""
+    return label
 
 
 def change_root(config: dict[str, Any], bundle: str) -> None:
@@ -122,15 +135,16 @@ def _is_in_user_namespace() -> bool:
 class Rootfs:
     """A prepared rootfs, held by a descriptor of its root."""
 
-    __slots__ = ("_config", "_has_own_dev", "_path", "_read_only_later", "root")
+    __slots__ = ("_config", "_has_own_dev", "_label", "_path", "_read_only_later", "root")
 
     def __init__(
-        self, config: dict[str, Any], path: str, root: int, read_only_later: list[int], has_own_dev: bool
+        self, config: dict[str, Any], path: str, root: int, label: str, read_only_later: list[int], has_own_dev: bool
     ) -> None:
         self._config = config
         self._path = path
         self.root = root
         """O_PATH descriptor of the root: createContainer hooks run with it as their working directory."""
+        self._label = label
         self._read_only_later = read_only_later
         self._has_own_dev = has_own_dev
 
@@ -192,7 +206,7 @@ class Rootfs:
         """
         wanted = linux(self._config)
         covered_paths.make_read_only(self.root, wanted.get("readonlyPaths") or [])
-        covered_paths.mask(self.root, wanted.get("maskedPaths") or [], wanted.get("mountLabel") or "")
+        covered_paths.mask(self.root, wanted.get("maskedPaths") or [], self._label)
         self._apply_propagation()
         for descriptor in (self.root, *self._read_only_later):
             os.close(descriptor)

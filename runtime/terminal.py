@@ -13,6 +13,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_TCGETS = 0x5401
+_TCSETS = 0x5402
+_TERMIOS_SIZE = 36
+_ONLCR = 4
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTN = 0x80045430
 _TIOCGPTPEER = 0x5441
@@ -144,12 +148,16 @@ def become_standard_streams(descriptor: int) -> None:
 
 
 def clear_onlcr(descriptor: int) -> None:
-    """Have the terminal leave a newline as it is: the outer terminal does the translation (docs/terminals.md)."""
-    import termios
+    """Have the terminal leave a newline as it is: the outer terminal does the translation (docs/terminals.md).
 
-    attributes: list[Any] = termios.tcgetattr(descriptor)
-    attributes[1] &= ~termios.ONLCR
-    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
+    Called inside the rootfs, where termios can't be imported any more.
+    """
+    import fcntl
+
+    state = bytearray(fcntl.ioctl(descriptor, _TCGETS, bytes(_TERMIOS_SIZE)))
+    # struct termios: c_iflag, then c_oflag, four bytes each.
+    state[4:8] = (int.from_bytes(state[4:8], "little") & ~_ONLCR).to_bytes(4, "little")
+    fcntl.ioctl(descriptor, _TCSETS, bytes(state))
 
 
 def set_raw(descriptor: int) -> list[Any] | None:

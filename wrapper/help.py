@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from hookrun.runtime import SPEC_VERSION
 from hookrun.runtime.context import default_root
 from hookrun.runtime.linux import os
-from hookrun.wrapper import SPEC_VERSION, VERSION, grammar
+from hookrun.wrapper import VERSION, grammar
 from hookrun.wrapper.values import duration_text
 
 _ABOUT = """records every call, adds hooks and policies, and runs the container

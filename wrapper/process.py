@@ -56,9 +56,10 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
 def _process(call: Call, config: dict[str, Any]) -> dict[str, Any]:
     from hookrun.runtime import execution
 
+    own = config.get("process") or {}
     if call.options["process"]:
-        return execution.process_from_file(call.options["process"])
-    return execution.process_from_flags(config.get("process") or {}, call.options, call.given, call.arguments[1:])
+        return execution.process_from_file(call.options["process"], own)
+    return execution.process_from_flags(own, call.options, call.given, call.arguments[1:])
 
 
 def _container_config(context: Context, call: Call, is_delegated: bool) -> dict[str, Any]:

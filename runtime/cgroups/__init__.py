@@ -21,7 +21,7 @@ def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootles
     linux = config.get("linux") or {}
     limits = linux.get("resources") or {}
     memory = resources.section(limits, "memory")
-    if memory.get("kernel") is not None or memory.get("kernelTCP") is not None:
+    if memory.get("kernel") is not None:
         log.warning("Kernel memory settings are ignored and will be removed")
     rules = devices.rules_of(config)
     cgroups_path = linux.get("cgroupsPath") or ""

@@ -128,7 +128,8 @@ class Access:
                 dropped = access - target.exceptions.get(device, frozenset())
                 if dropped:
                     steps.append((target.allows, *device, _letters(dropped)))
-        for device, access in target.ordered():
+        # In the order of the config: the kernel's list keeps it.
+        for device, access in target.exceptions.items():
             gained = access - present.get(device, frozenset())
             if gained:
                 steps.append((not target.allows, *device, _letters(gained)))

@@ -62,6 +62,8 @@ def _set_memory(path: str, resources: dict[str, Any]) -> None:
     _set_memory_and_swap(path, memory.get("limit") or 0, memory.get("swap") or 0)
     if memory.get("reservation"):
         files.write(path, "memory.soft_limit_in_bytes", str(memory["reservation"]))
+    if memory.get("kernelTCP"):
+        files.write(path, "memory.kmem.tcp.limit_in_bytes", str(memory["kernelTCP"]))
     if memory.get("disableOOMKiller"):
         files.write(path, "memory.oom_control", "1")
     swappiness = memory.get("swappiness")

@@ -48,7 +48,7 @@ def read_process(
 ) -> dict[str, Any]:
     """The process that the command line asks for, from --process or from its flags. Raises Failure."""
     if options["process"]:
-        return execution.process_from_file(options["process"])
+        return execution.process_from_file(options["process"], container.config["process"])
     return execution.process_from_flags(container.config["process"], options, given, arguments[1:])
 
 

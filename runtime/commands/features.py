@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import hooks, placement
+from hookrun.runtime import SPEC_VERSION, hooks, placement
 from hookrun.runtime.linux import capabilities, mount_options, namespaces, seccomp
 
 TYPE_CHECKING = False
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from hookrun.runtime.context import Context
 
 OLDEST_SPEC = "1.0.0"
-NEWEST_SPEC = "1.3.0"
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -27,7 +26,7 @@ def describe() -> dict[str, Any]:
     """The features object; it tells of the runtime, and of this host only in seccomp's supported flags."""
     return {
         "ociVersionMin": OLDEST_SPEC,
-        "ociVersionMax": NEWEST_SPEC,
+        "ociVersionMax": SPEC_VERSION,
         "hooks": list(hooks.STAGES),
         "mountOptions": _mount_options(),
         "linux": {

@@ -37,7 +37,7 @@ def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
     try:
         if proxy is not None:
             proxy.bind()
-        start.release(context, container)
+        start.finish(context, container, start.release(container))
         if proxy is not None:
             proxy.forward_ready(birth.pidfd, birth.pid if request.detach else os.getpid())
         if watcher is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from hookrun.runtime import SPEC_VERSION
 from hookrun.runtime.cgroups.files import is_unified
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from hookrun.runtime.context import Context
 
 _FILE = "config.json"
-_SPEC_VERSION = "1.3.0"
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 _CLOSED = ["nosuid", "noexec", "nodev"]
 
@@ -46,7 +46,7 @@ def example() -> dict[str, Any]:
     """A container that runs `sh` in a root of its own."""
     kinds = ["pid", "network", "ipc", "uts", "mount"] + (["cgroup"] if is_unified() else [])
     return {
-        "ociVersion": _SPEC_VERSION,
+        "ociVersion": SPEC_VERSION,
         "process": {
             "terminal": True,
             "user": {"uid": 0, "gid": 0},

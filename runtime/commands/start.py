@@ -33,14 +33,22 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
 
         proxy = notify.Proxy(container.directory, os.getenv("NOTIFY_SOCKET"))
         proxy.bind()
-    release(context, container)
+    fifo = release(container)
+    try:
+        finish(context, container, fifo)
+    except Failure:
+        from hookrun.runtime.commands import delete
+
+        delete.end(container, context)
+        delete.destroy(context, container)
+        raise
     if proxy is not None:
         proxy.forward_ready_of(container.init_pid, container.init_pid)
     return 0
 
 
-def release(context: Context, container: Container) -> None:
-    """Wake the waiting process, and run the poststart hooks once it has become the container's program."""
+def release(container: Container) -> int:
+    """Wake the waiting process; returns the exec fifo, for `finish`. Raises Failure in runc's words."""
     path = f"{container.directory}/{containers.EXEC_FIFO}"
     try:
         # The waiting process has both ends open: no reader means no process.
@@ -53,6 +61,14 @@ def release(context: Context, container: Container) -> None:
         if isinstance(error, FileNotFoundError):
             raise Failure(_REFUSALS["running"]) from None
         raise Failure(f"exec fifo {path}: {reason(error)}") from None
+    return fifo
+
+
+def finish(context: Context, container: Container, fifo: int) -> None:
+    """Run the poststart hooks once the process has become the container's program.
+
+    Raises Failure where one fails: the container is to be ended and deleted then (runtime.md, lifecycle step 11).
+    """
     if container.config_has_hooks("poststart"):
         _run_poststart(context, container, fifo)
     os.close(fifo)
@@ -67,11 +83,4 @@ def _run_poststart(context: Context, container: Container, fifo: int) -> None:
     poll.register(fifo, 0)
     # The last reader goes with execve, or with the process.
     poll.poll()
-    state = container.oci_state("running")
-    try:
-        hooks.run_stage(container.config, "poststart", state, context.hook_results.append)
-    except Failure:
-        from hookrun.runtime.commands import kill
-
-        kill.signal_init(container, 9)
-        raise
+    hooks.run_stage(container.config, "poststart", container.oci_state("running"), context.hook_results.append)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.syscalls import NR, call
 
 _PR_SET_DUMPABLE = 4
@@ -17,7 +16,7 @@ _KEYCTL_DESCRIBE = 6
 _KEY_SPEC_SESSION_KEYRING = -3
 _KEY_POSSESSOR_ALL_USER_SEARCH = 0x80000
 
-_CLOSE_RANGE_CLOEXEC = 4
+_MAX_CPUS = 64 * 1024  # more than any kernel has: it takes what it knows
 _TIOCSCTTY = 0x540E
 
 
@@ -63,9 +62,10 @@ def set_io_priority(io_class: int, level: int) -> None:
     call(NR.ioprio_set, process, 0, io_class << 13 | level)
 
 
-def set_cpu_affinity(cpus: set[int]) -> None:
-    """sched_setaffinity(2) of the calling process. Raises OSError."""
-    os.sched_setaffinity(0, cpus)
+def reset_cpu_affinity() -> None:
+    """Let the calling process run on all CPUs of its cgroup, now and later (sched_setaffinity(2))."""
+    every = b"\xff" * (_MAX_CPUS // 8)
+    call(NR.sched_setaffinity, 0, len(every), every)
 
 
 def set_memory_policy(mode: int, nodes: set[int]) -> None:
@@ -75,9 +75,13 @@ def set_memory_policy(mode: int, nodes: set[int]) -> None:
     call(NR.set_mempolicy, mode, mask if nodes else None, width * 8 + 1 if nodes else 0)
 
 
-def close_on_exec_from(descriptor: int) -> None:
-    """Mark every descriptor from this number on close-on-exec (close_range(2))."""
-    call(NR.close_range, descriptor, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+def close_from(first: int, *kept: int) -> None:
+    """Close every descriptor from this number on but those that are kept (close_range(2))."""
+    for descriptor in sorted(kept):
+        if descriptor > first:
+            call(NR.close_range, first, descriptor - 1, 0)
+        first = descriptor + 1
+    call(NR.close_range, first, 0xFFFFFFFF, 0)
 
 
 def set_controlling_terminal(descriptor: int) -> None:

@@ -134,16 +134,16 @@ def set_process_sets(effective: int, permitted: int, inheritable: int) -> None:
     call(NR.capset, _header(), low + high)
 
 
-def raise_ambient(bits: int) -> list[str]:
-    """Clear the ambient set, then raise `bits` in it; returns the names that could not be raised."""
+def raise_ambient(bits: int) -> dict[str, OSError]:
+    """Clear the ambient set, then raise `bits` in it; returns the names that could not be raised, and why."""
     call(NR.prctl, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    refused = []
+    refused = {}
     for number, name in enumerate(NAMES):
         if bits >> number & 1:
             try:
                 call(NR.prctl, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0)
-            except OSError:
-                refused.append(name)
+            except OSError as error:
+                refused[name] = error
     return refused
 
 

@@ -31,5 +31,11 @@ def cgroup(runtime: Runtime, container_id: str, controller: str) -> Path:
 
 
 def values(runtime: Runtime, container_id: str, *names: str) -> dict[str, str]:
-    """What the container's v1 cgroup files hold; each name is `controller.rest`, as the file is called."""
-    return {name: (cgroup(runtime, container_id, name.split(".")[0]) / name).read_text().strip() for name in names}
+    """What the container's v1 cgroup files hold; each name is `controller.rest`, as the file is called.
+
+    The device rules are sorted: runc writes them in an order of its own.
+    """
+    found = {name: (cgroup(runtime, container_id, name.split(".")[0]) / name).read_text().strip() for name in names}
+    if "devices.list" in found:
+        found["devices.list"] = "\n".join(sorted(found["devices.list"].splitlines()))
+    return found

@@ -130,6 +130,21 @@ def test_device_rules_are_those_of_runc(row: Row, bundle: Bundle, hookrun: Runti
     assert "c 1:3 rwm" in found["devices.list"] or found["devices.list"] == "a *:* rwm"
 
 
+def test_device_rules_are_written_in_the_configs_order(bundle: Bundle, hookrun: Runtime) -> None:
+    """config-linux.md: "The runtime MUST apply entries in the listed order"; crun's list shows it, runc's is sorted."""
+    wanted = [("c", 10, 229, "rwm"), ("b", 8, 20, "rw"), ("b", 8, 3, "r")]
+    rules = [{"allow": True, "type": kind, "major": major, "minor": minor, "access": access} for kind, major, minor, access in wanted]
+    sleeping(bundle, devices=[*DENY_ALL, *rules])
+    listed = (cgroup(hookrun, hookrun.create(bundle.path), "devices") / "devices.list").read_text().splitlines()
+    assert listed[:3] == ["c 10:229 rwm", "b 8:20 rw", "b 8:3 r"]
+
+
+def test_limit_of_tcp_buffers_which_runc_gave_up(bundle: Bundle, hookrun: Runtime) -> None:
+    sleeping(bundle, memory={"kernelTCP": 50 * MIB})
+    found = values(hookrun, hookrun.create(bundle.path), "memory.kmem.tcp.limit_in_bytes")
+    assert found == {"memory.kmem.tcp.limit_in_bytes": str(50 * MIB)}
+
+
 def test_burst_and_idle_which_old_runc_lacks(bundle: Bundle, hookrun: Runtime) -> None:
     sleeping(bundle, cpu={"quota": 20000, "period": 50000, "burst": 10000})
     container = hookrun.create(bundle.path)

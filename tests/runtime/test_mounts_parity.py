@@ -266,11 +266,25 @@ KIND_ROWS = [
     Row("unknown file system", mount("nosuchfs"), "true", "no such device", status=1),
     Row("unknown option", mount("tmpfs", "foo=1"), "true", "invalid argument", status=1),
     Row(
+        # Like runc 1.1 and crun; runc 1.2 refuses it.
         "option of a file system for a bind",
-        bind("bind", "foo=1"),
+        bind("bind", "mode=755", "size=1k"),
+        show("/tmp/t"),
+        "/tmp/t rw",
+    ),
+    Row(
+        "option of a file system for a bind is warned of",
+        bind("bind", "mode=755", "size=1k"),
         "true",
-        "bind mounts cannot have any filesystem-specific options applied",
-        status=1,
+        "mode=755,size=1k is ignored: bind mounts have no filesystem-specific options",
+        in_runc=False,
+    ),
+    Row(
+        # Like crun; runc fails.
+        "label without SELinux",
+        together(lambda bundle, _: bundle.linux.update(mountLabel="a:b:c:s0"), mount("tmpfs")),
+        show("/tmp/t"),
+        "/tmp/t rw(.|\n)*mountLabel a:b:c:s0 is ignored",
         in_runc=False,
     ),
     Row("no source", mount("tmpfs", source=""), show("/tmp/t"), "/tmp/t rw"),

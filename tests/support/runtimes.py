@@ -17,6 +17,8 @@ HOOKRUN = CHECKOUT / ".venv/bin/hookrun"
 HOOKCTL = CHECKOUT / ".venv/bin/hookctl"
 RUNC = shutil.which("runc", path="/usr/sbin:/usr/bin:/sbin:/bin") or "/usr/sbin/runc"
 PATIENCE = 120.0
+# HOOKRUN_TEST_DRIVER=systemd has systemd make every cgroup, where the machine has it.
+DRIVER_FLAGS = ("--systemd-cgroup",) if os.environ.get("HOOKRUN_TEST_DRIVER") == "systemd" else ()
 
 _numbers = itertools.count()
 
@@ -40,7 +42,7 @@ class Runtime:
     def __init__(self, program: Path | str, root: Path, *globals_: str) -> None:
         self.program = str(program)
         self.root = root
-        self.globals = ["--root", str(root), *globals_]
+        self.globals = ["--root", str(root), *DRIVER_FLAGS, *globals_]
         self._made: list[str] = []
 
     @property

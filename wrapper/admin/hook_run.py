@@ -21,16 +21,6 @@ from hookrun.runtime import hooks, jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import attributes, namespaces, pids
 
-# What the state says in each stage (runtime.md, "Lifecycle"; runc).
-_STATUS = {
-    "prestart": "creating",
-    "createRuntime": "creating",
-    "createContainer": "creating",
-    "startContainer": "created",
-    "poststart": "running",
-    "poststop": "stopped",
-}
-
 
 @dataclass
 class Result:
@@ -47,11 +37,11 @@ def run(program: Path, root: str, container_id: str, stage: str, number: int) ->
     container = containers.load(root, container_id)
     hook = _chosen(hooks.of_stage(container.config, stage), stage, number)
     if stage not in ("createContainer", "startContainer"):
-        state = container.oci_state(_STATUS[stage], with_pid=stage != "poststop")
+        state = container.oci_state(hooks.STATUSES[stage], with_pid=stage != "poststop")
         return _on_host(hook, state, None)
     if not container.init_is_alive():
         raise Failure(f"container {container_id} is not running: there are no namespaces to run the hook in")
-    state = {**container.oci_state(_STATUS[stage]), "pid": _pid_inside(container.init_pid)}
+    state = {**container.oci_state(hooks.STATUSES[stage]), "pid": _pid_inside(container.init_pid)}
     if stage == "createContainer":
         environment = (container.config.get("process") or {}).get("env")
         return _in_namespaces(container.init_pid, hook, state, environment)

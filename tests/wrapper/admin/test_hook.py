@@ -86,7 +86,7 @@ def namespaces(host: Host, stage: str) -> list[str]:
     return (host.log / f"{stage}.namespaces").read_text().split()
 
 
-STATUSES = {"prestart": "creating", "createRuntime": "creating", "poststart": "running", "poststop": "stopped"}
+STATUSES = {"prestart": "created", "createRuntime": "creating", "poststart": "running", "poststop": "stopped"}
 
 
 @pytest.mark.parametrize("stage", STATUSES)
