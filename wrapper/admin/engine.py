@@ -153,11 +153,18 @@ def _make(engine: Engine, change: Change, reload: bool) -> None:
     if change.is_none:
         typer.echo(f"{change.path}: nothing to change")
     else:
-        copy = change.make()
+        copy = change.back_up()
         if copy is not None:
             logger.info("the file before is kept as {}", copy)
+        interim = engine.interim(change)
+        if interim and reload:
+            interim.make()
+            daemon.take_up(engine, interim)
+        change.make()
         typer.echo(f"{change.path}: {'written' if change.after else 'removed'}")
+        if interim and not reload:
+            logger.warning("{} forgets a runtime or a default only at a restart, or by --reload", engine.program)
     if reload:
-        typer.echo(daemon.take_up(engine))
+        typer.echo(daemon.take_up(engine, change))
     elif not change.is_none and daemon.advice(engine):
         typer.echo(daemon.advice(engine))

@@ -18,6 +18,7 @@ from hookrun.wrapper.admin import engine as commands
 from hookrun.wrapper.admin import engines
 from hookrun.wrapper.admin.engines import Kind, daemon
 from hookrun.wrapper.admin.engines.docker import Docker
+from hookrun.wrapper.admin.engines.engine import Change
 from hookrun.wrapper.admin.engines.toml_file import TomlFile, drop, put
 from tests.support.containerd import CONTAINERD
 from tests.support.runtimes import Result
@@ -29,6 +30,7 @@ FILES = {
     "podman": "containers/containers.conf.d/50-hookrun.conf",
     "buildah": "containers/containers.conf.d/50-hookrun.conf",
 }
+NOTHING = Change(Path("/nonexistent"), "", "")
 CRI = "io.containerd.grpc.v1.cri"
 CRI_3 = "io.containerd.cri.v1.runtime"
 
@@ -384,9 +386,9 @@ def test_reload_by_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(daemon, "_SYSTEMD", tmp_path)
     for kind in (Kind.DOCKER, Kind.CONTAINERD, Kind.PODMAN):
-        daemon.take_up(engines.of(kind))
+        daemon.take_up(engines.of(kind), NOTHING)
     with pytest.raises(Failure, match="systemctl reload crio: no such unit"):
-        daemon.take_up(engines.of(Kind.CRIO))
+        daemon.take_up(engines.of(Kind.CRIO), NOTHING)
     assert log.read_text().splitlines() == ["reload docker", "restart containerd", "reload crio"]
 
 
@@ -415,21 +417,22 @@ class Daemon:
     ("kind", "option", "file"),
     [(Kind.DOCKER, "--config-file", "daemon.json"), (Kind.CONTAINERD, "--config", "config.toml"), (Kind.CRIO, "--config-dir", "conf.d/50-hookrun.conf")],
 )
-def test_reload_by_signal(tmp_path: Path, kind: Kind, option: str, file: str) -> None:
+def test_reload_by_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, option: str, file: str) -> None:
+    monkeypatch.setattr(Docker, "has_read", lambda *_: True)  # tests/engines asks a real one
     engine = engines.of(kind, tmp_path / file)
     value = engine.file.parent if kind is Kind.CRIO else engine.file
-    assert "will read it at its start" in daemon.take_up(engine)
+    assert "will read it at its start" in daemon.take_up(engine, NOTHING)
     process = Daemon(tmp_path, engine.program, option, value)
     try:
         assert daemon.pids(engine) == [process.pid]
         assert daemon.pids(engines.of(kind, tmp_path / "other/file")) == []
         if engine.reloads:
-            assert f"process {process.pid}" in daemon.take_up(engine)
+            assert f"process {process.pid}" in daemon.take_up(engine, NOTHING)
             while not process.log.exists():
                 os.sched_yield()
         else:
             with pytest.raises(Failure, match=f"process {process.pid}.*restart it as it was started"):
-                daemon.take_up(engine)
+                daemon.take_up(engine, NOTHING)
     finally:
         process.close()
 

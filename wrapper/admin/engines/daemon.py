@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper.admin.engines.engine import Engine
+from hookrun.wrapper.admin.engines.engine import Change, Engine
 
 _PATIENCE = 120  # seconds for systemctl: a restart waits for the daemon's start
+_RELOAD_PATIENCE = 30
 _SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 
 
@@ -23,11 +25,15 @@ def _is_daemon(pid: int, engine: Engine) -> bool:
     try:
         if os.path.basename(os.readlink(f"/proc/{pid}/exe")) != engine.program:
             return False
-        words = Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").split("\0")
+        words = _words(pid)
         same_root = os.path.samestat(os.stat(f"/proc/{pid}/root"), os.stat("/"))
     except OSError:  # it ended, or is another user's
         return False
     return same_root and engine.is_read_by(words)
+
+
+def _words(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").split("\0")
 
 
 def advice(engine: Engine) -> str:
@@ -39,12 +45,22 @@ def advice(engine: Engine) -> str:
     return f"Restart {engine.program}: --reload, or `systemctl restart {engine.unit}`. Its containers go on running."
 
 
-def take_up(engine: Engine) -> str:
-    """Have the daemon reload or restart; returns what was done. Raises Failure where that can't be."""
+def take_up(engine: Engine, change: Change) -> str:
+    """Have the daemon reload or restart and wait until it goes by the change; returns what was done.
+
+    Raises Failure where that can't be.
+    """
     if not engine.unit:
         return f"{engine.name} reads it at each call"
-    if _SYSTEMD.is_dir() and engine.file == engine.default_file:
-        return _by_systemctl(engine)
+    is_service = _SYSTEMD.is_dir() and engine.file == engine.default_file
+    done = _by_systemctl(engine) if is_service else _by_signal(engine)
+    if engine.reloads:
+        for pid in pids(engine):
+            _wait_for(engine, change, _words(pid))
+    return done
+
+
+def _by_signal(engine: Engine) -> str:
     found = pids(engine)
     if not found:
         return f"no {engine.program} with {engine.file} is running: it will read it at its start"
@@ -56,6 +72,14 @@ def take_up(engine: Engine) -> str:
     for pid in found:
         _hang_up(pid, engine)
     return f"{engine.program} (process {', '.join(map(str, found))}) was told to read it"
+
+
+def _wait_for(engine: Engine, change: Change, words: list[str]) -> None:
+    deadline = time.monotonic() + _RELOAD_PATIENCE
+    while not engine.has_read(change, words):
+        if time.monotonic() > deadline:
+            raise Failure(f"{engine.program} does not go by {change.path}: see its log for what it says of the file")
+        time.sleep(0.05)
 
 
 def _by_systemctl(engine: Engine) -> str:

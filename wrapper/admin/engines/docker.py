@@ -8,7 +8,10 @@ from typing import Any
 
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper.admin import files
+from hookrun.wrapper.admin.engines import docker_api
 from hookrun.wrapper.admin.engines.engine import Change, Engine, Runtime, default_before, laid_out_as_before, option
+
+_STOCK = "runc"
 
 
 class Docker(Engine):
@@ -30,7 +33,7 @@ class Docker(Engine):
         ]
 
     def register(self, name: str, launcher: Path, default: bool) -> Change:
-        if name == "runc":
+        if name == _STOCK:
             raise Failure("the name runc is Docker's own: choose another by --name")
         text, values = self._read()
         runtimes = values.setdefault("runtimes", {})
@@ -53,7 +56,7 @@ class Docker(Engine):
             if not runtimes:
                 del values["runtimes"]
         if _default(values) == name:
-            known = ["runc", *values.get("runtimes", {})]
+            known = [_STOCK, *values.get("runtimes", {})]
             before = default_before(self.file, lambda earlier: _default(_parsed(self.file, earlier)), known)
             if before:
                 values["default-runtime"] = before
@@ -63,6 +66,22 @@ class Docker(Engine):
 
     def usage(self, name: str, launcher: Path) -> str:
         return f"docker run --runtime {name} IMAGE"
+
+    def interim(self, change: Change) -> Change | None:
+        """dockerd keeps what a file that it reads again does not name: it must read that nothing is left of it."""
+        values = _parsed(self.file, change.after)
+        full = {"default-runtime": _STOCK, "runtimes": {}, **values}
+        gone = [key for key in full if key not in values and key in _parsed(self.file, change.before)]
+        if not gone:
+            return None
+        text = json.dumps({**values, **{key: full[key] for key in gone}}, indent=4) + "\n"
+        return Change(self.file, change.before, text)
+
+    def has_read(self, change: Change, words: list[str]) -> bool:
+        values = _parsed(self.file, change.after)
+        known = docker_api.info(docker_api.socket_of(words, values))
+        default = values.get("default-runtime", known["DefaultRuntime"])
+        return {_STOCK, *values.get("runtimes", {})} <= set(known["Runtimes"]) and known["DefaultRuntime"] == default
 
     def is_read_by(self, words: list[str]) -> bool:
         return Path(option(words, "--config-file", default=str(self.default_file))) == self.file

@@ -41,14 +41,16 @@ class Change:
         names = (str(self.path), f"{self.path} (new)")
         return "".join(difflib.unified_diff(self.before.splitlines(True), self.after.splitlines(True), *names))
 
-    def make(self) -> Path | None:
-        """Put the new text in place; returns the path of the copy of the old one, if there was one. Raises Failure."""
-        copy = files.back_up(self.path)
+    def back_up(self) -> Path | None:
+        """Keep a copy of the old text; returns its path, None where there is nothing to keep. Raises Failure."""
+        return files.back_up(self.path)
+
+    def make(self) -> None:
+        """Put the new text in place. Raises Failure."""
         if self.after:
             files.replace(self.path, self.after)
         else:
             self.path.unlink(missing_ok=True)
-        return copy
 
 
 class Engine(ABC):
@@ -86,6 +88,14 @@ class Engine(ABC):
     @abstractmethod
     def usage(self, name: str, launcher: Path) -> str:
         """How a container is started with the runtime."""
+
+    def interim(self, change: Change) -> Change | None:
+        """A text that a running daemon must have read before the change's own, None where it need not."""
+        return None
+
+    def has_read(self, change: Change, words: list[str]) -> bool:
+        """Whether the daemon with this command line goes by a change that it was told to read."""
+        return True
 
     def is_read_by(self, words: list[str]) -> bool:
         """Whether the daemon with this command line reads `file`."""

@@ -15,6 +15,9 @@ from hookrun.wrapper.admin.engines.engine import Change, Engine, Runtime
 class Link(Change):
     """A symbolic link; before and after are what it points to."""
 
+    def back_up(self) -> None:
+        """What a link is, the launcher's name says."""
+
     def make(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
