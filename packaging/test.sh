@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 packages="python3 python3-venv python3-dev gcc libc6-dev runc crun docker.io containerd podman conmon buildah
  umoci skopeo busybox-static libseccomp2 uidmap iproute2 iptables strace procps acl git ca-certificates
- qemu-system-x86 debootstrap e2fsprogs slirp4netns chromium"
+ docker-compose qemu-system-x86 debootstrap e2fsprogs slirp4netns chromium"
 
 missing=""
 for package in $packages; do

@@ -27,6 +27,8 @@ def main(arguments: list[bytes], state: str = STATE) -> int:
     `state` is the directory of the snapshot and of the sealed interpreter.
     """
     call = argv.parse(arguments)
+    if call.answer is not None and call.answer.error:
+        call = _for_other_runtime(call, state)
     if call.answer is not None and call.answer.early:
         return _show(call, call.answer, logs.Log())
     try:
@@ -36,6 +38,16 @@ def main(arguments: list[bytes], state: str = STATE) -> int:
         logs.Log(json=call.globals["log-format"] == "json").fatal(failure.text)
         return failure.status
     return _recorded(context, call, state)
+
+
+def _for_other_runtime(call: argv.Call, state: str) -> argv.Call:
+    """A command line that is wrong for runc, for a profile whose own runtime may know better."""
+    content = snapshot.load(state).content
+    if not settings.chosen(content, os.fsdecode(call.argv[0]), state).runtime:
+        return call
+    from hookrun.wrapper import foreign
+
+    return foreign.understood(call)
 
 
 def _recorded(context: Context, call: argv.Call, state: str) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hookrun.wrapper import entry, settings, snapshot
+from tests.support.bundles import Bundle
 
 SOURCE = str(Path(entry.__file__).parents[2])
 PYTHON = os.path.realpath(sys.executable)
@@ -166,6 +167,44 @@ def test_another_runtime_gets_the_very_same_words(host: Host, runtime: Path) -> 
     assert not ignored & (1 << 12 | 1 << 24)  # SIGPIPE, SIGXFSZ
     (line,) = host.lines()
     assert (line["delegate"], line["status"]) == (str(runtime), None)
+
+
+@pytest.mark.parametrize(
+    ("words", "container"),
+    [
+        ("--platform=kvm --debug-log=/l state x", "x"),  # runsc
+        ("--network sandbox --strace state x", "x"),
+        ("--kata-config /k.toml --show-default-config-paths state x", "x"),  # kata-runtime
+        ("state --user-log /u x", "x"),
+        ("state --user-log=/u -- x", "x"),
+        ("state x --brand-new", "x"),
+        ("kata-env --json", ""),
+        ("--platform kvm do --force-overlay=false true", ""),
+        ("boot --bundle /b x", ""),
+    ],
+)
+def test_words_that_only_another_runtime_knows(host: Host, runtime: Path, words: str, container: str) -> None:
+    raw = [*words.split(), b"\xff'\" ".decode("utf-8", "surrogateescape")]
+    if container:
+        raw.pop()
+    assert host.run(*raw).returncode in (1, 3)
+    host.apply({"runtime": str(runtime)})
+    assert host.run(*raw).returncode == 42
+    assert (host.directory / "called").read_bytes() == b"".join(
+        os.fsencode(word) + b"\n" for word in [str(runtime), "--root", str(host.directory / "root"), *raw]
+    )
+    line = host.lines()[-1]
+    assert (line["delegate"], line["container"] or "") == (str(runtime), container)
+
+
+def test_a_policy_sees_a_bundle_behind_foreign_words(host: Host, runtime: Path, bundle: Bundle) -> None:
+    host.apply({"runtime": str(runtime)})
+    bundle.write()
+    words = ["--platform", "kvm", "create", "--user-log", "/u", "--bundle", str(bundle.path), "x"]
+    assert host.run(*words).returncode == 42
+    line = host.lines()[-1]
+    assert (line["command"], line["bundle"], line["container"]) == ("create", str(bundle.path), "x")
+    assert line["config"]
 
 
 def test_the_name_of_the_program_chooses_the_profile(host: Host, runtime: Path) -> None:
