@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -126,7 +127,7 @@ def _zsh_flags(flags: tuple[grammar.Flag, ...]) -> str:
             continue
         action = "_directories" if flag.name in _DIRECTORIES else "_files"
         value = "" if flag.kind == grammar.BOOL else f":{flag.name}:{action}"
-        usage = flag.usage.translate(str.maketrans({"[": "\\[", "]": "\\]", ":": "\\:"}))
+        usage = re.sub(r"([][:])", r"\\\1", flag.usage)
         repeat = "*" if flag.kind in (grammar.STRINGS, grammar.INT64S) else ""
         specifications += [_quoted(f"{repeat}{name}[{usage}]{value}") for name in _spellings([flag])]
     return " ".join(specifications)
