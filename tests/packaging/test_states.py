@@ -13,7 +13,7 @@ from hookrun.wrapper import VERSION
 from tests.packaging.states import keep
 from tests.support import leaks
 from tests.support.bundles import Bundle
-from tests.support.runtimes import Runtime
+from tests.support.runtimes import Runtime, wait_for
 
 RELEASES = sorted(path.name for path in keep.HERE.iterdir() if (path / "state.json").exists())
 # What no two containers share; all else stays as the older version wrote it.
@@ -63,7 +63,7 @@ def test_it_is_cleaned_up_after_a_crash(adopted: str, hookrun: Runtime) -> None:
     pid = hookrun.state(adopted)["pid"]
     (hookrun.root / adopted / "state.json").write_text("{")
     assert hookrun.call("delete", "--force", adopted).status == 0
-    assert not Path(f"/proc/{pid}").exists()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the process's end")
     assert_nothing_is_left(adopted, hookrun)
 
 
