@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import shutil
 import stat
 import time
-import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +15,12 @@ from typing import Annotated, Any
 
 import typer
 
-from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import syscalls
 from hookrun.wrapper import record, seal, settings, snapshot
-from hookrun.wrapper.admin import docker, host, output
+from hookrun.wrapper.admin import engines, host, output
+from hookrun.wrapper.admin.engines.engine import Engine
 from hookrun.wrapper.admin.host import Host
+from hookrun.wrapper.admin.standing import Standing, problem_of
 
 GOOD = "good"
 NOTE = "note"
@@ -31,12 +30,6 @@ _STYLES = {GOOD: "green", NOTE: "yellow", BAD: "bold red"}
 _NOBODY = -1
 _CONTROLLERS = ("cpu", "memory", "pids")
 _FULL = 0.9  # of the record's cap
-_CONFIGS = {
-    "containerd": ("/etc/containerd/config.toml",),
-    "podman": ("/etc/containers/containers.conf", "/etc/containers/containers.conf.d/*.conf"),
-    "crio": ("/etc/crio/crio.conf", "/etc/crio/crio.conf.d/*.conf"),
-    "buildkitd": ("/etc/buildkit/buildkitd.toml",),
-}
 
 
 @dataclass(frozen=True)
@@ -80,8 +73,7 @@ def examine(machine: Host) -> Iterator[Finding]:
     yield _snapshot(machine)
     yield _seal(machine)
     yield from _launchers(machine)
-    yield from _docker(machine, docker.CONFIG)
-    yield from _other_engines(machine)
+    yield from _engines(machine, engines.found())
     chosen = settings.chosen(snapshot.load(str(machine.state)).content, "", str(machine.state))
     yield from _delegate(chosen)
     yield from _modes(machine, Path(chosen.record_directory))
@@ -221,56 +213,28 @@ def _launchers(machine: Host) -> Iterator[Finding]:
             yield Finding(NOTE, f"launcher {path.name}", f"runs {interpreter}, which is not sealed beforehand")
 
 
-def _docker(machine: Host, path: Path) -> Iterator[Finding]:
-    if not path.exists():
-        if shutil.which("dockerd"):
-            yield Finding(NOTE, "docker", f"found, no {path}", "`hookctl engine register docker`")
-        return
-    try:
-        config = docker.DaemonConfig(path)
-    except Failure as failure:
-        yield Finding(BAD, "docker", failure.text, "dockerd does not start with it")
-        return
-    ours = {name: entry for name, entry in config.runtimes.items() if _is_ours(machine, entry)}
-    if not ours:
-        yield Finding(NOTE, "docker", f"hookrun is not in {path}", "`hookctl engine register docker`")
-    for name, entry in ours.items():
-        default = ", the default" if config.default == name else ""
-        if not os.access(entry["path"], os.X_OK):
-            advice = f"`hookctl engine register docker --name {name}`"
-            yield Finding(BAD, "docker", f"runtime {name}: {entry['path']} can't be executed", advice)
-        elif entry.get("runtimeArgs"):
-            text = (
-                f"runtime {name} has runtimeArgs: Docker calls it by a shell script that leaves it orphaned when killed"
-            )
-            advice = f"use a profile named like the runtime instead: `hookctl engine register docker --name {name}`"
-            yield Finding(NOTE, "docker", text, advice)
+def _engines(machine: Host, found: list[Engine]) -> Iterator[Finding]:
+    if not found:
+        yield Finding(NOTE, "engines", "none found", "install one, then `hookctl engine register`")
+    for engine in found:
+        yield from _engine(Standing.of(engine, machine))
+
+
+def _engine(standing: Standing) -> Iterator[Finding]:
+    engine = standing.engine
+    command = f"`hookctl engine register {engine.name}"
+    if standing.problem:
+        yield Finding(BAD, engine.name, standing.problem, f"{engine.program} can't read it either")
+    elif not standing.ours:
+        yield Finding(NOTE, engine.name, f"found; hookrun is not registered in {engine.file}", f"{command}`")
+    for runtime in standing.ours:
+        text = f"runtime {runtime.name}{', the default' if runtime.is_default else ''}"
+        problem = problem_of(runtime)
+        if problem:
+            state = NOTE if os.access(runtime.path, os.X_OK) else BAD
+            yield Finding(state, engine.name, f"{text}: {problem}", f"{command} --name {runtime.name}`")
         else:
-            yield Finding(GOOD, "docker", f"runtime {name}{default}: {entry['path']}")
-
-
-def _is_ours(machine: Host, entry: Any) -> bool:
-    path = entry.get("path", "") if isinstance(entry, dict) else ""
-    return os.path.dirname(path) == str(machine.launchers) or os.path.basename(path) == "hookrun"
-
-
-def _other_engines(machine: Host) -> Iterator[Finding]:
-    for name, patterns in _CONFIGS.items():
-        files = [path for pattern in patterns for path in sorted(Path("/").glob(pattern.lstrip("/")))]
-        registered = [path for path in files if _mentions(path, str(machine.launchers))]
-        if registered:
-            yield Finding(GOOD, name, f"registered in {registered[0]}")
-        elif shutil.which(name):
-            yield Finding(NOTE, name, "found, hookrun is not registered", f"`hookctl engine register` for {name}")
-
-
-def _mentions(path: Path, directory: str) -> bool:
-    """Whether a TOML file has a value in a directory."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return f'"{directory}/' in json.dumps(values, default=str)
+            yield Finding(GOOD, engine.name, f"{text}: {runtime.path}, in {runtime.file}")
 
 
 def _delegate(chosen: settings.Settings) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,72 +9,155 @@ import typer
 from loguru import logger
 
 from hookrun.runtime.errors import Failure
-from hookrun.wrapper.admin import docker, files, host, launcher
+from hookrun.wrapper.admin import engines, host, launcher, output
+from hookrun.wrapper.admin.engines import daemon
+from hookrun.wrapper.admin.engines.engine import Change, Engine
+from hookrun.wrapper.admin.standing import Standing, names, problem_of
 
 app = typer.Typer(help="Register hookrun with container engines.", no_args_is_help=True)
-register_app = typer.Typer(help="Have an engine know hookrun as a runtime.", no_args_is_help=True)
-unregister_app = typer.Typer(help="Take hookrun away from an engine.", no_args_is_help=True)
-app.add_typer(register_app, name="register")
-app.add_typer(unregister_app, name="unregister")
 
+Kind = Annotated[engines.Kind, typer.Argument(metavar="ENGINE", help="The engine's name.")]
 Name = Annotated[str, typer.Option("--name", help="The runtime's name, which chooses its profile too.")]
-DaemonFile = Annotated[Path, typer.Option("--daemon-json", help="Docker's configuration.")]
+File = Annotated[
+    Path | None,
+    typer.Option("--file", "--daemon-json", help="The engine's configuration, if it is not where it always is."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the change, make none.")]
+Reload = Annotated[bool, typer.Option("--reload", help="Have the engine take the change up: reload or restart it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@register_app.command("docker")
-def register_docker(
+@app.command()
+def register(
     context: typer.Context,
+    engine: Kind,
     name: Name = "hookrun",
     default: Annotated[bool, typer.Option("--default", help="Make it what containers run with.")] = False,
-    daemon_json: DaemonFile = docker.CONFIG,
+    file: File = None,
     dry_run: DryRun = False,
+    reload: Reload = False,
 ) -> None:
-    """Add hookrun to daemon.json."""
+    """Have an engine know hookrun as a runtime, by a launcher of that name."""
     launcher.check_name(name)
-    if name == "runc":
-        raise Failure("the name runc is Docker's own: choose another by --name")
     state = host.of(context).state
-    config = docker.DaemonConfig(daemon_json)
-    config.add_runtime(name, launcher.path_of(state, name), default)
-    if not dry_run:
-        launcher.install(state, name)
-    _write(config, dry_run)
-
-
-@unregister_app.command("docker")
-def unregister_docker(
-    context: typer.Context,
-    name: Name = "hookrun",
-    daemon_json: DaemonFile = docker.CONFIG,
-    dry_run: DryRun = False,
-) -> None:
-    """Remove hookrun from daemon.json."""
-    launcher.check_name(name)
-    config = docker.DaemonConfig(daemon_json)
-    config.remove_runtime(name)
-    _write(config, dry_run)
-    if not dry_run:
-        launcher.remove(host.of(context).state, name)
-
-
-def _write(config: docker.DaemonConfig, dry_run: bool) -> None:
-    """Put a changed daemon.json in place, a copy of the old one beside it, and say what is to be done next."""
-    after = config.after
-    if after == config.before:
-        typer.echo(f"{config.path}: nothing to change")
-        return
+    program = launcher.path_of(state, name)
+    chosen = engines.of(engine, file)
+    change = chosen.register(name, program, default)
     if dry_run:
-        names = (str(config.path), f"{config.path} (new)")
-        lines = difflib.unified_diff(config.before.splitlines(True), after.splitlines(True), *names)
-        typer.echo("".join(lines), nl=False)
+        _show(change)
         return
-    copy = files.back_up(config.path)
-    if copy is not None:
-        logger.info("the file before is kept as {}", copy)
-    if after:
-        files.replace(config.path, after)
+    launcher.install(state, name)
+    _make(chosen, change, reload)
+    found = chosen.runtime(name)
+    if default and not (found and found.is_default):
+        logger.warning("{} is not the default: a file that is read later than {} names another", name, change.path)
+    typer.echo(f"Use it: {chosen.usage(name, program)}")
+
+
+@app.command()
+def unregister(
+    context: typer.Context,
+    engine: Kind,
+    name: Name = "hookrun",
+    file: File = None,
+    dry_run: DryRun = False,
+    reload: Reload = False,
+) -> None:
+    """Take hookrun away from an engine; the default runtime is again what it was before."""
+    launcher.check_name(name)
+    state = host.of(context).state
+    program = launcher.path_of(state, name)
+    chosen = engines.of(engine, file)
+    change = chosen.unregister(name, program)
+    if dry_run:
+        _show(change)
+        return
+    _make(chosen, change, reload)
+    left = chosen.runtime(name)
+    if left:
+        logger.warning("{} names the runtime {} still: take it away there", left.file, name)
+    users = _users(program)
+    if users:
+        typer.echo(f"{program}: kept for {', '.join(users)}")
     else:
-        config.path.unlink()
-    typer.echo(f"{config.path}: written")
-    typer.echo("Have Docker read it: kill -HUP its process, or `systemctl reload docker`.")
+        launcher.remove(state, name)
+
+
+@app.command("list")
+def list_engines(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show the engines of this host and how hookrun is registered with each."""
+    machine = host.of(context)
+    found = [Standing.of(engine, machine) for engine in engines.found()]
+    if as_json:
+        output.as_json([standing.values() for standing in found])
+        return
+    rows = [[one.engine.name, names(one.ours), one.default, str(one.engine.file), one.problem] for one in found]
+    output.table(("ENGINE", "HOOKRUN AS", "DEFAULT", "FILE", "PROBLEM"), rows)
+
+
+@app.command()
+def status(context: typer.Context, engine: Kind, file: File = None, as_json: AsJson = False) -> None:
+    """Show an engine's runtimes; exit status 1 where hookrun is not among them, or can't be executed."""
+    standing = Standing.of(engines.of(engine, file), host.of(context))
+    if as_json:
+        output.as_json(standing.values())
+    else:
+        _describe(standing)
+    if standing.problem or not standing.ours or any(problem_of(runtime) for runtime in standing.ours):
+        raise typer.Exit(1)
+
+
+def _describe(standing: Standing) -> None:
+    engine = standing.engine
+    if engine.unit:
+        running = f"running, process {', '.join(map(str, standing.pids))}" if standing.pids else ""
+        typer.echo(f"{engine.program}: {running or f'not running with {engine.file}'}")
+    if standing.problem:
+        typer.echo(standing.problem)
+        return
+    rows = [
+        [
+            runtime.name + (" (default)" if runtime.is_default else ""),
+            "yes" if runtime in standing.ours else "no",
+            runtime.path or "-",
+            str(runtime.file),
+            problem_of(runtime) if runtime in standing.ours else "",
+        ]
+        for runtime in standing.runtimes
+    ]
+    output.table(("RUNTIME", "HOOKRUN", "PROGRAM", "FILE", "PROBLEM"), rows)
+    if not standing.ours:
+        typer.echo(f"hookrun is not registered: `hookctl engine register {engine.name}`")
+
+
+def _users(program: Path) -> list[str]:
+    """The engines that still call a launcher. One whose files can't be read may."""
+    users = []
+    for engine in engines.found():
+        try:
+            uses = any(runtime.path == str(program) for runtime in engine.runtimes())
+        except Failure as failure:
+            logger.warning(failure.text)
+            uses = True
+        if uses:
+            users.append(engine.name)
+    return users
+
+
+def _show(change: Change) -> None:
+    typer.echo(f"{change.path}: nothing to change" if change.is_none else change.diff(), nl=change.is_none)
+
+
+def _make(engine: Engine, change: Change, reload: bool) -> None:
+    """Make the change, a copy of the old file beside it, and have the engine take it up or say how."""
+    if change.is_none:
+        typer.echo(f"{change.path}: nothing to change")
+    else:
+        copy = change.make()
+        if copy is not None:
+            logger.info("the file before is kept as {}", copy)
+        typer.echo(f"{change.path}: {'written' if change.after else 'removed'}")
+    if reload:
+        typer.echo(daemon.take_up(engine))
+    elif not change.is_none and daemon.advice(engine):
+        typer.echo(daemon.advice(engine))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from hookrun.runtime.errors import Failure, reason
@@ -40,6 +41,12 @@ def back_up(path: Path) -> Path | None:
             replace(copy, read(path), path.stat().st_mode & 0o7777)
             return copy
     raise Failure(f"cannot back up {path}: too many copies of this second")
+
+
+def copies(path: Path) -> Iterator[str]:
+    """The texts that `back_up` kept of a file, the latest first. Raises Failure."""
+    for copy in sorted(path.parent.glob(f"{path.name}.hookrun-*"), reverse=True):
+        yield read(copy)
 
 
 def read(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hookrun.wrapper import settings, snapshot
-from hookrun.wrapper.admin import doctor
+from hookrun.wrapper.admin import doctor, engines
 from hookrun.wrapper.admin.host import Host
 from tests.support.runtimes import HOOKCTL, Result
 
@@ -89,7 +89,7 @@ def test_a_launcher_without_its_interpreter(machine: Host) -> None:
         ({"path": "{launchers}/hookrun"}, doctor.GOOD, "runtime hookrun, the default"),
         ({"path": "{launchers}/hookrun", "runtimeArgs": ["--x"]}, doctor.NOTE, "runtimeArgs"),
         ({"path": "{launchers}/gone"}, doctor.BAD, "can't be executed"),
-        ({"path": "/usr/sbin/runc"}, doctor.NOTE, "hookrun is not in"),
+        ({"path": "/usr/sbin/runc"}, doctor.NOTE, "hookrun is not registered in"),
     ],
 )
 def test_docker(machine: Host, entry: dict[str, object], state: str, word: str) -> None:
@@ -100,7 +100,7 @@ def test_docker(machine: Host, entry: dict[str, object], state: str, word: str) 
     config = machine.config / "daemon.json"
     entry = {**entry, "path": str(entry["path"]).format(launchers=machine.launchers)}
     config.write_text(json.dumps({"default-runtime": "hookrun", "runtimes": {"hookrun": entry}}))
-    (found,) = doctor._docker(machine, config)
+    (found,) = doctor._engines(machine, [engines.of(engines.Kind.DOCKER, config)])
     assert found.state == state
     assert word in found.text
 
@@ -108,8 +108,15 @@ def test_docker(machine: Host, entry: dict[str, object], state: str, word: str) 
 def test_docker_with_a_broken_file(machine: Host) -> None:
     config = machine.config / "daemon.json"
     config.write_text("{")
-    (found,) = doctor._docker(machine, config)
+    (found,) = doctor._engines(machine, [engines.of(engines.Kind.DOCKER, config)])
     assert found.state == doctor.BAD
+
+
+def test_every_engine_of_the_host_is_named(machine: Host) -> None:
+    subjects = [finding["subject"] for finding in json.loads(call(machine, "--json").out)]
+    assert {engine.name for engine in engines.found()} <= set(subjects)
+    (none,) = doctor._engines(machine, [])
+    assert none.state == doctor.NOTE
 
 
 def test_cgroup_layouts() -> None:
