@@ -20,9 +20,9 @@ class ConfiguredHost:
         for directory in (self.log, self.config / "hooks.d"):
             directory.mkdir(parents=True)
         self.settings()
-        registered = self.hookctl("engine", "register", "docker", "--daemon-json", str(place / "daemon.json"))
-        assert registered.status == 0, registered.err
-        self.launcher = self.state / "launchers/hookrun"
+        self.launchers = self.state / "launchers"
+        self.launcher = self.launchers / "hookrun"
+        self.register("docker", place / "daemon.json")
         self.runtime = Runtime(self.launcher, place / "root")
 
     def close(self) -> None:
@@ -30,6 +30,11 @@ class ConfiguredHost:
         self.runtime.delete_all()
         # Not every host has it mounted by now, and os.path.ismount does not know bind mounts of one filesystem.
         subprocess.run(["umount", "-l", self.state / "seal"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+
+    def register(self, engine: str, file: Path, *options: str) -> None:
+        """Register hookrun with an engine whose configuration is `file`."""
+        result = self.hookctl("engine", "register", engine, "--file", str(file), *options)
+        assert result.status == 0, result.err
 
     def settings(self, **hooks: Any) -> None:
         """Write config.yaml; `hooks` is its part of that name."""
