@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from hookrun.wrapper import VERSION
 from tests.packaging.conftest import call, copy_sources
 from tests.support.bundles import Bundle
@@ -131,3 +133,5 @@ def test_all_packages_have_the_program_s_version(sources: Path) -> None:
     assert f'version = "{VERSION}"' in (sources / "pyproject.toml").read_text()
     assert (sources / "packaging/debian/changelog").read_text().startswith(f"hookrun ({VERSION})")
     assert re.search(r"^Version: +(\S+)$", (sources / "packaging/rpm/hookrun.spec").read_text(), re.MULTILINE)[1] == VERSION  # type: ignore[index]
+    chart = YAML(typ="safe").load(sources / "packaging/kubernetes/chart/Chart.yaml")
+    assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)

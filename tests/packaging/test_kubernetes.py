@@ -84,10 +84,10 @@ def test_kubernetes_knows_every_field(name: str, version: str) -> None:
 
 
 def test_policies_of_the_values_arrive_as_they_were_written(helm: Path, tmp_path: Path) -> None:
-    text = (CHECKOUT / "policies/library/no-engine-socket.yaml").read_text()
-    values = tmp_path / "values.json"
-    values.write_text(json.dumps({"policies": {"socket.yaml": text}}))
-    config = next(one for one in objects(rendered(helm, "--values", str(values))) if one["kind"] == "ConfigMap")
+    source = CHECKOUT / "policies/library/no-engine-socket.yaml"
+    text = source.read_text()
+    shown = objects(rendered(helm, "--set-file", rf"policies.socket\.yaml={source}"))
+    config = next(one for one in shown if one["kind"] == "ConfigMap")
     kubernetes_validate.validate(config, VERSIONS[-1], strict=True)
     assert config["data"] == {"socket.yaml": text}
     (tmp_path / "socket.yaml").write_text(config["data"]["socket.yaml"])
@@ -163,7 +163,7 @@ class Pod:
         self.image.check("rm", "-f", "/run/hookrun-ready")
         program = ["env", *self._environment, "/usr/bin/python3", "/usr/lib/hookrun-node/node.py", command]
         inside = ["nsenter", "--target", str(self.image.pid), "--mount", "--root", "--wdns=/", *program]
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # it lives as long as the process
+        self.log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(inside, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, text=True)
         wait_for(lambda: self.is_ready() or self._ended(), "the pod to be ready")
         assert self.is_ready(), self.said()
@@ -255,5 +255,5 @@ def test_a_pod_that_starts_again_changes_nothing(pod: Pod, node: Node) -> None:
 
 def test_a_node_without_a_python(pod: Pod, node: Node) -> None:
     node.check("sh", "-c", "rm /usr/bin/python3*")
-    with pytest.raises(AssertionError, match="the node has no Python 3.11 or later"):
+    with pytest.raises(AssertionError, match=r"the node has no Python 3\.11 or later"):
         pod.start("serve")
