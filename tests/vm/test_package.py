@@ -32,7 +32,7 @@ def repository(tmp_path: Path) -> Path:
 
 def _installed_on(disk: Path) -> bytes:
     """dpkg's list of what is on a disk, which need not be mounted for that."""
-    command = ["debugfs", "-R", "cat /var/lib/dpkg/status", disk]
+    command = ["debugfs", "-R", "cat /var/lib/dpkg/status", str(disk)]
     return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=True).stdout
 
 
