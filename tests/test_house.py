@@ -34,7 +34,7 @@ def check(*arguments: str, directory: Path = CHECKOUT) -> None:
 
 
 def test_style() -> None:
-    check("ruff", "check", "--no-cache", *FOLDERS, "tests")
+    check("ruff", "check", "--no-cache", *FOLDERS, "packaging", "tests")
 
 
 def test_types(tmp_path: Path) -> None:
@@ -46,6 +46,28 @@ def test_types(tmp_path: Path) -> None:
     ]
     config = CHECKOUT / "pyproject.toml"
     check("mypy", "--strict", "--config-file", str(config), "--cache-dir", str(tmp_path), *packages, directory=SOURCE)
+
+
+def test_types_of_the_packages_tools(tmp_path: Path) -> None:
+    tools = map(str, sorted((CHECKOUT / "packaging").rglob("*.py")))
+    check("mypy", "--strict", "--cache-dir", str(tmp_path), *tools)
+
+
+def test_shell_scripts() -> None:
+    scripts = [path for path in (CHECKOUT / "packaging").rglob("*") if is_shell(path)]
+    done = subprocess.run(
+        ["shellcheck", *scripts, *(CHECKOUT / "tests").rglob("*.sh")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def is_shell(path: Path) -> bool:
+    return path.is_file() and path.read_bytes().startswith(b"#!/bin/sh")
 
 
 def test_who_imports_whom() -> None:

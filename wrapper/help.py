@@ -10,7 +10,7 @@ from hookrun.runtime.linux import os
 from hookrun.wrapper import VERSION, grammar
 from hookrun.wrapper.values import duration_text
 
-_ABOUT = """records every call, adds hooks and policies, and runs the container
+ABOUT = """records every call, adds hooks and policies, and runs the container
 
 hookrun is an OCI runtime that a container engine calls in runc's place. It accepts
 runc's command line, writes each call to its record, and patches the bundle's
@@ -19,7 +19,7 @@ for its operators is hookctl.
 
     # hookrun run [ -b bundle ] <container-id>"""
 
-_DETAILS = {
+DETAILS = {
     "create": "Makes the container of a bundle, which is a directory with a config.json and a root\n"
     "filesystem. Its process waits until it is told to go on with start.",
     "run": "Makes the container of a bundle, starts its process, waits for it, and deletes the\n"
@@ -56,7 +56,7 @@ def _program_text(name: str) -> str:
     commands = [(command.name, command.usage) for command in grammar.COMMANDS]
     commands.append((", ".join(grammar.HELP_NAMES), grammar.HELP_COMMAND.usage))
     return (
-        f"NAME:\n   hookrun - {_ABOUT}\n\n"
+        f"NAME:\n   hookrun - {ABOUT}\n\n"
         f"USAGE:\n   {name} [global options] command [command options] [arguments...]\n\n"
         f"VERSION:\n   {_version_lines()}\n\n"
         f"COMMANDS:\n   {_table(commands)}\n\n"
@@ -71,23 +71,25 @@ def _command_text(command: grammar.Command, name: str) -> str:
         f"NAME:\n   {name} {command.name} - {command.usage}\n",
         f"USAGE:\n   {name} {command.name}{options} {command.arguments or '[arguments...]'}\n",
     ]
-    if _DETAILS.get(command.name):
-        parts.append(f"DESCRIPTION:\n   {_DETAILS[command.name]}\n")
+    if DETAILS.get(command.name):
+        parts.append(f"DESCRIPTION:\n   {DETAILS[command.name]}\n")
     if rows:
         parts.append(f"OPTIONS:\n   {_table(rows)}\n   \n")
     return "\n".join(parts)
 
 
 def _rows(flags: tuple[grammar.Flag, ...]) -> list[tuple[str, str]]:
-    return [(_forms(flag), _described(flag)) for flag in flags if not flag.hidden]
+    return [(forms(flag), described(flag)) for flag in flags if not flag.hidden]
 
 
-def _forms(flag: grammar.Flag) -> str:
+def forms(flag: grammar.Flag) -> str:
+    """A flag's spellings, with `value` behind each that takes one."""
     value = "" if flag.kind == grammar.BOOL else " value"
     return ", ".join(f"{'-' if len(name) == 1 else '--'}{name}{value}" for name in flag.names)
 
 
-def _described(flag: grammar.Flag) -> str:
+def described(flag: grammar.Flag) -> str:
+    """A flag's usage and its default."""
     default = _default(flag)
     return f"{flag.usage} (default: {default})" if default else flag.usage
 

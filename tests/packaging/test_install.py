@@ -1,50 +1,54 @@
-"""`pip install .` puts a working hookrun and hookctl on the path; the demo runs and leaves nothing behind."""
+"""pip and pipx put a working hookrun and hookctl on the path; the demo runs and leaves nothing behind."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.packaging.conftest import call
 from tests.support import leaks
 from tests.support.bundles import Bundle
 from tests.support.runtimes import CHECKOUT, Runtime
 
-PARTS = ("wrapper", "hooks", "policies", "runtime", "packaging", "pyproject.toml", "README.md", "LICENSE")
-
-
-def call(*words: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run(
-        words, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
-
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sources alone: a build leaves files beside them."""
-    place = tmp_path_factory.mktemp("source")
-    for part in PARTS:
-        source = CHECKOUT / part
-        if source.is_dir():
-            shutil.copytree(source, place / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, place)
-    return place
+def wheel(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of the sdist, which so has all that a build needs."""
+    place = tmp_path_factory.mktemp("wheel")
+    call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", place, tarball)
+    return next(place.glob("*.whl"))
 
 
-@pytest.fixture(scope="module")
-def installed(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The bin directory of a fresh virtual environment that hookrun was installed into."""
-    venv = tmp_path_factory.mktemp("installed") / "venv"
-    call("/usr/bin/python3", "-m", "venv", venv)
-    call(venv / "bin/pip", "install", "--quiet", "--disable-pip-version-check", copy)
-    yield venv / "bin"
+@pytest.fixture(scope="module", params=["wheel in a venv", "sdist by pipx"])
+def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory with the programs of a fresh installation."""
+    place = tmp_path_factory.mktemp("installed")
+    if request.param == "sdist by pipx":
+        return _installed_by_pipx(request.getfixturevalue("tarball"), place)
+    call("/usr/bin/python3", "-m", "venv", place / "venv")
+    call(place / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", request.getfixturevalue("wheel"))
+    return place / "venv/bin"
+
+
+def _installed_by_pipx(tarball: Path, place: Path) -> Path:
+    home = {"HOME": str(place), "PIPX_HOME": str(place / "pipx"), "PIPX_BIN_DIR": str(place / "bin")}
+    assert shutil.which("pipx", path="/usr/bin"), "packaging/test.sh installs it"
+    call("/usr/bin/pipx", "install", "--python", "/usr/bin/python3", tarball, env={**os.environ, **home})
+    return place / "bin"
+
+
+def test_the_sdist_has_what_the_packages_are_built_from(tarball: Path) -> None:
+    with tarfile.open(tarball) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    needed = ("packaging/install.sh", "packaging/man.py", "packaging/debian/rules", "packaging/launcher/hookrun", "policies/README.md", "LICENSE")
+    assert names.issuperset(needed)
+    assert not [name for name in names if "__pycache__" in name]
 
 
 def test_both_programs_answer(installed: Path) -> None:
@@ -59,7 +63,7 @@ def test_the_installed_hookrun_runs_a_container(installed: Path, bundle: Bundle,
 
 def test_the_installed_hookctl_registers_it(installed: Path, bundle: Bundle, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    ctl = [installed / "hookctl", "--config", tmp_path / "etc", "--state", state]
+    ctl: list[str | Path] = [installed / "hookctl", "--config", tmp_path / "etc", "--state", state]
     call(*ctl, "engine", "register", "docker", "--daemon-json", tmp_path / "daemon.json")
     runtime = Runtime(state / "launchers/hookrun", tmp_path / "root")
     try:
@@ -69,7 +73,8 @@ def test_the_installed_hookctl_registers_it(installed: Path, bundle: Bundle, tmp
 
 
 def test_the_library_of_policies_is_installed(installed: Path) -> None:
-    packages = next((installed.parent / "lib").glob("python3*/site-packages/hookrun/policies/library"))
+    programs = (installed / "hookctl").resolve().parent
+    packages = next((programs.parent / "lib").glob("python3*/site-packages/hookrun/policies/library"))
     names = {path.name for path in packages.glob("*.yaml")}
     assert names == {path.name for path in (CHECKOUT / "policies/library").glob("*.yaml")}
     assert names

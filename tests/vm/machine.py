@@ -36,17 +36,20 @@ class Outcome(NamedTuple):
     console: str
 
 
-def run(script: str, seconds: int) -> Outcome:
-    """Boot a machine, run a shell script in the checkout, end the machine."""
+def run(script: str, seconds: int, files: Path | None = None) -> Outcome:
+    """Boot a machine, run a shell script in the checkout, end the machine. `files` is a directory for /suite/files.
+
+    A script that reboots the machine (`systemctl reboot --force`) is started again by the next boot.
+    """
     disk = build.system_disk()
-    with _suite_image(script) as suite:
+    with _suite_image(script, files) as suite:
         console = _boot(disk, suite, seconds)
     found = re.search(r"SUITE-STATUS (\d+)", console)
     return Outcome(int(found.group(1)) if found else None, console)
 
 
 @contextmanager
-def _suite_image(script: str) -> Iterator[Path]:
+def _suite_image(script: str, files: Path | None) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="hr-suite-", dir="/var/tmp"))
     try:
         tree = directory / "tree"
@@ -54,6 +57,8 @@ def _suite_image(script: str) -> Iterator[Path]:
         copy.mkdir(parents=True)
         for name in ("wrapper", "hooks", "policies", "runtime", "tests", "packaging", "pyproject.toml", ".venv"):
             build.run("cp", "-a", str(CHECKOUT / name), str(copy))
+        if files is not None:
+            shutil.copytree(files, tree / "files")
         parameters = {"parent": CHECKOUT.parent, "checkout": CHECKOUT}
         (tree / "suite.sh").write_text(PREAMBLE.format(**parameters) + script)
         image = directory / "suite.img"
@@ -69,7 +74,7 @@ def _boot(disk: build.Disk, suite: Path, seconds: int) -> str:
     words = [
         QEMU,
         *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(min(2, os.cpu_count() or 1))),
-        *("-m", MEMORY, "-nographic", "-no-reboot", "-nic", "none"),
+        *("-m", MEMORY, "-nographic", "-nic", "none"),
         *("-kernel", str(disk.kernel), "-initrd", str(disk.initrd)),
         *("-append", "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=false mitigations=off"),
         *("-drive", f"file={disk.image},format=raw,if=virtio,snapshot=on"),

@@ -1,4 +1,4 @@
-"""`hookctl apply`, `history` and `rollback`: what is in force on this host."""
+"""`hookctl apply`, `history`, `rollback` and `refresh`: what is in force on this host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hookrun.policies import compiler, policy, validation
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import host as hosts
-from hookrun.wrapper.admin import sources, store
+from hookrun.wrapper.admin import launcher, sources, store
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.sources import Sources
 
@@ -66,11 +66,18 @@ def rollback(
     typer.echo(f"in force: number {store.roll_back(hosts.of(context), number)}")
 
 
+def refresh(context: typer.Context) -> None:
+    """Write the launchers, the compiled code and the seal anew, as is due after an upgrade of hookrun or of Python."""
+    names = launcher.refresh(hosts.of(context).state)
+    typer.echo(f"refreshed: {', '.join(names) if names else 'no launcher is registered'}")
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands to hookctl itself: they belong to no group."""
     app.command()(apply)
     app.command()(history)
     app.command()(rollback)
+    app.command()(refresh)
 
 
 def _ask(yes: bool, question: str) -> None:

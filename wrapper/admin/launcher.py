@@ -53,15 +53,30 @@ def _package_directory() -> str:
 def install(state: Path, name: str) -> Path:
     """Write the launcher of this name and make the seal ready for it; returns its path. Raises Failure."""
     check_name(name)
+    interpreter = prepare(state)
+    path = path_of(state, name)
+    files.replace(path, text(state, interpreter), 0o755)
+    path.chmod(0o755)
+    return path
+
+
+def prepare(state: Path) -> str:
+    """Make the seal and the hot path's code ready; returns the interpreter's path for launchers. Raises Failure."""
     try:
         interpreter = seal.prepare(str(state), _system_interpreter())
         precompile.write(str(state))
     except OSError as error:
         raise Failure(f"cannot prepare {state}/seal: {reason(error)}") from None
-    path = path_of(state, name)
-    files.replace(path, text(state, interpreter), 0o755)
-    path.chmod(0o755)
-    return path
+    return interpreter
+
+
+def refresh(state: Path) -> list[str]:
+    """Write all that this module ever wrote in `state` anew; returns the launchers' names. Raises Failure."""
+    prepare(state)
+    names = sorted(path.name for path in (state / "launchers").glob("[!.]*"))
+    for name in names:
+        install(state, name)
+    return names
 
 
 def _system_interpreter() -> str:

@@ -1,0 +1,1 @@
+"""The state that each released version writes, in a directory of that version's name: see keep.py."""
