@@ -77,18 +77,23 @@ class Contestant:
 
 def hookrun(place: Path, bundle: Bundle, plain: bool) -> Contestant:
     """hookrun by a registered launcher, its record below `place`."""
-    state, config = place / "state", place / "config"
-    config.mkdir()
-    (config / "config.yaml").write_text(f"record:\n  directory: {place}/record\n")
-    if not plain:
-        _write_policies(config / "policies.d")
-    ctl = [str(HOOKCTL), "--config", str(config), "--state", str(state)]
-    for words in ([*ctl, "apply", "--yes"], [*ctl, "engine", "register", "docker", "--daemon-json", str(place / "daemon.json")]):
-        subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120, check=True)
-    launcher = state / "launchers/hookrun"
+    launcher = registered(place, with_policies=not plain)
     # The first call mounts the seal; the record is there from the second on.
     subprocess.run([launcher, "--root", place / "hookrun-root", "list"], stdout=subprocess.DEVNULL, check=True)
-    return Contestant("hookrun", [str(launcher)], place / "hookrun-root", bundle)
+    return Contestant("hookrun", [launcher], place / "hookrun-root", bundle)
+
+
+def registered(place: Path, settings: str = "", with_policies: bool = False) -> str:
+    """The launcher of a hookrun that has its snapshot, its record and more `settings` (YAML) below `place`."""
+    state, config = place / "state", place / "config"
+    config.mkdir(parents=True)
+    (config / "config.yaml").write_text(settings or f"record: {{directory: {place}/record}}\n")
+    if with_policies:
+        _write_policies(config / "policies.d")
+    ctl = [str(HOOKCTL), "--config", str(config), "--state", str(state)]
+    for words in (["apply", "--yes"], ["engine", "register", "docker", "--daemon-json", str(place / "registered.json")]):
+        subprocess.run([*ctl, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120, check=True)
+    return str(state / "launchers/hookrun")
 
 
 def runc(place: Path, bundle: Bundle) -> Contestant:

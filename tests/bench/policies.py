@@ -8,12 +8,10 @@ annotation, label, engine or field, a few of them by a regular expression. The f
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -116,7 +114,7 @@ def host(state: Path, count: int) -> list[str]:
     return [FLOOR[0], "-ISXutf8", "-c", program]
 
 
-def measure(rounds: int) -> dict[str, float]:
+def medians_of(rounds: int) -> dict[str, float]:
     """Medians in milliseconds: the floor, and for each count what policies add to a snapshot's load and to a create."""
     samples: dict[str, list[float]] = {}
 
@@ -150,17 +148,11 @@ def table(found: dict[str, float]) -> str:
     return "\n".join(lines) + f"\n\npython3 -I -S -c pass: {found['floor']:.1f} ms\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--markdown", type=Path)
-    options = parser.parse_args()
-    text = table(measure(options.rounds))
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text)
+def measure(rounds: int) -> str:
+    """The medians as a Markdown table."""
+    return table(medians_of(rounds))
 
 
 if __name__ == "__main__":
     os.environ.pop("PYTHONPATH", None)
-    sys.exit(main())
+    stopwatch.command_line(__doc__, measure, rounds=40)

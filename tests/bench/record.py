@@ -1,6 +1,6 @@
 """What the record costs a call, and how long a million recorded calls take to be asked.
 
-    .venv/bin/python -m tests.bench.record [--rounds 100] [--calls 1000000] [--markdown FILE]
+    .venv/bin/python -m tests.bench.record [--rounds 100] [--markdown FILE]
 
 Two launchers, one with the record and one without, take turns at create and state. The record's cost is the difference
 of the medians; the budget is 1 ms of a create and 0.3 ms of a state.
@@ -8,18 +8,16 @@ of the medians; the budget is 1 ms of a create and 0.3 ms of a state.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.bench import stopwatch
-from tests.bench.contestants import Contestant
+from tests.bench.contestants import Contestant, registered
 from tests.support import recorded
 from tests.support.bundles import Bundle
 from tests.support.runtimes import HOOKCTL
@@ -29,14 +27,9 @@ OF_A_FILE = 50_000
 
 def contestant(place: Path, name: str, bundle: Bundle, enabled: bool) -> Contestant:
     """A launcher whose snapshot has the record on or off."""
-    state, config = place / name / "state", place / name / "etc"
-    config.mkdir(parents=True)
     switch = "true" if enabled else "false"
-    (config / "config.yaml").write_text(f"record: {{enabled: {switch}, directory: {place}/{name}/record}}\n")
-    ctl = [str(HOOKCTL), "--config", str(config), "--state", str(state)]
-    for words in (["apply", "--yes"], ["engine", "register", "docker", "--daemon-json", f"{place}/{name}/daemon.json"]):
-        subprocess.run([*ctl, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120, check=True)
-    made = Contestant(name, [str(state / "launchers/hookrun")], place / name / "root", bundle)
+    launcher = registered(place / name, f"record: {{enabled: {switch}, directory: {place}/{name}/record}}\n")
+    made = Contestant(name, [launcher], place / name / "root", bundle)
     made.create("bench-warm")  # mounts the seal
     made.remove("bench-warm")
     return made
@@ -71,14 +64,8 @@ def ask(place: Path, count: int) -> list[str]:
     return lines
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--calls", type=int, default=1_000_000, help="0 leaves the large record out")
-    parser.add_argument("--markdown", type=Path, help="write the tables there too")
-    options = parser.parse_args()
-    if os.geteuid():
-        sys.exit("the bench makes containers: run it as root")
+def measure(rounds: int) -> str:
+    """What the record costs, and the answers on HOOKRUN_BENCH_CALLS recorded calls (a million), as Markdown tables."""
     place = Path(tempfile.mkdtemp(prefix="hr-bench-", dir="/var/tmp"))
     contestants: list[Contestant] = []
     try:
@@ -86,16 +73,12 @@ def main() -> None:
         for name, enabled in (("record-on", True), ("record-off", False)):
             contestants.append(contestant(place, name, bundle, enabled))
         table = stopwatch.Table([runner.name for runner in contestants], "record-on")
-        race(contestants, options.rounds, table)
+        race(contestants, rounds, table)
         text = table.markdown()
         for row in ("create", "state"):
             cost = (table.median(row, "record-on") or 0) - (table.median(row, "record-off") or 0)
             text += f"\nThe record costs {cost:.2f} ms of a {row}.\n"
-        if options.calls:
-            text += "\n".join(ask(place, options.calls)) + "\n"
-        print(text)
-        if options.markdown:
-            options.markdown.write_text(text)
+        return text + "\n".join(ask(place, int(os.environ.get("HOOKRUN_BENCH_CALLS", "1000000")))) + "\n"
     finally:
         for runner in contestants:
             runner.close()
@@ -105,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stopwatch.command_line(__doc__, measure, rounds=100)

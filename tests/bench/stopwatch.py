@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -103,3 +104,17 @@ def interleave(rounds: int, laps: Mapping[str, Lap]) -> None:
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             laps[name]()
+
+
+def command_line(about: str | None, measure: Callable[[int], str], rounds: int) -> None:
+    """What every bench can be told: how many rounds, and where else to write its Markdown to."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--markdown", type=Path, help="write the tables there too")
+    options = parser.parse_args()
+    if os.geteuid():
+        parser.error("the bench makes containers: run it as root")
+    text = measure(options.rounds)
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text)
