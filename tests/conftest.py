@@ -12,6 +12,8 @@ import pytest
 from tests.support.bundles import Bundle
 from tests.support.runtimes import HOOKRUN, RUNC, Runtime
 
+pytest_plugins = ["tests.matrix"]
+
 
 @pytest.fixture
 def bundle() -> Iterator[Bundle]:

@@ -89,6 +89,7 @@ def test_run(host: ConfiguredHost, box: Box) -> None:
     assert commands[:3] == ["create", "start", "delete"]
 
 
+@pytest.mark.matrix(engine="containerd, ctr", feature="stats")
 def test_detached_with_exec_kill_and_remove(containerd: Containerd, host: ConfiguredHost, box: Box) -> None:
     assert box.run("/bin/sleep", "600", options=("--detach", "--env", "A=1")).status == 0
     containerd.wait_for_status(box.name, "RUNNING")

@@ -118,6 +118,7 @@ def container(etc: Etc, place: Path) -> Iterator[str]:
     etc.check(BUILDAH, "rm", name)
 
 
+@pytest.mark.matrix(engine="Podman", feature=("registered by `hookctl engine`", "default runtime"))
 @pytest.mark.skipif(not Path(PODMAN).exists(), reason="needs podman")
 @pytest.mark.usefixtures("default")
 def test_podman_by_default(etc: Etc, host: ConfiguredHost, place: Path) -> None:
@@ -133,6 +134,7 @@ def test_podman_by_default(etc: Etc, host: ConfiguredHost, place: Path) -> None:
     assert {line["argv"][0] for line in lines} == {str(host.launchers / NAME)}
 
 
+@pytest.mark.matrix(engine="Buildah", feature=("registered by `hookctl engine`", "default runtime", "hooks and the record", "a denial reaches the user"))
 @pytest.mark.skipif(not Path(BUILDAH).exists(), reason="needs buildah")
 @pytest.mark.parametrize("chosen", ["default", "path"])
 def test_buildah_run(etc: Etc, host: ConfiguredHost, container: str, chosen: str, request: pytest.FixtureRequest) -> None:
@@ -155,6 +157,7 @@ def test_buildah_run(etc: Etc, host: ConfiguredHost, container: str, chosen: str
     assert re.search(r"policy marked: not in my build \(hookctl trace show [0-9a-f]{12}\)", refused.err), refused.err
 
 
+@pytest.mark.matrix(engine="Buildah", feature="image builds")
 @pytest.mark.skipif(not Path(BUILDAH).exists(), reason="needs buildah")
 @pytest.mark.usefixtures("default")
 def test_buildah_builds(etc: Etc, host: ConfiguredHost, place: Path) -> None:

@@ -72,6 +72,7 @@ def pod(cri: Cri, request: pytest.FixtureRequest) -> Iterator[Pod]:
     made.remove()
 
 
+@pytest.mark.matrix(engine="containerd, CRI", feature=("registered by `hookctl engine`", "pods", "stats"))
 def test_the_life_of_a_container(pod: Pod, host: ConfiguredHost) -> None:
     container = pod.start(pod.create("main", "/bin/sh", "-c", "trap 'exit 3' TERM; touch /up; while :; do sleep 0.1; done"))
     pod.wait_for(container, RUNNING)
@@ -92,13 +93,17 @@ def test_the_end_of_a_container_by_itself(pod: Pod) -> None:
     assert pod.wait_for(container, EXITED)[7] == 7
 
 
+@pytest.mark.matrix(engine="containerd, CRI", feature="port-forward")
 def test_port_forward(pod: Pod) -> None:
     script = "mkdir /w; echo through >/w/index.html; exec httpd -f -p 127.0.0.1:38473 -h /w"
     pod.start(pod.create("main", "/bin/sh", "-c", script))
 
     def answers() -> bool:
         url = pod.cri("PortForward", {1: pod.id, 2: [38473]})[1].decode()
-        answer = port_forward.ask(url, 38473, b"GET / HTTP/1.0\r\n\r\n")
+        try:
+            answer = port_forward.ask(url, 38473, b"GET / HTTP/1.0\r\n\r\n")
+        except ConnectionError:
+            return False
         return answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(b"through\n")
 
     wait_for(answers, "an answer through the forwarded port")

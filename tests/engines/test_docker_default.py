@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ import pytest
 from tests.engines.conftest import IMAGE
 from tests.support.configured import ConfiguredHost
 from tests.support.docker import Docker
-from tests.support.runtimes import Result, fresh_id
+from tests.support.runtimes import Result, fresh_id, wait_for
 
 RUNTIME = "hr-default"
 COMPOSE = shutil.which("docker-compose")
@@ -69,6 +71,7 @@ def creates(host: ConfiguredHost) -> list[dict[str, Any]]:
     return [line for line in host.lines("create") if line["status"] == 0]
 
 
+@pytest.mark.matrix(engine="Docker", feature=("registered by `hookctl engine`", "default runtime"))
 def test_run_without_a_choice(docker: Docker, host: ConfiguredHost) -> None:
     assert docker.check("run", "--rm", "--network", "none", IMAGE, "sh", "-c", "echo $MARKED") == "yes"
     line = creates(host)[-1]
@@ -82,6 +85,7 @@ def build(docker: Docker, place: Path, *steps: str) -> Result:
     return docker("build", "--no-cache", "--force-rm", "--network", "none", "--tag", "hr-built", str(place / "context"))
 
 
+@pytest.mark.matrix(engine="Docker", feature="image builds")
 def test_the_steps_of_a_build(docker: Docker, host: ConfiguredHost, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_BUILDKIT", "0")  # BuildKit calls a runc of its own
     before = len(creates(host))
@@ -97,13 +101,21 @@ def test_the_steps_of_a_build(docker: Docker, host: ConfiguredHost, place: Path,
     assert "policy marked: not in my build" in refused.err
 
 
+def pid_of(docker: Docker, name: str) -> int:
+    """The pid of a container's first process: 0, which a signal would take for the test's own group, is none yet."""
+    wait_for(lambda: docker.inspect(name, "{{.State.Pid}}") != "0", "the container to have a process")
+    pid = int(docker.inspect(name, "{{.State.Pid}}"))
+    assert pid > 1
+    return pid
+
+
+@pytest.mark.matrix(engine="Docker", feature="restart policies and compose")
 def test_a_restart_policy(docker: Docker, host: ConfiguredHost) -> None:
     name = fresh_id("restart")
     docker.check("run", "-d", "--name", name, "--restart", "always", "--network", "none", IMAGE, "sh", "-c", "exec sleep 600")
     try:
         for count in (1, 2):
-            pid = int(docker.inspect(name, "{{.State.Pid}}"))
-            subprocess.run(["kill", "-KILL", str(pid)], stdin=subprocess.DEVNULL, check=True, timeout=60)
+            os.kill(pid_of(docker, name), signal.SIGKILL)
             docker.wait_for_state(name, "{{.RestartCount}} {{.State.Running}}", f"{count} true")
         container = docker.inspect(name, "{{.Id}}")
     finally:
@@ -111,6 +123,7 @@ def test_a_restart_policy(docker: Docker, host: ConfiguredHost) -> None:
     assert len([line for line in creates(host) if line["container"] == container]) == 3
 
 
+@pytest.mark.matrix(engine="Docker", feature="restart policies and compose")
 @pytest.mark.skipif(COMPOSE is None, reason="needs docker-compose")
 def test_compose(docker: Docker, host: ConfiguredHost, place: Path) -> None:
     service = {"image": IMAGE, "network_mode": "none", "restart": "always", "command": ["sleep", "600"]}

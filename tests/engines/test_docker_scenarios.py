@@ -15,6 +15,7 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -407,7 +408,22 @@ def _converse(master: int, line: str, answer: str) -> str:
     return said
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+FEATURES = {
+    "limits": ("memory", "pids_limit", "cpus", "cpu_shares_and_set", "update", "out_of_memory"),
+    "health checks": ("health",),
+    "restart policies and compose": ("crash_loop",),
+    "stats": ("stats",),
+    "terminals": ("interactive", "interactive_exec"),
+}
+
+
+def with_feature(name: str) -> Any:
+    """The scenario's name, with its cell of the README's matrix if it has one."""
+    features = [feature for feature, names in FEATURES.items() if name in names]
+    return pytest.param(name, marks=[pytest.mark.matrix(engine="Docker", feature=feature) for feature in features])
+
+
+@pytest.mark.parametrize("name", map(with_feature, SCENARIOS))
 def test_both_runtimes_do_the_same(docker: Docker, name: str) -> None:
     seen = {}
     for runtime in ("runc", "hookrun"):

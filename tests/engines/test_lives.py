@@ -130,32 +130,46 @@ def on_crio(place: Path, host: ConfiguredHost) -> CrioDriver:
     return CrioDriver(Crio(place / "crio"), host, place / "crio")
 
 
-ENGINES = {
+PROGRAMS = {
     "docker": (DOCKERD,),
     "ctr": (CONTAINERD, CTR),
     "cri": (CONTAINERD, CTR),
     "podman": (PODMAN,),
     "crio": (CONMON or "/usr/bin/conmon",),
+    CORE: (),
+    TO_RUNC: (RUNC,),
+    TO_CRUN: ("/usr/bin/crun",),
 }
-PROGRAMS = {CORE: (), TO_RUNC: (RUNC,), TO_CRUN: ("/usr/bin/crun",)}
 
 
-@pytest.fixture(params=ENGINES)
-def driver(request: pytest.FixtureRequest) -> Driver:
-    """Each engine in turn."""
-    missing = [path for path in ENGINES[request.param] if not Path(path).exists()]
+def skip_without(name: str) -> None:
+    missing = [path for path in PROGRAMS[name] if not Path(path).exists()]
     if missing:
         pytest.skip(f"needs {missing[0]}")
+
+
+ENGINES = {
+    "docker": "Docker",
+    "ctr": "containerd, ctr",
+    "cri": "containerd, CRI",
+    "podman": "Podman",
+    "crio": "CRI-O, replayed",
+}
+FRONTS: dict[str, tuple[str, ...]] = {CORE: (), TO_RUNC: ("in front of runc",), TO_CRUN: ("in front of crun",)}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.matrix(engine=engine)) for name, engine in ENGINES.items()])
+def driver(request: pytest.FixtureRequest) -> Driver:
+    """Each engine in turn."""
+    skip_without(request.param)
     found: Driver = request.getfixturevalue(f"on_{request.param}")
     return found
 
 
-@pytest.fixture(params=RUNTIMES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.matrix(feature=front)) for name, front in FRONTS.items()])
 def runtime(request: pytest.FixtureRequest) -> str:
     """Each profile in turn."""
-    missing = [path for path in PROGRAMS[request.param] if not Path(path).exists()]
-    if missing:
-        pytest.skip(f"needs {missing[0]}")
+    skip_without(request.param)
     name: str = request.param
     return name
 
@@ -179,6 +193,7 @@ def is_up(driver: Driver, name: str) -> bool:
     return driver.exec(name, "ls", "/up").status == 0
 
 
+@pytest.mark.matrix(feature=("create, exec, stop, restart, delete", "hooks and the record"))
 def test_life(driver: Driver, runtime: str, name: str, host: ConfiguredHost, delegates: dict[str, str]) -> None:
     since = len(host.lines())
     driver.up(name, runtime)
@@ -202,6 +217,7 @@ def test_life(driver: Driver, runtime: str, name: str, host: ConfiguredHost, del
     assert [path for container in lives for path in leaks.cgroups(container)] == []
 
 
+@pytest.mark.matrix(feature="a denial reaches the user")
 def test_denial(driver: Driver, runtime: str, name: str, host: ConfiguredHost) -> None:
     told = driver.refused(name, runtime)
     assert "policy no-refused: not on my host" in told

@@ -116,12 +116,14 @@ def podman_id(host: ConfiguredHost) -> str:
     return found
 
 
+@pytest.mark.matrix(engine="Podman", feature="limits")
 def test_limits_are_seen_inside(podman: Podman, box: str) -> None:
     words = ["run", "--name", box, "--network", "none", "--read-only", "--cap-drop", "all", "--user", "1000", "--hostname", "inside"]
     script = "hostname; id -u; grep CapEff /proc/self/status; touch /x || echo read-only"
     assert podman.check(*words, IMAGE, "sh", "-c", script).split() == ["inside", "1000", "CapEff:", "0000000000000000", "read-only"]
 
 
+@pytest.mark.matrix(engine="Podman", feature="health checks")
 def test_health_check(podman: Podman, box: str) -> None:
     words = ["run", "--detach", "--name", box, "--network", "none", "--health-cmd", "test ! -e /sick", "--health-interval", "disable"]
     podman.check(*words, IMAGE, "sleep", "600")
@@ -130,6 +132,7 @@ def test_health_check(podman: Podman, box: str) -> None:
     assert podman("healthcheck", "run", box).status == 1
 
 
+@pytest.mark.matrix(engine="Podman", feature="pods")
 def test_pod(podman: Podman) -> None:
     name = fresh_id("pod")
     words = ["--infra-image", IMAGE, "--infra-command", "sleep 600", "--hostname", "shared", "--network", "none"]
@@ -294,6 +297,7 @@ def rootless(place: Path, image_rootfs: Path) -> Iterator[Podman]:
     host.close()
 
 
+@pytest.mark.matrix(engine="Podman", feature="rootless")
 def test_rootless(place: Path, rootless: Podman) -> None:
     name = fresh_id("rootless")
     script = "id -u; cat /proc/self/uid_map; echo up; exec sleep 600"

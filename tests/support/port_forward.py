@@ -18,7 +18,10 @@ _DATA = b"\0"
 
 
 def ask(url: str, port: int, question: bytes) -> bytes:
-    """Send a question through a forwarded port; returns what comes back until the other side ends."""
+    """Send a question through a forwarded port; returns what comes back until the other side ends.
+
+    Raises ConnectionError with what the server says, as long as nobody listens at the port.
+    """
     place = urlsplit(url)
     with socket.create_connection((place.hostname, place.port), 60) as line, line.makefile("rb") as answers:
         line.sendall(_request(place.netloc, f"{place.path}?port={port}"))
@@ -57,5 +60,6 @@ def _answer(answers: BinaryIO) -> bytes:
         if head[0] != _BINARY:  # the end
             break
         said[payload[0]] += payload[1:]
-    assert not said[1][2:], said[1]
+    if said[1][2:]:
+        raise ConnectionError(said[1][2:].decode())
     return said[0][2:]
