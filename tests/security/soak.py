@@ -66,9 +66,10 @@ class Soak:
             try:
                 process.wait(60 if patience is None else patience)
             except subprocess.TimeoutExpired:
-                if patience is None:
-                    raise
-                process.send_signal(signal.SIGKILL)
+                if patience is not None:
+                    process.send_signal(signal.SIGKILL)
+                elif words[0] == "exec":  # a pause caught its process, which waits as under runc
+                    self.runtime.call("resume", words[1])
                 process.wait(60)
             output.seek(0)
             said = output.read().decode(errors="replace")
