@@ -409,7 +409,7 @@ def _converse(master: int, line: str, answer: str) -> str:
 
 
 FEATURES = {
-    "limits": ("memory", "pids_limit", "cpus", "cpu_shares_and_set", "update", "out_of_memory"),
+    "limits": ("memory", "pids_limit", "cpus", "cpu_shares_and_set", "update"),
     "health checks": ("health",),
     "restart policies and compose": ("crash_loop",),
     "stats": ("stats",),
@@ -423,7 +423,7 @@ def with_feature(name: str) -> Any:
     return pytest.param(name, marks=[pytest.mark.matrix(engine="Docker", feature=feature) for feature in features])
 
 
-@pytest.mark.parametrize("name", map(with_feature, SCENARIOS))
+@pytest.mark.parametrize("name", list(map(with_feature, SCENARIOS)))
 def test_both_runtimes_do_the_same(docker: Docker, name: str) -> None:
     seen = {}
     for runtime in ("runc", "hookrun"):

@@ -213,7 +213,7 @@ def test_life(driver: Driver, runtime: str, name: str, host: ConfiguredHost, del
     assert {(line["profile"], line["delegate"]) for line in lines} == {(runtime, delegates[runtime])}
     creates = [line for line in lines if line["command"] == "create"]
     assert all({hook["stage"] for hook in line["hooks"]} == {"createRuntime", "poststop"} for line in creates)
-    assert leaks.processes(lives[0]) == []
+    wait_for(lambda: not any(map(leaks.processes, lives)), "the monitors' end")
     assert [path for container in lives for path in leaks.cgroups(container)] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import time
@@ -12,8 +13,7 @@ from tests.support.runtimes import PATIENCE, Result, wait_for
 
 DOCKERD = "/usr/sbin/dockerd"
 DOCKER = "/usr/bin/docker"
-BRIDGE = "hrbr0"
-BRIDGE_ADDRESS = "172.31.213.1/24"
+_bridges = itertools.count()
 
 
 class Docker:
@@ -23,12 +23,13 @@ class Docker:
         self.directory = directory
         self.socket = f"unix://{directory}/d.sock"
         self.log = directory / "dockerd.log"
+        self._bridge = f"hrbr{os.getpid()}-{next(_bridges)}"
         self._config = config
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
-        _make_bridge()
+        self._make_bridge()
         with self.log.open("ab") as log:
             self._daemon = subprocess.Popen(
                 [
@@ -38,7 +39,7 @@ class Docker:
                     *("--exec-root", f"{self.directory}/exec"),
                     *("--host", self.socket),
                     *("--pidfile", f"{self.directory}/d.pid"),
-                    *("--bridge", BRIDGE),
+                    *("--bridge", self._bridge),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -65,7 +66,16 @@ class Docker:
                 self._daemon.wait(60)
             self._daemon = None
         _unmount_below(self.directory)
-        subprocess.run(["ip", "link", "delete", BRIDGE], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        subprocess.run(["ip", "link", "delete", self._bridge], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+    def _make_bridge(self) -> None:
+        """A bridge of this daemon's own: docker0, and those of other tests, are other daemons'."""
+        for words in (
+            ["ip", "link", "add", self._bridge, "type", "bridge"],
+            ["ip", "address", "add", _free_address(), "dev", self._bridge],
+            ["ip", "link", "set", self._bridge, "up"],
+        ):
+            subprocess.run(words, stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
 
     def __call__(self, *arguments: str, stdin: bytes | None = None, timeout: float = PATIENCE) -> Result:
         """Run a docker command to its end."""
@@ -114,15 +124,10 @@ class Docker:
             time.sleep(0.05)
 
 
-def _make_bridge() -> None:
-    """A bridge of the tests' own: docker0 may be another daemon's."""
-    if not Path(f"/sys/class/net/{BRIDGE}").exists():
-        for words in (
-            ["ip", "link", "add", BRIDGE, "type", "bridge"],
-            ["ip", "address", "add", BRIDGE_ADDRESS, "dev", BRIDGE],
-            ["ip", "link", "set", BRIDGE, "up"],
-        ):
-            subprocess.run(words, stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+def _free_address() -> str:
+    """An address of a network that this host has none of."""
+    used = subprocess.run(["ip", "-o", "-4", "address"], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE).stdout
+    return next(f"172.31.{number}.1/24" for number in range(213, 0, -1) if f" 172.31.{number}." not in used)
 
 
 def _unmount_below(directory: Path) -> None:

@@ -17,23 +17,29 @@ _SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 
 
 def pids(engine: Engine) -> list[int]:
-    """The engine's daemons that read `engine.file`; one in a container, which has another root, is none of them."""
-    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_daemon(pid, engine)]
+    """The engine's daemons that read `engine.file`."""
+    return list(_daemons(engine))
 
 
-def _is_daemon(pid: int, engine: Engine) -> bool:
-    try:
-        if os.path.basename(os.readlink(f"/proc/{pid}/exe")) != engine.program:
-            return False
-        words = _words(pid)
-        same_root = os.path.samestat(os.stat(f"/proc/{pid}/root"), os.stat("/"))
-    except OSError:  # it ended, or is another user's
-        return False
-    return same_root and engine.is_read_by(words)
+def _daemons(engine: Engine) -> dict[int, list[str]]:
+    """The daemons' command lines by their pids; a daemon in a container, which has another root, is none of them."""
+    found = {}
+    parents = {}
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").split("\0")
+            if _runs(pid, engine.program) and engine.is_read_by(words):
+                parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+                found[pid] = words
+        except OSError:  # it ended, or is another user's
+            continue
+    # A child that is about to become another program looks like its parent.
+    return {pid: words for pid, words in found.items() if parents[pid] not in found}
 
 
-def _words(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").split("\0")
+def _runs(pid: int, program: str) -> bool:
+    has_same_root = os.path.samestat(os.stat(f"/proc/{pid}/root"), os.stat("/"))
+    return has_same_root and os.path.basename(os.readlink(f"/proc/{pid}/exe")) == program
 
 
 def advice(engine: Engine) -> str:
@@ -55,8 +61,8 @@ def take_up(engine: Engine, change: Change) -> str:
     is_service = _SYSTEMD.is_dir() and engine.file == engine.default_file
     done = _by_systemctl(engine) if is_service else _by_signal(engine)
     if engine.reloads:
-        for pid in pids(engine):
-            _wait_for(engine, change, _words(pid))
+        for words in _daemons(engine).values():
+            _wait_for(engine, change, words)
     return done
 
 
