@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _SIGPIPE = 13
 _SIGXFSZ = 25
 _SIGKILL = 9
+_ENDING = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM
 
 
 class Plan:
@@ -121,6 +122,9 @@ class Init:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         for number in (_SIGPIPE, _SIGXFSZ):
             _signal.signal(number, _signal.SIG_DFL)
+        # The kernel keeps signals without a handler from the first process of a pid namespace.
+        for number in _ENDING:
+            _signal.signal(number, _end)
         os.setsid()
         processes.set_oom_score(self.process.get("oomScoreAdj"))
 
@@ -246,7 +250,7 @@ class Init:
         if self.process.get("scheduler") or self.process.get("ioPriority"):
             from hookrun.runtime import scheduling
 
-            scheduling.apply(self.process)
+            scheduling.apply(self.process, scheduling.has_cpuset(linux(self.config)))
         if linux(self.config).get("personality") or linux(self.config).get("memoryPolicy"):
             from hookrun.runtime import placement
 
@@ -308,3 +312,8 @@ class Init:
             state = {**self.plan.hook_state, "status": hooks.STATUSES[stage], "pid": os.getpid()}
             env = [os.fsdecode(name + b"=" + value) for name, value in variables.items()]
             hooks.run_stage(self.config, stage, state, lambda result: None, env)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """What a signal does to a container that waits for `start`."""
+    os._exit(128 + number)
