@@ -265,8 +265,8 @@ KIND_ROWS = [
     Row(
         "destination that names the rootfs",
         lambda bundle, source: bundle.add_mount(f"{bundle.rootfs}/home", "bind", str(source), "bind"),
-        "ls -d /home/*; ls /tmp /var | wc -l",
-        "/home/",
+        "cat /home/file",
+        "from the host",
     ),
     Row("relative destination", bind("bind", at="home"), "cat /home/file", "from the host"),
     Row("unknown file system", mount("nosuchfs"), "true", "no such device", status=1),
