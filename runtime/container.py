@@ -112,6 +112,10 @@ class Container:
         """Whether the end of the first process ends all others."""
         return any(entry == {"type": "NEWPID", "path": ""} for entry in self.state["config"]["namespaces"])
 
+    def has_mount_namespace(self) -> bool:
+        """Whether its mounts are its own, and end with it."""
+        return any(entry["type"] == "NEWNS" for entry in self.state["config"]["namespaces"])
+
     def oci_state(self, status: str, with_pid: bool = True) -> dict[str, Any]:
         """The state as hooks get it (runtime.md "State")."""
         pid = self.init_pid if with_pid else 0

@@ -5,7 +5,7 @@ Source: config.md "Mounts"; runc: specconv/spec_linux.go createLibcontainerMount
 
 from __future__ import annotations
 
-from hookrun.runtime.config import linux, namespace_paths
+from hookrun.runtime.config import linux, namespace_paths, root_path
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os, paths
 from hookrun.runtime.linux.mount_options import PROPAGATION, Options
@@ -56,10 +56,16 @@ class Mount:
         return bool(self.options.flags & MS_RDONLY) and (self.kind == "tmpfs" or self.place == "dev")
 
 
-def parse(entry: dict[str, Any], bundle: str) -> Mount:
-    """The mount of one entry of `mounts`; relative sources of binds start at the bundle. Raises Failure."""
+def parse(entry: dict[str, Any], bundle: str, root: str) -> Mount:
+    """The mount of one entry of `mounts`; relative sources of binds start at the bundle. Raises Failure.
+
+    A destination that names the rootfs too is meant inside it (runc: LexicallyStripRoot).
+    """
     options = Options(entry.get("options") or [])
-    mount = Mount(entry.get("destination") or "", entry.get("source") or "", entry.get("type") or "", options)
+    destination: str = entry.get("destination") or ""
+    if f"{destination}/".startswith(f"{root}/"):
+        destination = destination.removeprefix(root) or "/"
+    mount = Mount(destination, entry.get("source") or "", entry.get("type") or "", options)
     if mount.is_bind:
         mount.kind = "bind"
         if not mount.source.startswith("/"):
@@ -73,7 +79,8 @@ def parse(entry: dict[str, Any], bundle: str) -> Mount:
 
 def parse_all(config: dict[str, Any], bundle: str) -> list[Mount]:
     """The config's mounts in their order. Raises Failure."""
-    return [parse(entry, bundle) for entry in config.get("mounts") or []]
+    root = root_path(config, bundle)
+    return [parse(entry, bundle, root) for entry in config.get("mounts") or []]
 
 
 def describe(mount: Mount) -> str:

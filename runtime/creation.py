@@ -74,7 +74,18 @@ class Request:
 class Creation:
     """One container in the making, and how to undo what has been made."""
 
-    __slots__ = ("_birth", "_draft", "_manager", "_resctrl", "config", "context", "passed", "pty_line", "request")
+    __slots__ = (
+        "_birth",
+        "_draft",
+        "_manager",
+        "_mounts_before",
+        "_resctrl",
+        "config",
+        "context",
+        "passed",
+        "pty_line",
+        "request",
+    )
 
     def __init__(self, context: Context, request: Request) -> None:
         """Read and check everything that can be checked before anything is made. Raises Failure."""
@@ -83,6 +94,7 @@ class Creation:
         self._birth: Birth | None = None
         self._manager: Manager | None = None
         self._resctrl = ("", False)
+        self._mounts_before: int | None = None
         self.pty_line: int | None = None
         _enter_bundle(request.bundle)
         found = context.config if context.config is not None else configs.read(request.bundle)
@@ -193,6 +205,8 @@ class Creation:
         plan.seccomp = self._seccomp_program()
         plan.sources = host_mounts.open_sources(self.config, self.request.bundle, self.context.log)
         plan.cgroup_mounts = cgroup_mounts.plan(self.config, manager.paths)
+        if not rootfs.has_mount_namespace(self.config):
+            self._mounts_before = rootfs.mounts_at(configs.root_path(self.config, self.request.bundle))
         plan.fifo = self._draft.make_exec_fifo()
         plan.entrance = manager.entrance()
         return plan
@@ -369,7 +383,7 @@ class Creation:
         """Take back what has been made; what can't be is left to `delete --force` and warned of."""
         if self._birth is not None:
             self._birth.kill()
-        for step in (self._destroy_cgroups, self._leave_resctrl, self._draft.discard):
+        for step in (self._destroy_cgroups, self._leave_resctrl, self._release_rootfs, self._draft.discard):
             try:
                 step()
             except (Failure, OSError) as error:
@@ -378,6 +392,11 @@ class Creation:
     def _destroy_cgroups(self) -> None:
         if self._manager is not None:
             self._manager.destroy()
+
+    def _release_rootfs(self) -> None:
+        path = configs.root_path(self.config, self.request.bundle)
+        if self._mounts_before is not None and rootfs.mounts_at(path) > self._mounts_before:
+            rootfs.release(path)
 
     def _leave_resctrl(self) -> None:
         path, created = self._resctrl

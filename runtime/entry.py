@@ -158,7 +158,7 @@ class Entry:
         if self.process.get("scheduler") or self.process.get("ioPriority"):
             from hookrun.runtime import scheduling
 
-            scheduling.apply(self.process)
+            scheduling.apply(self.process, scheduling.has_cpuset(self.plan.platform))
         if self.plan.platform.get("personality") or self.plan.platform.get("memoryPolicy"):
             from hookrun.runtime import placement
 

@@ -261,8 +261,13 @@ def _id(text: str, kind: str) -> int:
     return number
 
 
-def process_from_file(path: str, own: dict[str, Any]) -> dict[str, Any]:
-    """The process object of --process; what it leaves out is as in the container's `own`. Raises Failure."""
+def completed(process: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """The process of --process with what it leaves out, as far as that is the container's `own`."""
+    return {**process, **{field: own[field] for field in _INHERITED if own.get(field) and not process.get(field)}}
+
+
+def process_from_file(path: str) -> dict[str, Any]:
+    """The process object of --process. Raises Failure."""
     from hookrun.runtime import jsonio, shape
 
     try:
@@ -274,4 +279,4 @@ def process_from_file(path: str, own: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Failure(f"{path}: it must be a JSON object")
     shape.check(found, shape.PROCESS, path)
-    return {**found, **{field: own[field] for field in _INHERITED if own.get(field) and not found.get(field)}}
+    return found

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _SIGPIPE = 13
 _SIGXFSZ = 25
 _SIGKILL = 9
+_ENDING = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM
 
 
 class Plan:
@@ -121,6 +122,9 @@ class Init:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         for number in (_SIGPIPE, _SIGXFSZ):
             _signal.signal(number, _signal.SIG_DFL)
+        # The kernel keeps signals without a handler from the first process of a pid namespace.
+        for number in _ENDING:
+            _signal.signal(number, _end)
         os.setsid()
         processes.set_oom_score(self.process.get("oomScoreAdj"))
 
@@ -162,22 +166,16 @@ class Init:
             if error.errno != 38:
                 raise Failure(f"unable to join session keyring: {reason(error)}") from None
 
-    def _prepare_rootfs(self) -> rootfs.Rootfs | None:
-        """The rootfs entered; None where it was by chroot alone, for want of a mount namespace."""
+    def _prepare_rootfs(self) -> rootfs.Rootfs:
+        """The rootfs, entered."""
         plan = self.plan
-        filesystem = None
-        if "mount" in self.kinds:
-            filesystem = rootfs.prepare(self.config, plan.bundle, plan.sources, plan.cgroup_mounts, plan.log)
+        filesystem = rootfs.prepare(self.config, plan.bundle, plan.sources, plan.cgroup_mounts, plan.log)
         # Now that devices are made, the parent restricts them and sets the limits; before, the way to them would be
         # closed for a moment. It also moves devices in and runs the prestart and createRuntime hooks.
         self.line.ask(channel.PREPARED)
-        if filesystem is not None:
-            os.fchdir(filesystem.root)
+        os.fchdir(filesystem.root)
         self._run_hooks("createContainer")
-        if filesystem is not None:
-            filesystem.enter(plan.no_pivot)
-        else:
-            rootfs.change_root(self.config, plan.bundle)
+        filesystem.enter(plan.no_pivot)
         self._make_cwd()
         return filesystem
 
@@ -200,29 +198,26 @@ class Init:
     def _report_hook(self, result: dict[str, Any]) -> None:
         self.line.tell(channel.HOOK_RESULT, jsonio.dumps(result))
 
-    def _open_console(self, filesystem: rootfs.Rootfs | None) -> None:
+    def _open_console(self, filesystem: rootfs.Rootfs) -> None:
         if self.plan.console is None:
             return
         pty = terminal.allocate()
         terminal.set_size(pty.master, self.process.get("consoleSize"))
         if self.plan.keeps_newlines:
             terminal.clear_onlcr(pty.master)
-        if filesystem is not None:
-            filesystem.mount_console(pty.peer)
+        filesystem.mount_console(pty.peer)
         terminal.send(self.plan.console, pty.master, "/dev/pts/ptmx")
         os.close(self.plan.console)
         terminal.become_standard_streams(pty.peer)
         pty.close()
         attributes.set_controlling_terminal(0)
 
-    def _finish_rootfs(self, filesystem: rootfs.Rootfs | None) -> None:
-        if filesystem is not None:
-            filesystem.finalize()
+    def _finish_rootfs(self, filesystem: rootfs.Rootfs) -> None:
+        filesystem.finalize()
         self._set_names()
         self._apply_apparmor()
         rootfs.apply_sysctls(self.config)
-        if filesystem is not None:
-            filesystem.restrict_paths()
+        filesystem.restrict_paths()
 
     def _set_names(self) -> None:
         for field, number in (("hostname", NR.sethostname), ("domainname", NR.setdomainname)):
@@ -246,7 +241,7 @@ class Init:
         if self.process.get("scheduler") or self.process.get("ioPriority"):
             from hookrun.runtime import scheduling
 
-            scheduling.apply(self.process)
+            scheduling.apply(self.process, scheduling.has_cpuset(linux(self.config)))
         if linux(self.config).get("personality") or linux(self.config).get("memoryPolicy"):
             from hookrun.runtime import placement
 
@@ -308,3 +303,8 @@ class Init:
             state = {**self.plan.hook_state, "status": hooks.STATUSES[stage], "pid": os.getpid()}
             env = [os.fsdecode(name + b"=" + value) for name, value in variables.items()]
             hooks.run_stage(self.config, stage, state, lambda result: None, env)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """What a signal does to a container that waits for `start`."""
+    os._exit(128 + number)

@@ -1,6 +1,6 @@
 """Network devices of the host that a container gets (config-linux.md "Network Devices"; runc: network_linux.go).
 
-A device is moved by its name, gets its new name and its global addresses back and is set up again. When the
+A device is moved by its name, gets its new name and its global addresses back and is set up. When the
 container's network namespace ends, the kernel hands physical devices back by itself.
 """
 

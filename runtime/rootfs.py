@@ -37,12 +37,17 @@ def prepare(
 ) -> Rootfs:
     """Make the rootfs a mount of its own, with all mounts and devices of the config in it.
 
-    Called in the container's mount namespace, with the host's mounts still around. `sources` comes from
-    `host_mounts.open_sources`, `cgroup_mounts` from `cgroup_mounts.plan`. Raises Failure.
+    Called in the container's mount namespace, with the host's mounts still around; a container without one has its
+    mounts in the host's, until `release`. `sources` comes from `host_mounts.open_sources`, `cgroup_mounts` from
+    `cgroup_mounts.plan`. Raises Failure.
     """
     path = root_path(config, bundle)
     try:
-        root = _prepare_root(path, container_mounts.rootfs_propagation(config))
+        if has_mount_namespace(config):
+            root = _prepare_root(path, container_mounts.rootfs_propagation(config))
+        else:
+            root = _bind_to_itself(path)
+            mounts.set_propagation(path, mounts.MS_PRIVATE | mounts.MS_REC)
     except OSError as error:
         raise Failure(f"error preparing rootfs: {path}: {reason(error)}") from None
     label = _mount_label(config, log)
@@ -68,14 +73,24 @@ def _mount_label(config: dict[str, Any], log: Log) -> str:
     return label
 
 
-def change_root(config: dict[str, Any], bundle: str) -> None:
-    """chroot(2) into the rootfs, for a container without a mount namespace: nothing is mounted. Raises Failure."""
-    path = root_path(config, bundle)
+def has_mount_namespace(config: dict[str, Any]) -> bool:
+    """Whether the container's mounts are its own, and end with it."""
+    return "mount" in namespace_paths(config)
+
+
+def mounts_at(path: str) -> int:
+    """How many mounts lie at a path, one on the other."""
+    return sum(mounted.path == path for mounted in mountinfo.read())
+
+
+def release(path: str) -> None:
+    """Take the mounts of a container without a mount namespace away; runc leaves them. Raises Failure."""
     try:
-        os.chdir(path)
-        os.chroot(".")
+        mounts.detach(path)
     except OSError as error:
-        raise Failure(f"error jailing process inside rootfs: chroot {path}: {reason(error)}") from None
+        if error.errno == errno.EINVAL:  # no mount: somebody was quicker
+            return
+        raise Failure(f"unmount rootfs {path}: {reason(error)}") from None
 
 
 def apply_sysctls(config: dict[str, Any]) -> None:
@@ -92,6 +107,10 @@ def _prepare_root(path: str, propagation: int) -> int:
     # A recursive slave or private has reached the mount that holds the rootfs too: it stays the slave that it is.
     if early & mounts.MS_SHARED or not early & mounts.MS_REC:
         _unshare_parent(path, mounts.MS_SLAVE if early & mounts.MS_SLAVE else mounts.MS_PRIVATE)
+    return _bind_to_itself(path)
+
+
+def _bind_to_itself(path: str) -> int:
     below = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         root = mounts.copy_tree(below, recursive=True)
@@ -151,7 +170,9 @@ class Rootfs:
     def enter(self, no_pivot: bool) -> None:
         """Make the rootfs "/" and the working directory, and the host's mounts unreachable. Raises Failure."""
         try:
-            if no_pivot:
+            if not has_mount_namespace(self._config):
+                self._change_root()
+            elif no_pivot:
                 self._move_root()
             else:
                 self._pivot_root()
@@ -159,6 +180,11 @@ class Rootfs:
             raise Failure(f"error jailing process inside rootfs: {reason(error)}") from None
         if self._has_own_dev:
             dev.reopen_null(self.root)
+
+    def _change_root(self) -> None:
+        os.fchdir(self.root)
+        os.chroot(".")
+        os.chdir("/")
 
     def _pivot_root(self) -> None:
         """pivot_root(".", ".") puts the old root on top of the new one: it needs no directory in the rootfs."""
@@ -181,9 +207,7 @@ class Rootfs:
             if is_whole and not mounted.path.startswith(f"{self._path}/"):
                 _take_away(mounted.path)
         mounts.move_to_root(self.root)
-        os.fchdir(self.root)
-        os.chroot(".")
-        os.chdir("/")
+        self._change_root()
 
     def mount_console(self, slave: int) -> None:
         """Show a pty's slave, made after `enter` by `terminal.allocate`, at /dev/console. Raises Failure."""

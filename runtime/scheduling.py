@@ -71,13 +71,18 @@ def _check_scheduler(scheduler: dict[str, Any]) -> None:
                 raise Failure(f"scheduler {field} can only be specified for SchedDeadline policy")
 
 
-def apply(process: dict[str, Any]) -> None:
-    """Set scheduler and I/O priority of the calling process. Raises Failure."""
+def apply(process: dict[str, Any], is_pinned: bool) -> None:
+    """Set scheduler and I/O priority of the calling process; `is_pinned`: its cgroup has some CPUs only.
+
+    Raises Failure.
+    """
     scheduler = process.get("scheduler")
     if scheduler:
         try:
             call(NR.sched_setattr, 0, _packed(scheduler), 0)
         except OSError as error:
+            if isinstance(error, PermissionError) and is_pinned:
+                raise Failure("process scheduler can't be used together with AllowedCPUs") from None
             raise Failure(f"error setting scheduler: {reason(error)}") from None
     priority = process.get("ioPriority")
     if priority:
@@ -103,6 +108,11 @@ def _packed(scheduler: dict[str, Any]) -> bytes:
         (scheduler.get("period", 0), 8),
     )
     return b"".join(value.to_bytes(size, "little") for value, size in parts).ljust(_SCHED_ATTR_SIZE, b"\0")
+
+
+def has_cpuset(linux: dict[str, Any]) -> bool:
+    """Whether the container's cgroup has some CPUs only."""
+    return bool(((linux.get("resources") or {}).get("cpu") or {}).get("cpus"))
 
 
 def set_affinity(cpus: str) -> None:

@@ -172,11 +172,28 @@ def _report(line: channel.ChildLine, text: str) -> None:
 
 
 def _join(wanted: Namespaces) -> None:
-    for descriptor, flag, path in wanted.joined:
+    """Join what can be joined with the caller's rights, then the user namespace, then the rest with its rights.
+
+    Source: runc's nsexec.c, join_namespaces.
+    """
+    others = [entry for entry in wanted.joined if entry[1] != namespaces.NEWUSER]
+    late = [entry for entry in others if not _has_joined(entry)]
+    for descriptor, flag, path in [entry for entry in wanted.joined if entry not in others] + late:
         try:
             namespaces.join(descriptor, flag)
         except OSError as error:
             raise Failure(f"failed to setns into {path}: {reason(error)}") from None
+
+
+def _has_joined(entry: tuple[int, int, str]) -> bool:
+    descriptor, flag, _ = entry
+    try:
+        namespaces.join(descriptor, flag)
+    except PermissionError:
+        return False
+    except OSError as error:
+        raise Failure(f"failed to setns into {entry[2]}: {reason(error)}") from None
+    return True
 
 
 def _set_offsets(config: dict[str, Any]) -> None:

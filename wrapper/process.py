@@ -58,7 +58,7 @@ def _process(call: Call, config: dict[str, Any]) -> dict[str, Any]:
 
     own = config.get("process") or {}
     if call.options["process"]:
-        return execution.process_from_file(call.options["process"], own)
+        return execution.completed(execution.process_from_file(call.options["process"]), own)
     return execution.process_from_flags(own, call.options, call.given, call.arguments[1:])
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def create(name: str, path: str, resources: dict[str, Any]) -> list[str]:
     """Make the cgroup of a controller so that a process may enter; the directories that were made, outermost first."""
     if name == "cpuset":
-        made = _create_cpuset(path)
+        made = _create_cpuset(os.path.dirname(path)) + files.make_directories(path)
         set_cpuset(path, resources)
         _inherit_cpuset(path)
         return made
@@ -34,13 +34,15 @@ def apply(name: str, path: str, resources: dict[str, Any]) -> None:
 
 
 def _create_cpuset(path: str) -> list[str]:
-    """An empty cpuset takes no process, so each new parent gets what its own parent has."""
+    """An empty cpuset has nothing to give, so each such parent, new or not, gets what its own parent has."""
     if os.path.isdir(path):
+        if not (files.read(path, "cpuset.cpus") and files.read(path, "cpuset.mems")):
+            _create_cpuset(os.path.dirname(path))
+            _inherit_cpuset(path)
         return []
-    made = _create_cpuset(os.path.dirname(path))
-    if made:
-        _inherit_cpuset(made[-1])
-    return made + files.make_directories(path)
+    made = _create_cpuset(os.path.dirname(path)) + files.make_directories(path)
+    _inherit_cpuset(path)
+    return made
 
 
 def _inherit_cpuset(path: str) -> None:

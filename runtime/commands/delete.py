@@ -60,6 +60,10 @@ def destroy(context: Context, container: Container) -> None:
         # Without a pid namespace the first process's end does not end the others.
         manager.signal_all(_signal.SIGKILL, context.log)
     manager.destroy()
+    if not container.has_mount_namespace():
+        from hookrun.runtime import rootfs
+
+        rootfs.release(container.state["config"]["rootfs"])
     if container.state.get("intel_rdt_path"):
         from hookrun.runtime import rdt
 

@@ -30,6 +30,8 @@ def _run(context: Context, options: dict[str, Any], arguments: list[str]) -> int
     if not options["process"] and len(arguments) == 1:
         raise Failure("process args cannot be empty")
     process = context.process or read_process(container, options, context.given, arguments)
+    if options["process"]:
+        process = execution.completed(process, container.config["process"])
     request = execution.Request(options)
     watcher = None
     if not request.detach:
@@ -48,7 +50,7 @@ def read_process(
 ) -> dict[str, Any]:
     """The process that the command line asks for, from --process or from its flags. Raises Failure."""
     if options["process"]:
-        return execution.process_from_file(options["process"], container.config["process"])
+        return execution.process_from_file(options["process"])
     return execution.process_from_flags(container.config["process"], options, given, arguments[1:])
 
 

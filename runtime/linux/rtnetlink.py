@@ -28,31 +28,31 @@ _IFF_UP = 0x1
 _IFA_FLAGS = 8
 _IFA_F_PERMANENT = 0x80
 _RT_SCOPE_UNIVERSE = 0
-_KEPT_ADDRESS_ATTRIBUTES = frozenset((1, 2, 3, 4, 8, 9))
+# IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST: a label names the device as it was called before.
+_KEPT_ADDRESS_ATTRIBUTES = frozenset((1, 2, 4))
 _HEADER = 16
 
 
 def move(name: str, new_name: str, namespace: int) -> None:
-    """Move a device into another network namespace under a new name, with its global addresses, up if it was up.
+    """Move a device into another network namespace under a new name, with its global addresses, and set it up there.
 
     `namespace` is a descriptor of it. Raises OSError (ENODEV where there is no such device).
     """
-    index, flags = _find(name)
+    index = _find(name)
     addresses = _addresses(index)
     _ask(_RTM_NEWLINK, _ACK, _link(index, 0, _IFF_UP))
     attributes = _attribute(_IFLA_NET_NS_FD, namespace.to_bytes(4, "little"))
     attributes += _attribute(_IFLA_IFNAME, new_name.encode() + b"\0")
     _ask(_RTM_NEWLINK, _ACK, _link(index, 0, 0) + attributes)
-    _inside(namespace, lambda: _set_up(new_name, addresses, bool(flags & _IFF_UP)))
+    _inside(namespace, lambda: _set_up(new_name, addresses))
 
 
-def _set_up(name: str, addresses: list[bytes], was_up: bool) -> None:
-    index, _ = _find(name)
+def _set_up(name: str, addresses: list[bytes]) -> None:
+    index = _find(name)
     for address in addresses:
         message = address[:4] + index.to_bytes(4, "little") + address[8:]
         _ask(_RTM_NEWADDR, _ACK | _CREATE | _EXCL, message)
-    if was_up:
-        _ask(_RTM_NEWLINK, _ACK, _link(index, _IFF_UP, _IFF_UP))
+    _ask(_RTM_NEWLINK, _ACK, _link(index, _IFF_UP, _IFF_UP))
 
 
 def _inside(namespace: int, action: Callable[[], None]) -> None:
@@ -68,11 +68,10 @@ def _inside(namespace: int, action: Callable[[], None]) -> None:
         os.close(own)
 
 
-def _find(name: str) -> tuple[int, int]:
-    """A device's index and flags."""
+def _find(name: str) -> int:
+    """A device's index."""
     replies = _ask(_RTM_GETLINK, 0, _link(0, 0, 0) + _attribute(_IFLA_IFNAME, name.encode() + b"\0"))
-    reply = replies[0]
-    return int.from_bytes(reply[4:8], "little"), int.from_bytes(reply[8:12], "little")
+    return int.from_bytes(replies[0][4:8], "little")
 
 
 def _addresses(index: int) -> list[bytes]:

@@ -262,6 +262,12 @@ KIND_ROWS = [
         status=1,
     ),
     Row("with .. in the destination", bind("bind", at="/etc/../home/../../home"), "cat /home/file", "from the host"),
+    Row(
+        "destination that names the rootfs",
+        lambda bundle, source: bundle.add_mount(f"{bundle.rootfs}/home", "bind", str(source), "bind"),
+        "cat /home/file",
+        "from the host",
+    ),
     Row("relative destination", bind("bind", at="home"), "cat /home/file", "from the host"),
     Row("unknown file system", mount("nosuchfs"), "true", "no such device", status=1),
     Row("unknown option", mount("tmpfs", "foo=1"), "true", "invalid argument", status=1),

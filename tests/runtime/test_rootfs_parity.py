@@ -391,14 +391,43 @@ def test_stdin_becomes_the_container_s_own_dev_null(either: Runtime, bundle: Bun
     assert output.read_text() == "own\n"
 
 
-def test_without_a_mount_namespace_the_host_s_mounts_stay_as_they_are(hookrun: Runtime, bundle: Bundle) -> None:
-    bundle.without_namespace("mount")
-    bundle.linux.update(maskedPaths=[], readonlyPaths=[])
-    bundle.shell("ls -A /; test -e /proc/self || echo no proc")
-    before = Path("/proc/self/mountinfo").read_text()
-    result = hookrun.run(bundle.path)
-    assert (result.status, result.out.split()[0]) == (0, "bin"), result
-    assert Path("/proc/self/mountinfo").read_text() == before
+def without_mount_namespace(bundle: Bundle) -> list[str]:
+    """The bundle's container has its mounts in the host's namespace; what the host has before."""
+    bundle.without_namespace("mount").linux.update(maskedPaths=[], readonlyPaths=[])
+    return hosts_mounts(bundle)
+
+
+def hosts_mounts(bundle: Bundle) -> list[str]:
+    """The root's mount, with its propagation, and those below the bundle; what other tests mount comes and goes."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in lines if line.split()[4] == "/" or str(bundle.path) in line]
+
+
+def test_without_a_mount_namespace_the_mounts_are_the_host_s_until_the_end(hookrun: Runtime, bundle: Bundle) -> None:
+    """As under runc, which leaves them there for ever."""
+    before = without_mount_namespace(bundle)
+    container = hookrun.run_detached(bundle.command("sleep", "1000").path)
+    inside = hookrun.exec(container, "sh", "-c", "ls -A /; test -e /proc/self && echo proc; echo x > /dev/null && echo null")
+    assert {"bin", "proc", "null"} <= set(inside.out.split()), inside
+    mounted = [line.split()[4] for line in hosts_mounts(bundle)]
+    assert {str(bundle.rootfs), f"{bundle.rootfs}/proc", f"{bundle.rootfs}/dev"} <= set(mounted)
+    assert hookrun.call("delete", "--force", container).status == 0
+    assert hosts_mounts(bundle) == before
+
+
+def test_without_a_mount_namespace_a_failed_create_leaves_no_mount(hookrun: Runtime, bundle: Bundle) -> None:
+    before = without_mount_namespace(bundle)
+    bundle.add_mount("/tmp/x", "nosuchfs", "none")
+    assert hookrun.run(bundle.write().path).status == 1
+    assert hosts_mounts(bundle) == before
+
+
+def test_without_a_mount_namespace_a_terminal(hookrun: Runtime, bundle: Bundle) -> None:
+    before = without_mount_namespace(bundle)
+    bundle.process["terminal"] = True
+    result = hookrun.run(bundle.shell("tty; test -c /dev/console && echo console").path)
+    assert result.out.split() == ["/dev/pts/0", "console"], result
+    assert hosts_mounts(bundle) == before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""An ordinary user's containers: `spec --rootless`, a whole life, and what the user may not have (runc: rootless.bats)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.bundles import Bundle
+from tests.support.runtimes import HOOKRUN, RUNC, Result, Runtime, fresh_id, wait_for
+
+USER = 4321
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory of the user's."""
+    directory = Path(tempfile.mkdtemp(prefix="hr-rootless-", dir="/var/tmp"))
+    os.chown(directory, USER, USER)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(params=[HOOKRUN, RUNC], ids=["hookrun", "runc"])
+def runtime(request: pytest.FixtureRequest, place: Path) -> Runtime:
+    return Runtime(request.param, place / "root")
+
+
+@pytest.fixture
+def own(place: Path, runtime: Runtime) -> Bundle:
+    """The user's bundle, its config by `spec --rootless`."""
+    bundle = Bundle(place / "bundle")
+    (bundle.path / "config.json").unlink(missing_ok=True)
+    for directory, _, files in os.walk(bundle.path):
+        for name in (directory, *(os.path.join(directory, file) for file in files)):
+            os.chown(name, USER, USER, follow_symlinks=False)
+    result = runtime.call("spec", "--rootless", "--bundle", str(bundle.path), user=USER)
+    assert result.status == 0, result.err
+    bundle.config = json.loads((bundle.path / "config.json").read_text())
+    bundle.process["terminal"] = False
+    bundle.config["root"]["readonly"] = False
+    bundle.process.pop("rlimits", None)
+    return bundle
+
+
+def call(runtime: Runtime, *words: str) -> Result:
+    return runtime.call(*words, user=USER, env={"XDG_RUNTIME_DIR": str(runtime.root.parent)})
+
+
+def test_a_life(own: Bundle, runtime: Runtime) -> None:
+    container = fresh_id("rootless")
+    own.command("sleep", "1000")
+    words = ["setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups", runtime.program, *runtime.globals]
+    starter = Runtime("/usr/bin/setpriv", runtime.root)
+    starter.globals = words[1:]
+    done = starter.call_leaving("create", "--bundle", str(own.path), container, output=own.path / "out")
+    assert done.status == 0, done.out
+    try:
+        assert json.loads(call(runtime, "state", container).out)["status"] == "created"
+        assert call(runtime, "start", container).status == 0
+        inside = call(runtime, "exec", container, "sh", "-c", "id -u; cat /proc/self/uid_map; touch /tmp/mine")
+        assert inside.out.split() == ["0", "0", str(USER), "1"], inside
+        assert (own.rootfs / "tmp/mine").stat().st_uid == USER
+        assert container in call(runtime, "list").out
+        assert call(runtime, "kill", container, "KILL").status == 0
+        wait_for(lambda: json.loads(call(runtime, "state", container).out)["status"] == "stopped", "its end")
+    finally:
+        gone = call(runtime, "delete", "--force", container)
+    assert gone.status == 0, gone.err
+    assert "does not exist" in call(runtime, "state", container).err
+
+
+def test_run_tells_its_exit_status(own: Bundle, runtime: Runtime) -> None:
+    own.shell("echo here; exit 7")
+    result = call(runtime, "run", "--bundle", str(own.path), fresh_id("rootless"))
+    assert (result.status, result.out) == (7, "here\n"), result
+
+
+def test_limits_that_the_user_may_not_set(own: Bundle, runtime: Runtime) -> None:
+    own.linux["resources"] = {"memory": {"limit": 50 << 20}}
+    own.write()
+    result = call(runtime, "run", "--bundle", str(own.path), fresh_id("rootless"))
+    assert result.status == 1
+    assert "cgroup" in result.err
+
+
+def test_ids_that_the_user_may_not_map(own: Bundle, runtime: Runtime) -> None:
+    own.linux["uidMappings"] = [{"containerID": 0, "hostID": 0, "size": 10}]
+    result = call(runtime, "run", "--bundle", str(own.write().path), fresh_id("rootless"))
+    assert result.status == 1
