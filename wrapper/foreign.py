@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from hookrun.runtime.linux import os
 from hookrun.wrapper import argv, grammar
 
 TYPE_CHECKING = False
