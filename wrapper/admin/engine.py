@@ -68,15 +68,11 @@ def unregister(
     state = host.of(context).state
     program = launcher.path_of(state, name)
     chosen = engines.of(engine, file)
-    known = chosen.runtime(name)
     change = chosen.unregister(name, program)
     if dry_run:
         _show(change)
         return
     _make(chosen, change, reload)
-    if known and known.is_default and chosen.reloads:
-        # dockerd keeps what a reloaded file does not name (daemon/reload.go of moby).
-        logger.warning("a running {} keeps its default until it is restarted", chosen.program)
     left = chosen.runtime(name)
     if left:
         logger.warning("{} names the runtime {} still: take it away there", left.file, name)

@@ -85,12 +85,9 @@ def test_unregister_takes_away_what_register_put(bench: Bench) -> None:
     before = bench.given('{\n    "debug": true\n}\n')
     bench.register("--default")
     bench.register("--name", "hookrun-audit")
-    result = bench.call("unregister", "docker")
-    assert result.status == 0
-    assert "keeps its default until it is restarted" in result.err
+    assert bench.call("unregister", "docker").status == 0
     assert json.loads(bench.file.read_text())["runtimes"].keys() == {"hookrun-audit"}
-    result = bench.call("unregister", "docker", "--name", "hookrun-audit")
-    assert (result.status, result.err) == (0, ""), "it was not the default"
+    assert bench.call("unregister", "docker", "--name", "hookrun-audit").status == 0
     assert bench.file.read_text() == before
     assert list((bench.state / "launchers").iterdir()) == []
 
