@@ -147,6 +147,7 @@ class Execution:
                     namespaces.join(self._init_pidfd, namespaces.NEWPID)
                 birth = spawn.give_birth_at_once(0, plan.entrance, main)
             self._admit(plan, birth)
+            self._join_resctrl(birth)
         except OSError as error:
             raise Failure(f"failed to enter the container's pid namespace: {reason(error)}") from None
         finally:
@@ -162,6 +163,16 @@ class Execution:
         except BaseException:
             birth.kill()
             raise
+
+    def _join_resctrl(self, birth: Birth) -> None:
+        if self.container.state.get("intel_rdt_path"):
+            from hookrun.runtime import rdt
+
+            try:
+                rdt.enter(self.container.state, birth.pid)
+            except BaseException:
+                birth.kill()
+                raise
 
     def _attend(self, birth: Birth) -> None:
         ready = False

@@ -138,6 +138,15 @@ def _explained(problem: str, root: str) -> str:
         return problem
 
 
+def enter(state: dict[str, Any], pid: int) -> None:
+    """Put one more process into the group of a container that has one (runc: WriteIntelRdtTasks). Raises Failure."""
+    group: str = state.get("intel_rdt_path") or ""
+    monitored = f"{group}/mon_groups/{state['id']}"
+    for place in (group, monitored if os.path.isdir(monitored) else ""):
+        if place:
+            _add(place, pid, _root_of(group))
+
+
 def destroy(state: dict[str, Any]) -> None:
     """Remove the group if it was made for the container alone, its monitoring group otherwise. Raises Failure."""
     group = state.get("intel_rdt_path")

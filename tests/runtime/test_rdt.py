@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,19 @@ def test_a_host_without_rdt_refuses_the_config(bundle: Bundle, either: Runtime) 
     assert result.status == 1
     assert "is specified in config, but Intel RDT" in result.err
     assert "is not enabled" in result.err
+
+
+@pytest.mark.parametrize("monitored", [False, True])
+def test_exec_is_in_the_containers_group(tree: Path, bundle: Bundle, hookrun: Runtime, monitored: bool) -> None:
+    container = hookrun.run_detached(bundle.command("sleep", "1000").path)
+    place = group(tree, container)
+    places = [place]
+    if monitored:
+        places.append(place / "mon_groups" / container)
+        write(places[1] / "tasks", "")
+    state = hookrun.root / container / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "intel_rdt_path": str(place)}))
+    pid_file = bundle.path / "pid"
+    words = ("exec", "--detach", "--pid-file", str(pid_file), container, "sleep", "1000")
+    assert hookrun.call_leaving(*words, output=bundle.path / "out").status == 0
+    assert [(each / "tasks").read_text().strip() for each in places] == [pid_file.read_text()] * len(places)
