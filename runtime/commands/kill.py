@@ -22,11 +22,16 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     """Send the signal `arguments[1]`, SIGTERM where none is given. Raises Failure in runc's words."""
     container = containers.load(context.root, arguments[0])
     number = parse_signal(arguments[1] if len(arguments) > 1 and arguments[1] else "SIGTERM")
-    if options["all"]:
+    if options["all"] or (number == _signal.SIGKILL and _is_many(container)):
         signal_all(context, container, number)
     else:
         signal_init(container, number)
     return 0
+
+
+def _is_many(container: Container) -> bool:
+    """Whether the first process's death would leave others: SIGKILL is meant for all (runc: Container.Signal)."""
+    return not container.has_own_pid_namespace() and container.cgroups().exists()
 
 
 def parse_signal(text: str) -> int:

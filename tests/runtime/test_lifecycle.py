@@ -140,6 +140,20 @@ def test_kill_all_without_a_pid_namespace(bundle: Bundle, either: Runtime) -> No
     wait_for(lambda: not leaks.processes(f"sleep {word}"), "their end")
 
 
+@pytest.mark.parametrize("first", ["alive", "gone"])
+def test_kill_without_a_pid_namespace_is_for_all(bundle: Bundle, hookrun: Runtime, first: str) -> None:
+    """As in runc since 1.2: no process is left, nor in the way of `delete`."""
+    word = f"96{os.getpid()}"
+    bundle.without_namespace("pid").shell(f"sleep {word} & sleep {word} & exec sleep {word}")
+    container_id = hookrun.run_detached(bundle.path)
+    wait_for(lambda: len(leaks.processes(word)) == 3, "three sleepers")
+    if first == "gone":
+        os.kill(hookrun.state(container_id)["pid"], 9)
+        hookrun.wait_for_status(container_id, "stopped")
+    assert hookrun.call("kill", container_id, "KILL").status == 0
+    wait_for(lambda: not leaks.processes(f"sleep {word}"), "their end")
+
+
 def test_delete_force_without_a_pid_namespace_leaves_no_process(bundle: Bundle, either: Runtime) -> None:
     word = f"97{os.getpid()}"
     bundle.without_namespace("pid").shell(f"sleep {word} & exec sleep {word}")
