@@ -15,6 +15,8 @@ SUITES = (
     "tests/vm/inside",
     "tests/runtime/test_lifecycle.py",
 )
+# The same again with systemd making every cgroup.
+BY_SYSTEMD = ("tests/runtime/test_lifecycle.py",)
 PYTEST = ".venv/bin/python -m pytest -q -p no:cacheprovider --color=no"
 
 
@@ -27,6 +29,7 @@ def show(name: str, outcome: machine.Outcome) -> None:
 
 
 def test_the_suites_in_the_virtual_machine() -> None:
-    outcome = machine.run(f"{PYTEST} {' '.join(SUITES)}", seconds=2400)
+    script = f"{PYTEST} {' '.join(SUITES)} && HOOKRUN_TEST_DRIVER=systemd {PYTEST} {' '.join(BY_SYSTEMD)}"
+    outcome = machine.run(script, seconds=2400)
     show("inside", outcome)
     assert outcome.status == 0
