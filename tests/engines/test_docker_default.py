@@ -155,3 +155,19 @@ def test_compose(docker: Docker, host: ConfiguredHost, place: Path) -> None:
         compose("down", "--timeout", "0")
     assert len(creates(host)) == before + 4
     assert docker.check("ps", "-aq") == ""
+
+
+def test_a_launcher_stays_as_long_as_a_container_runs_by_it(docker: Docker, host: ConfiguredHost) -> None:
+    runtime, name = "hr-second", fresh_id("second")
+    words = ("docker", "--file", str(docker.directory / "daemon.json"), "--name", runtime, "--reload")
+    assert host.hookctl("engine", "register", *words).status == 0
+    docker.check("run", "-d", "--name", name, "--runtime", runtime, "--network", "none", IMAGE, "sleep", "600")
+    try:
+        gone = host.hookctl("engine", "unregister", *words)
+        assert (gone.status, gone.err) == (0, "")
+        assert f"{host.launchers / runtime}: kept, for containers run by it" in gone.out
+        docker.check("exec", name, "true")
+    finally:
+        assert docker("rm", "-f", name).status == 0
+    assert "kept" not in host.hookctl("engine", "unregister", *words).out
+    assert not (host.launchers / runtime).exists()

@@ -10,7 +10,7 @@ from loguru import logger
 
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper.admin import engines, host, launcher, output
-from hookrun.wrapper.admin.engines import daemon
+from hookrun.wrapper.admin.engines import daemon, monitors
 from hookrun.wrapper.admin.engines.engine import Change, Engine
 from hookrun.wrapper.admin.standing import Standing, names, problem_of
 
@@ -79,6 +79,9 @@ def unregister(
     users = _users(program)
     if users:
         typer.echo(f"{program}: kept for {', '.join(users)}")
+    elif watching := monitors.that_call(program):
+        pids = ", ".join(map(str, watching))
+        typer.echo(f"{program}: kept, for containers run by it (their processes {pids}); unregister again without them")
     else:
         launcher.remove(state, name)
 
