@@ -41,14 +41,11 @@ def getenv(name: str, default: str = "") -> str:
 
 def makedirs(name: str, mode: int = 0o777, exist_ok: bool = False) -> None:
     """Make a directory, and with the usual mode those above it. Raises OSError."""
+    above = path.dirname(name.rstrip("/"))
+    if above and not path.exists(above):
+        makedirs(above, exist_ok=True)
     try:
         posix.mkdir(name, mode)
-    except FileNotFoundError:
-        above = path.dirname(name.rstrip("/"))
-        if not above:
-            raise
-        makedirs(above, exist_ok=True)
-        makedirs(name, mode, exist_ok)
     except OSError:
         if not exist_ok or not path.isdir(name):
             raise

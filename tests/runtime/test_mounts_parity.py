@@ -264,7 +264,7 @@ KIND_ROWS = [
     Row("with .. in the destination", bind("bind", at="/etc/../home/../../home"), "cat /home/file", "from the host"),
     Row(
         "destination that names the rootfs",
-        lambda bundle, source: bundle.add_mount(f"{bundle.rootfs}/home", "bind", str(source), "bind"),
+        lambda bundle, source: bind("bind", at=f"{bundle.rootfs}/home")(bundle, source),
         "cat /home/file",
         "from the host",
     ),

@@ -47,6 +47,8 @@ def test_directories_are_made(tmp_path: Path) -> None:
         ours.makedirs(f"{tmp_path}/file", exist_ok=True)
     with pytest.raises(NotADirectoryError):
         ours.makedirs(f"{tmp_path}/file/below", exist_ok=True)
+    with pytest.raises(FileNotFoundError):
+        ours.makedirs("/proc/nowhere/below", exist_ok=True)
 
 
 def test_the_environment() -> None:
