@@ -44,7 +44,12 @@ class Proxy:
 
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
         try:
-            self._socket.bind(self._path)
+            directory = os.open(os.path.dirname(self._path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                # By its directory's descriptor: a socket's path has 107 bytes at most (unix(7)), an engine's root more.
+                self._socket.bind(f"/proc/self/fd/{directory}/{_FILE}")
+            finally:
+                os.close(directory)
             os.chmod(self._path, 0o777)
         except OSError as error:
             raise Failure(f"listen unixgram {self._path}: bind: {reason(error)}") from None
