@@ -192,6 +192,8 @@ def test_run_detached_and_run_keep(bundle: Bundle, either: Runtime) -> None:
     kept = fresh_id()
     assert either.run(bundle.path, "--keep", container_id=kept).status == 0
     assert either.state(kept)["status"] == "stopped"
+    assert either.call("delete", kept).status == 0
+    assert leaks.cgroups(kept) == []
 
 
 def test_list(bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:

@@ -275,7 +275,7 @@ def test_a_container_that_ignores_signals(bundle: Bundle, hookrun: Runtime) -> N
 
 
 HOOKS: dict[str, tuple[dict[str, object], bool]] = {
-    "hangs": ({"args": ["sh", "-c", "sleep 1000"], "timeout": 1}, False),
+    "hangs": ({"args": ["sh", "-c", "exec sleep 1000"], "timeout": 1}, False),
     "floods stdout and fails": ({"args": ["sh", "-c", "head -c 50000000 /dev/zero; exit 1"]}, False),
     "floods stdout": ({"args": ["sh", "-c", "head -c 50000000 /dev/zero"]}, True),
     "floods stderr": ({"args": ["sh", "-c", "head -c 50000000 /dev/zero >&2"]}, True),
