@@ -104,8 +104,9 @@ class Soak:
         return found
 
     def recorded(self) -> int:
-        """Lines of the record that are whole; raises ValueError for a torn one."""
-        return sum("argv" in json.loads(line) for line in (self.state / "record/record.jsonl").read_text().splitlines())
+        """Lines of the record and its rotated files that are whole; raises ValueError for a torn one."""
+        files = (self.state / "record").glob("record*.jsonl")
+        return sum("argv" in json.loads(line) for path in files for line in path.read_text().splitlines())
 
     def close(self) -> None:
         subprocess.run(["umount", "-l", self.state / "seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
