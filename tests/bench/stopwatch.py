@@ -50,7 +50,9 @@ def peak_kib(words: list[str]) -> int:
         )
         said.seek(0)
         lines = said.read().decode(errors="replace").splitlines()
-    return int(next(line for line in lines if "Maximum resident set size" in line).split()[-1])
+    # busybox takes the kernel's KiB for pages.
+    shown = int(next(line for line in lines if "Maximum resident set size" in line).split()[-1])
+    return shown * 1024 // os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_kib(pid: int) -> tuple[int, int]:
