@@ -61,16 +61,16 @@ class _Archive:
         _execute(module, module.__spec__.loader_state)  # type: ignore[union-attr]
 
     def _load(self, name: str) -> None:
-        """Load a module whose own needs are there; one whose source is another by now is left to Python."""
+        """Load a module whose own needs are there; one whose source or package is another by now is left to Python."""
+        parent, _, last = name.rpartition(".")
         entry = self._entry(name)
-        if entry is None:
+        if entry is None or (parent and parent not in sys.modules):
             return
         module = type(sys)(name)
         if entry[3]:
             module.__path__ = [_directory(entry)]
         sys.modules[name] = module
         _execute(module, entry)
-        parent, _, last = name.rpartition(".")
         if parent:
             setattr(sys.modules[parent], last, module)
 

@@ -87,6 +87,12 @@ def test_a_source_with_another_time_is_believed_instead(host: Host) -> None:
     assert host.loaders() == ["_Archive", "_Archive", "SourceFileLoader"]
 
 
+def test_a_package_that_changed_is_loaded_before_what_is_in_it(host: Host) -> None:
+    os.utime(host.packages / "runtime" / "__init__.py", (5, 5))
+    shim = "from hookrun.wrapper import archive; archive.install({1!r} + '/code'); from hookrun.wrapper import shim; "
+    assert host.python(SETUP + shim + "print(shim.logs.__name__)") == "hookrun.runtime.log\n"
+
+
 def test_a_module_that_is_gone_is_gone(host: Host) -> None:
     (host.packages / "runtime" / "errors.py").unlink()
     with pytest.raises(AssertionError, match=r"ImportError|ModuleNotFoundError"):
