@@ -5,11 +5,11 @@
                     or whose state.json was damaged
     config.json     the OCI config that the container was made from, for `exec`
     exec.fifo       there from `create` to `start`
+
+Here it is read, by every command; `container_directory` makes, changes and removes it.
 """
 
 from __future__ import annotations
-
-import time
 
 from hookrun.runtime import SPEC_VERSION, jsonio
 from hookrun.runtime.cgroups import freezer
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from hookrun.runtime.cgroups.manager import Manager
 
 EXEC_FIFO = "exec.fifo"
-_STATE = "state.json"
-_CREATING = "creating.json"
-_CONFIG = "config.json"
+STATE = "state.json"
+CONFIG = "config.json"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+,-.")
 
 
@@ -52,7 +51,7 @@ class Container:
     def config(self) -> dict[str, Any]:
         """The OCI config that the container was made from. Raises Failure."""
         if self._config is None:
-            path = f"{self.directory}/{_CONFIG}"
+            path = f"{self.directory}/{CONFIG}"
             found = jsonio.read(path)
             if not isinstance(found, dict):
                 raise Failure(f"{path}: damaged; delete the container with --force")
@@ -82,9 +81,9 @@ class Container:
 
     def cgroups(self) -> Manager:
         """The container's cgroups."""
-        from hookrun.runtime import cgroups
+        from hookrun.runtime.cgroups import choice
 
-        return cgroups.from_state(self.state)
+        return choice.from_state(self.state)
 
     def is_waiting(self) -> bool:
         """Whether `start` has not been called yet."""
@@ -121,14 +120,6 @@ class Container:
         pid = self.init_pid if with_pid else 0
         return oci_state(self.id, status, pid, self.bundle, self.annotations)
 
-    def save(self) -> None:
-        """Write the state back; a crash leaves the old or the new file. Raises Failure."""
-        _write(f"{self.directory}/{_STATE}", self.state)
-
-    def remove_directory(self) -> None:
-        """Forget the container. Raises Failure."""
-        remove_directory(self.directory)
-
 
 def oci_state(container_id: str, status: str, pid: int, bundle: str, annotations: dict[str, str]) -> dict[str, Any]:
     """A state object of the spec; pid is left out where the container has no process."""
@@ -145,7 +136,7 @@ def load(root: str, container_id: str) -> Container:
     """The container of this id. Raises Failure where there is none or its state is damaged."""
     check_id(container_id)
     directory = f"{root}/{container_id}"
-    path = f"{directory}/{_STATE}"
+    path = f"{directory}/{STATE}"
     try:
         data = jsonio.read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -177,122 +168,3 @@ def _checked_state(path: str, data: bytes) -> dict[str, Any]:
         raise damaged
     found: dict[str, Any] = state
     return found
-
-
-class Draft:
-    """A container that `create` is working on."""
-
-    __slots__ = ("directory", "id")
-
-    def __init__(self, root: str, container_id: str) -> None:
-        """Take the id; exactly one of several takers gets it. Raises Failure."""
-        check_id(container_id)
-        self.id = container_id
-        self.directory = f"{root}/{container_id}"
-        try:
-            os.makedirs(root, mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise Failure(f"mkdir {root}: {reason(error)}") from None
-        try:
-            os.mkdir(self.directory, 0o711)
-        except FileExistsError:
-            raise Failure("container with given ID already exists") from None
-        except OSError as error:
-            raise Failure(f"mkdir {self.directory}: {reason(error)}") from None
-
-    def note_progress(self, made: dict[str, Any]) -> None:
-        """Keep what has been made so far for whoever has to clean up. Raises Failure."""
-        _write(f"{self.directory}/{_CREATING}", made)
-
-    def make_exec_fifo(self) -> int:
-        """Make the fifo at which the container's process waits; returns a descriptor of both its ends."""
-        path = f"{self.directory}/{EXEC_FIFO}"
-        try:
-            os.mkfifo(path, 0o600)
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise Failure(f"exec fifo {path}: {reason(error)}") from None
-
-    def keep_config(self, config: dict[str, Any]) -> None:
-        """Keep the OCI config for `exec`. Raises Failure."""
-        _write(f"{self.directory}/{_CONFIG}", config)
-
-    def finish(self, state: dict[str, Any]) -> Container:
-        """Make it a container. Raises Failure."""
-        container = Container(self.directory, self.id, state)
-        container.save()
-        return container
-
-    def discard(self) -> None:
-        """Give the id back. Raises Failure."""
-        remove_directory(self.directory)
-
-
-def load_progress(root: str, container_id: str) -> dict[str, Any] | None:
-    """What the `create` of this id noted; {} where it is not known, None where there is no such id."""
-    check_id(container_id)
-    directory = f"{root}/{container_id}"
-    try:
-        found = jsonio.loads(jsonio.read_bytes(f"{directory}/{_CREATING}"))
-    except (OSError, ValueError):
-        found = None
-    if isinstance(found, dict):
-        return found
-    return {} if os.path.isdir(directory) else None
-
-
-def list_ids(root: str) -> list[str]:
-    """The ids under a root, sorted; [] where there is no such root."""
-    try:
-        with os.scandir(root) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise Failure(f"open {root}: {reason(error)}") from None
-
-
-def remove_directory(directory: str) -> None:
-    """Remove a container's directory with the files in it. Raises Failure."""
-    try:
-        with os.scandir(directory) as entries:
-            names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        # The state goes last: while it is there, `delete` can be tried again.
-        for name, is_directory in sorted(names, key=lambda item: item[0] == _STATE):
-            path = f"{directory}/{name}"
-            if is_directory:
-                remove_directory(path)
-            else:
-                os.unlink(path)
-        os.rmdir(directory)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise Failure(f"remove {directory}: {reason(error)}") from None
-
-
-def now() -> str:
-    """The time as Go prints it in state.json: RFC 3339 with nanoseconds."""
-    nanoseconds = time.time_ns()
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 1_000_000_000))
-    fraction = f"{nanoseconds % 1_000_000_000:09d}".rstrip("0")
-    return f"{seconds}.{fraction}Z" if fraction else f"{seconds}Z"
-
-
-def _write(path: str, value: Any) -> None:
-    data = jsonio.dumps(value).encode()
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            while data:
-                data = data[os.write(descriptor, data) :]
-        finally:
-            os.close(descriptor)
-        os.rename(temporary, path)
-    except OSError as error:
-        try:
-            os.unlink(temporary)
-        except OSError:
-            pass
-        raise Failure(f"write {path}: {reason(error)}") from None

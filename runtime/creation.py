@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import cgroups as control_groups
 from hookrun.runtime import (
     channel,
     container,
+    container_directory,
     handover,
     hooks,
     init,
@@ -17,6 +17,7 @@ from hookrun.runtime import (
 )
 from hookrun.runtime import config as configs
 from hookrun.runtime import process as processes
+from hookrun.runtime.cgroups import choice
 from hookrun.runtime.config import linux
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces, os, pids
@@ -109,7 +110,7 @@ class Creation:
         if listening:
             process = self.config["process"]
             process["env"] = [*(process.get("env") or []), f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
-        self._draft = container.Draft(context.root, request.container_id)
+        self._draft = container_directory.Draft(context.root, request.container_id)
         if os.getenv("NOTIFY_SOCKET"):
             from hookrun.runtime import notify
 
@@ -157,7 +158,7 @@ class Creation:
         return self._attend(self._birth, manager)
 
     def _make_cgroups(self) -> Manager:
-        manager = control_groups.for_config(
+        manager = choice.for_config(
             self.config,
             self.request.container_id,
             self.context.systemd_cgroup,
@@ -353,13 +354,13 @@ class Creation:
             "id": self.request.container_id,
             "init_process_pid": pid,
             "init_process_start": started,
-            "created": container.now(),
+            "created": container_directory.now(),
             "config": {
                 "rootfs": configs.root_path(self.config, self.request.bundle),
                 "readonlyfs": bool(self.config["root"].get("readonly")),
                 "hostname": self.config.get("hostname") or "",
                 "namespaces": [{"type": _STATE_NAMESPACES[kind], "path": path} for kind, path in kinds.items()],
-                "cgroups": control_groups.state_form(
+                "cgroups": choice.state_form(
                     self.config,
                     self.request.container_id,
                     self.context.systemd_cgroup,

@@ -11,6 +11,7 @@ the length of its entry; then the entries, each marshalled by itself: most are r
 """
 
 import _frozen_importlib
+import gc
 import marshal
 import posix
 import sys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NAME = "code"
+_RARELY = 200_000  # objects between two searches for garbage
 MAGIC = b"hookrun code, 2nd form, for %s\n" % sys.implementation.cache_tag.encode()
 
 # path of the source, its mtime in nanoseconds and size, whether it is a package, the modules to be loaded before it in
@@ -118,3 +120,18 @@ def install(path: str) -> None:
         posix.close(descriptor)
         return
     sys.meta_path.insert(0, _Archive(descriptor, index))
+
+
+def start(packages: str, state: str) -> None:
+    """Run the command line of this process with the packages in the directory `packages`; a launcher's whole work.
+
+    `state` is the directory of the snapshot, the archive and the sealed interpreter.
+    """
+    gc.set_threshold(_RARELY)  # loading makes none, and a command ends before it is worth a look; `events` may last
+    package = type(sys)("hookrun")
+    package.__path__ = [packages]
+    sys.modules["hookrun"] = package
+    install(f"{state}/{NAME}")
+    from hookrun.wrapper.entry import main
+
+    main(state)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import _signal
-import gc
 import sys
 
 from hookrun.runtime.linux import os
 from hookrun.wrapper import STATE, shim
-
-_RARELY = 200_000
 
 
 def main(state: str = STATE) -> None:
@@ -17,7 +14,6 @@ def main(state: str = STATE) -> None:
 
     `state` is the directory of the snapshot, the archive and the sealed interpreter.
     """
-    gc.set_threshold(_RARELY)  # a command ends before garbage would be worth a look; `events` and `run` may last
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # ^C ends us, as it ends runc, without a traceback
     arguments = [os.fsencode(word) for word in sys.argv]

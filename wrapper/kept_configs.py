@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hookrun.runtime import jsonio
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import os, whole_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,17 +18,9 @@ def keep(directory: str, name: str, config: dict[str, Any]) -> None:
     path = f"{directory}/{DIRECTORY}/{name}.json"
     if _is_used_again(path) or _is_used_again(path + PACKED):
         return
-    temporary = f"{path}.{os.getpid()}"
     try:
         os.makedirs(f"{directory}/{DIRECTORY}", 0o700, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        data = jsonio.dumps(config).encode()
-        try:
-            while data:
-                data = data[os.write(descriptor, data) :]
-        finally:
-            os.close(descriptor)
-        os.rename(temporary, path)
+        whole_file.replace(path, jsonio.dumps(config).encode())
     except OSError:
         return
 

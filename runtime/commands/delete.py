@@ -5,6 +5,7 @@ from __future__ import annotations
 import _signal
 
 from hookrun.runtime import container as containers
+from hookrun.runtime import container_directory
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os, pids
 
@@ -26,7 +27,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     except Failure:
         if clean_up_unfinished(context, arguments[0], force) and force:
             return 0
-        if force and containers.load_progress(context.root, arguments[0]) is None:
+        if force and container_directory.load_progress(context.root, arguments[0]) is None:
             return 0
         raise
     status = container.status()
@@ -69,7 +70,7 @@ def destroy(context: Context, container: Container) -> None:
 
         rdt.destroy(container.state)
     poststop = container.config if container.config_has_hooks("poststop") else None
-    container.remove_directory()
+    container_directory.remove(container.directory)
     if poststop is not None:
         _run_poststop(context, container, poststop)
 
@@ -94,19 +95,19 @@ def clean_up_unfinished(context: Context, container_id: str, force: bool) -> boo
 
     Without force, one that is still at work is left alone.
     """
-    made = containers.load_progress(context.root, container_id)
+    made = container_directory.load_progress(context.root, container_id)
     if made is None:
         return False
     if not force and _creator_lives(made):
         return False
     if isinstance(made.get("cgroup_paths"), dict) and isinstance(made.get("config"), dict):
-        from hookrun.runtime import cgroups
+        from hookrun.runtime.cgroups import choice
 
-        manager = cgroups.from_state(made)
+        manager = choice.from_state(made)
         if manager.exists():
             manager.signal_all(_signal.SIGKILL, context.log)
         manager.destroy()
-    containers.remove_directory(f"{context.root}/{container_id}")
+    container_directory.remove(f"{context.root}/{container_id}")
     return True
 
 

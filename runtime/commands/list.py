@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hookrun.runtime import container as containers
-from hookrun.runtime import jsonio
+from hookrun.runtime import container_directory, jsonio
 from hookrun.runtime.commands.state import describe
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os
@@ -21,7 +21,7 @@ _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     """Print every container as a table, as JSON, or only the ids with --quiet. Raises Failure."""
-    found = [_described(context, container_id) for container_id in containers.list_ids(context.root)]
+    found = [_described(context, container_id) for container_id in container_directory.list_ids(context.root)]
     shown = [item for item in found if item is not None]
     if options["quiet"]:
         _print("".join(f"{item['id']}\n" for item in shown))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hookrun.runtime import container as containers
-from hookrun.runtime import jsonio, shape
+from hookrun.runtime import container_directory, jsonio, shape
 from hookrun.runtime.cgroups import resources as limits
 from hookrun.runtime.cgroups.resources import section
 from hookrun.runtime.errors import Failure, reason
@@ -77,7 +77,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     if schemata:
         _apply_schemata(context, container, schemata, old)
     container.state["config"]["cgroups"] = {**kept, **limits.state_form(new, []), "devices": kept.get("devices")}
-    container.save()
+    container_directory.save(container)
     return 0
 
 

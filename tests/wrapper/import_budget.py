@@ -13,16 +13,17 @@ _COMMON = """
 """
 _OWN = {
     "create": """
-    _ctypes _sha256 runtime.cgroup_mounts runtime.cgroups.devices runtime.cgroups.entrance runtime.cgroups.files
-    runtime.cgroups.manager runtime.cgroups.resources runtime.cgroups.v1 runtime.cgroups.v1_controllers
-    runtime.channel runtime.commands.create runtime.config runtime.container_mounts runtime.copy_up
-    runtime.covered_paths runtime.creation runtime.dev runtime.devices runtime.handover runtime.hooks
-    runtime.host_mounts runtime.id_mapped runtime.init runtime.linux.attributes runtime.linux.capabilities
-    runtime.linux.filesystems runtime.linux.memory runtime.linux.mount_options runtime.linux.mounts
-    runtime.linux.namespaces runtime.linux.network runtime.linux.numbers runtime.linux.paths
-    runtime.linux.procfs runtime.linux.syscalls runtime.mappings runtime.mount_flags runtime.mountinfo
-    runtime.process runtime.rootfs runtime.rootfs_mounts runtime.shape runtime.spawn runtime.sysctls
-    runtime.terminal wrapper.bundle wrapper.gate wrapper.injection wrapper.kept_configs wrapper.verdict
+    _ctypes _sha256 runtime.cgroup_mounts runtime.cgroups.choice runtime.cgroups.devices runtime.cgroups.entrance
+    runtime.cgroups.files runtime.cgroups.manager runtime.cgroups.resources runtime.cgroups.v1
+    runtime.cgroups.v1_controllers runtime.channel runtime.commands.create runtime.config
+    runtime.container_directory runtime.container_mounts runtime.copy_up runtime.covered_paths runtime.creation
+    runtime.dev runtime.devices runtime.handover runtime.hooks runtime.host_mounts runtime.id_mapped runtime.init
+    runtime.linux.attributes runtime.linux.capabilities runtime.linux.filesystems runtime.linux.memory
+    runtime.linux.mount_options runtime.linux.mounts runtime.linux.namespaces runtime.linux.network
+    runtime.linux.numbers runtime.linux.paths runtime.linux.procfs runtime.linux.syscalls runtime.linux.whole_file
+    runtime.mappings runtime.mount_flags runtime.mountinfo runtime.process runtime.rootfs runtime.rootfs_mounts
+    runtime.shape runtime.spawn runtime.sysctls runtime.terminal wrapper.bundle wrapper.gate wrapper.injection
+    wrapper.kept_configs wrapper.verdict
     """,
     "start": """
     runtime.commands.start
@@ -31,17 +32,18 @@ _OWN = {
     runtime.commands.state
     """,
     "exec": """
-    _ctypes runtime.cgroups.entrance runtime.cgroups.files runtime.cgroups.manager runtime.cgroups.v1
-    runtime.channel runtime.commands.exec runtime.config runtime.entry runtime.execution runtime.foreground
-    runtime.handover runtime.hooks runtime.linux.attributes runtime.linux.capabilities runtime.linux.filesystems
-    runtime.linux.namespaces runtime.linux.numbers runtime.linux.syscalls runtime.mappings runtime.process
-    runtime.shape runtime.spawn runtime.terminal wrapper.process select
+    _ctypes runtime.cgroups.choice runtime.cgroups.entrance runtime.cgroups.files runtime.cgroups.manager
+    runtime.cgroups.v1 runtime.channel runtime.commands.exec runtime.config runtime.entry runtime.execution
+    runtime.foreground runtime.handover runtime.hooks runtime.linux.attributes runtime.linux.capabilities
+    runtime.linux.filesystems runtime.linux.namespaces runtime.linux.numbers runtime.linux.syscalls runtime.mappings
+    runtime.process runtime.shape runtime.spawn runtime.terminal wrapper.process select
     """,
     "kill": """
     runtime.commands.kill
     """,
     "delete": """
-    runtime.cgroups.files runtime.cgroups.manager runtime.cgroups.v1 runtime.commands.delete select
+    runtime.cgroups.choice runtime.cgroups.files runtime.cgroups.manager runtime.cgroups.v1 runtime.commands.delete
+    runtime.container_directory runtime.linux.whole_file select
     """,
 }
 

@@ -13,16 +13,10 @@ from hookrun.wrapper import precompile, seal
 from hookrun.wrapper.admin import files
 
 _TEXT = """#!{interpreter} -ISXutf8
-import sys
 from _frozen_importlib_external import SourceFileLoader
-package = type(sys)("hookrun")
-package.__path__ = [{packages!r}]
-sys.modules["hookrun"] = package
 archive = {{}}
 exec(SourceFileLoader("archive", {packages!r} + "/wrapper/archive.py").get_code("archive"), archive)
-archive["install"]({state!r} + "/code")
-from hookrun.wrapper.entry import main
-main({state!r})
+archive["start"]({packages!r}, {state!r})
 """
 
 
