@@ -160,13 +160,24 @@ def read_v1(directory: str) -> Access:
     return access
 
 
+def _by_file(steps: list[Rule]) -> list[tuple[str, list[str]]]:
+    """The files to be written one after the other, each with its lines: one open for all that go to it in a row."""
+    writes: list[tuple[str, list[str]]] = []
+    for step in steps:
+        name = "devices.allow" if step[0] else "devices.deny"
+        if not writes or writes[-1][0] != name:
+            writes.append((name, []))
+        writes[-1][1].append(line(step))
+    return writes
+
+
 def set_v1(directory: str, rules: Iterable[Rule]) -> None:
     """Bring a v1 devices cgroup into the state of the rules. Raises Failure where it does not get there."""
     if in_user_namespace():
         return
     target = Access(rules)
-    for step in read_v1(directory).transition(target):
-        files.write(directory, "devices.allow" if step[0] else "devices.deny", line(step))
+    for name, lines in _by_file(read_v1(directory).transition(target)):
+        files.write(directory, name, *lines)
     reached = read_v1(directory)
     if not target.allows and reached != target:
         raise Failure("resulting devices cgroup doesn't precisely match target")
