@@ -141,6 +141,8 @@ class Creation:
 
     def _make(self) -> Container:
         self.context.phase("check")
+        if not rootfs.has_mount_namespace(self.config):
+            self._mounts_before = rootfs.mounts_at(configs.root_path(self.config, self.request.bundle))
         manager = self._make_cgroups()
         self.context.phase("cgroups")
         plan = self._plan(manager)
@@ -168,7 +170,8 @@ class Creation:
         manager.check_unused()
         self._manager = manager
         creator = {"creator_pid": os.getpid(), "creator_start": pids.stat(os.getpid())[1]}
-        self._draft.note_progress({**self._state(manager, 0, 0), **creator})
+        mounts = {"mounts_before": self._mounts_before}
+        self._draft.note_progress({**self._state(manager, 0, 0), **creator, **mounts})
         try:
             manager.create(self._resources())
         except Failure as failure:
@@ -206,8 +209,6 @@ class Creation:
         plan.seccomp = self._seccomp_program()
         plan.sources = host_mounts.open_sources(self.config, self.request.bundle, self.context.log)
         plan.cgroup_mounts = cgroup_mounts.plan(self.config, manager.paths)
-        if not rootfs.has_mount_namespace(self.config):
-            self._mounts_before = rootfs.mounts_at(configs.root_path(self.config, self.request.bundle))
         plan.fifo = self._draft.make_exec_fifo()
         plan.entrance = manager.entrance()
         return plan
@@ -395,9 +396,8 @@ class Creation:
             self._manager.destroy()
 
     def _release_rootfs(self) -> None:
-        path = configs.root_path(self.config, self.request.bundle)
-        if self._mounts_before is not None and rootfs.mounts_at(path) > self._mounts_before:
-            rootfs.release(path)
+        if self._mounts_before is not None:
+            rootfs.release_beyond(configs.root_path(self.config, self.request.bundle), self._mounts_before)
 
     def _leave_resctrl(self) -> None:
         path, created = self._resctrl

@@ -83,6 +83,12 @@ def mounts_at(path: str) -> int:
     return sum(mounted.path == path for mounted in mountinfo.read())
 
 
+def release_beyond(path: str, before: int) -> None:
+    """Take away what a `create` without a mount namespace mounted at a path over `before` others. Raises Failure."""
+    if mounts_at(path) > before:
+        release(path)
+
+
 def release(path: str) -> None:
     """Take the mounts of a container without a mount namespace away; runc leaves them. Raises Failure."""
     try:

@@ -107,6 +107,10 @@ def clean_up_unfinished(context: Context, container_id: str, force: bool) -> boo
         if manager.exists():
             manager.signal_all(_signal.SIGKILL, context.log)
         manager.destroy()
+        if isinstance(made.get("mounts_before"), int):
+            from hookrun.runtime import rootfs
+
+            rootfs.release_beyond(made["config"].get("rootfs", ""), made["mounts_before"])
     container_directory.remove(f"{context.root}/{container_id}")
     return True
 

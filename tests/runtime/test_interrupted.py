@@ -61,8 +61,11 @@ def test_kill_at_random_moments(bundle: Bundle, hookrun: Runtime, command: str) 
     assert not hookrun.root.exists() or list(hookrun.root.iterdir()) == []
 
 
-def test_kill_while_hooks_run(bundle: Bundle, hookrun: Runtime) -> None:
-    """A hook that hangs outlives the hookrun that was killed; the container does not."""
+@pytest.mark.parametrize("has_mount_namespace", [True, False])
+def test_kill_while_hooks_run(bundle: Bundle, hookrun: Runtime, has_mount_namespace: bool) -> None:
+    """A hook that hangs outlives the hookrun that was killed; the container does not, nor do mounts on the host."""
+    if not has_mount_namespace:
+        bundle.without_namespace("mount").linux.update(maskedPaths=[], readonlyPaths=[])
     container_id = fresh_id("hanging")
     mark = bundle.path / "hook-started"
     bundle.config["hooks"] = {
