@@ -348,6 +348,19 @@ def test_exec_in_stopped_and_paused(bundle: Bundle, hookrun: Runtime, runc: Runt
     assert seen[0] == seen[1]
 
 
+def test_exec_that_ignores_the_pause_waits_for_its_end(bundle: Bundle, either: Runtime) -> None:
+    container_id = either.run_detached(bundle.command(*SLEEP).path)
+    assert either.call("pause", container_id).status == 0
+    words = [either.program, *either.globals, "exec", "--ignore-paused", container_id, "echo", "there"]
+    with (bundle.path / "said").open("wb") as said:
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        assert either.call("resume", container_id).status == 0
+        assert process.wait(60) == 0
+    assert (bundle.path / "said").read_text() == "there\n"
+
+
 def test_delete_of_a_paused_container(bundle: Bundle, either: Runtime) -> None:
     container_id = either.run_detached(bundle.command(*SLEEP).path)
     assert either.call("pause", container_id).status == 0
