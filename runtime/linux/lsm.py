@@ -36,10 +36,7 @@ def apply_apparmor(profile: str) -> None:
     try:
         _write_first(("attr/apparmor/exec", "attr/exec"), value)
     except OSError as error:
-        raise Failure(
-            f"unable to apply apparmor profile: apparmor failed to apply profile: "
-            f"write /proc/self/attr/exec: {reason(error)}"
-        ) from None
+        raise Failure(f"apparmor failed to apply profile: write /proc/self/attr/exec: {reason(error)}") from None
 
 
 def set_selinux_exec_label(label: str) -> None:

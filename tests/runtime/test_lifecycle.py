@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hookrun.runtime.linux import lsm
 from tests.runtime.parity import told
 from tests.support import leaks
 from tests.support.bundles import Bundle
@@ -306,6 +307,14 @@ def _is_program(call: list[str], index: int) -> bool:
     """Whether the word at `index` is the first that is neither a flag nor a flag's value."""
     takes_value = {"--cwd", "--env", "--user", "--additional-gids", "--cap", "--cgroup"}
     return not call[index].startswith("--") and (index == 0 or call[index - 1] not in takes_value)
+
+
+@pytest.mark.skipif(lsm.apparmor_is_enabled() or lsm.selinux_is_enabled(), reason="this host has the labels")
+@pytest.mark.parametrize("label", ["--apparmor=none-such", "--process-label=a:b:c", "--apparmor=", "--process-label="])
+def test_exec_with_a_label_that_no_module_knows(bundle: Bundle, hookrun: Runtime, runc: Runtime, label: str) -> None:
+    bundle.command(*SLEEP)
+    seen = [told(runtime.exec(label, runtime.run_detached(bundle.path), "id", "-u")) for runtime in (hookrun, runc)]
+    assert seen[0] == seen[1]
 
 
 def test_exec_with_a_process_file(bundle: Bundle, either: Runtime) -> None:
