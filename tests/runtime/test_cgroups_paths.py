@@ -146,10 +146,12 @@ def test_exec_refuses_sub_cgroups_outside(path: str, bundle: Bundle, either: Run
 @pytest.mark.parametrize("path", ["nosuch", "cpu:nosuch"])
 def test_exec_into_a_sub_cgroup_that_is_missing(path: str, bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
     """The process writes "0", itself, into `tasks`, runc another's pid into `cgroup.procs`; the words are the same."""
-    sleeping(bundle)
     seen = []
     for runtime in (hookrun, runc):
-        container = runtime.run_detached(bundle.path)
+        container = fresh_id()
+        # Absolute, for runc takes the controllers in any order, and the caller may be in other cgroups of some.
+        bundle.linux["cgroupsPath"] = f"/{container}"
+        runtime.run_detached(sleeping(bundle).path, container_id=container)
         *_, said = told(runtime.call("exec", "--cgroup", path, container, "true"), container)
         said = re.sub(r"(pid|write) \d+", r"\1 PID", said)
         seen.append(re.sub(r"/sys/fs/cgroup/\w+(\S*)/(tasks|cgroup\.procs)", r"CGROUP\1", said))
