@@ -120,7 +120,10 @@ class Execution:
             plan.root = os.open(f"/proc/{self.container.init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         plan.console = self._connect_console()
         plan.keeps_newlines = self.pty_line is not None
-        plan.entrance = self.container.cgroups().entrance(self.request.cgroups or None, self.container.init_pid)
+        try:
+            plan.entrance = self.container.cgroups().entrance(self.request.cgroups or None, self.container.init_pid)
+        except Failure as failure:
+            raise Failure(f"unable to start container process: {failure.text}") from None
         return plan
 
     def _connect_console(self) -> int | None:

@@ -30,7 +30,11 @@ class Entrance:
     def add_v1(self, directories: Iterable[str]) -> None:
         """Have the child enter these v1 cgroups. Raises files.FileError where one can't be opened."""
         for directory in directories:
-            descriptor = files.open_file(directory, "tasks", os.O_WRONLY)
+            try:
+                descriptor = files.open_file(directory, "tasks", os.O_WRONLY)
+            except files.FileError as error:
+                text = f"error adding pid 0 to cgroups: failed to write 0: {error.text}"
+                raise files.FileError(text, error.errno) from None
             self._tasks.append((descriptor, f"{directory}/tasks"))
 
     def add_v2(self, directory: str) -> None:

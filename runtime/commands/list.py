@@ -5,6 +5,7 @@ from __future__ import annotations
 from hookrun.runtime import container as containers
 from hookrun.runtime import container_directory, jsonio
 from hookrun.runtime.commands.state import describe
+from hookrun.runtime.context import default_root
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os
 
@@ -21,7 +22,7 @@ _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     """Print every container as a table, as JSON, or only the ids with --quiet. Raises Failure."""
-    found = [_described(context, container_id) for container_id in container_directory.list_ids(context.root)]
+    found = [_described(context, container_id) for container_id in _ids(context.root)]
     shown = [item for item in found if item is not None]
     if options["quiet"]:
         _print("".join(f"{item['id']}\n" for item in shown))
@@ -32,6 +33,13 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     else:
         raise Failure("invalid format option")
     return 0
+
+
+def _ids(root: str) -> list[str]:
+    """The ids under a root; only the default one may be missing, as in runc since 1.2 (1.1 makes any)."""
+    if root != default_root() and not os.path.exists(root):
+        raise Failure(f"open {root}: no such file or directory")
+    return container_directory.list_ids(root)
 
 
 def _described(context: Context, container_id: str) -> dict[str, Any] | None:

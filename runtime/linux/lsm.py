@@ -32,14 +32,11 @@ def selinux_is_enabled() -> bool:
 
 def apply_apparmor(profile: str) -> None:
     """Have the profile in effect from the next execve on. Raises Failure in runc's words."""
-    value = f"exec {profile}".encode()
+    attribute = _apparmor_attribute()
     try:
-        _write_first(("attr/apparmor/exec", "attr/exec"), value)
+        _write(attribute, f"exec {profile}".encode())
     except OSError as error:
-        raise Failure(
-            f"unable to apply apparmor profile: apparmor failed to apply profile: "
-            f"write /proc/self/attr/exec: {reason(error)}"
-        ) from None
+        raise Failure(f"apparmor failed to apply profile: write /proc/self/{attribute}: {reason(error)}") from None
 
 
 def set_selinux_exec_label(label: str) -> None:
@@ -50,14 +47,14 @@ def set_selinux_exec_label(label: str) -> None:
         raise Failure(f"can't set process label: {reason(error)}") from None
 
 
-def _write_first(attributes: tuple[str, ...], value: bytes) -> None:
-    """Write the first attribute that there is: kernels before 5.8 have one file for all modules."""
-    for attribute in attributes[:-1]:
-        try:
-            return _write(attribute, value)
-        except FileNotFoundError:
-            continue
-    return _write(attributes[-1], value)
+def _apparmor_attribute() -> str:
+    """Where AppArmor reads the profile: kernels before 5.8 have one file for all modules."""
+    attribute = "attr/apparmor/exec"
+    try:
+        os.close(procfs.open_self(attribute, os.O_PATH | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return "attr/exec"
+    return attribute
 
 
 def _write(attribute: str, value: bytes) -> None:

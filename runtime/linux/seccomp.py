@@ -116,6 +116,12 @@ def program(seccomp: dict[str, Any] | None, log: Log, cache: str = CACHE_DIRECTO
     """
     if not seccomp or not (seccomp.get("defaultAction") or seccomp.get("syscalls")):
         return None
+    found = _from_cache_or_compiled(seccomp, log, cache)
+    log.debug(f"seccomp filter flags: {found.flags}")
+    return found
+
+
+def _from_cache_or_compiled(seccomp: dict[str, Any], log: Log, cache: str) -> Program:
     key = _key(seccomp)
     directory = _open_cache(cache)
     try:

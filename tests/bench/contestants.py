@@ -79,6 +79,7 @@ def hookrun(place: Path, bundle: Bundle, plain: bool) -> Contestant:
     """hookrun by a registered launcher, its record below `place`."""
     launcher = registered(place, with_policies=not plain)
     # The first call mounts the seal; the record is there from the second on.
+    (place / "hookrun-root").mkdir()
     subprocess.run([launcher, "--root", place / "hookrun-root", "list"], stdout=subprocess.DEVNULL, check=True)
     return Contestant("hookrun", [launcher], place / "hookrun-root", bundle)
 

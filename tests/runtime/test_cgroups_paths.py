@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.cgroup_support import cgroup, kept_state, sleeping
+from tests.runtime.parity import told
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime, fresh_id, wait_for
 
@@ -139,6 +141,21 @@ def test_exec_refuses_sub_cgroups_outside(path: str, bundle: Bundle, either: Run
         "unknown controller nosuch in SubCgroupPaths",
     )
     assert any(text in result.err for text in words)
+
+
+@pytest.mark.parametrize("path", ["nosuch", "cpu:nosuch"])
+def test_exec_into_a_sub_cgroup_that_is_missing(path: str, bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
+    """The process writes "0", itself, into `tasks`, runc another's pid into `cgroup.procs`; the words are the same."""
+    seen = []
+    for runtime in (hookrun, runc):
+        container = fresh_id()
+        # Absolute, for runc takes the controllers in any order, and the caller may be in other cgroups of some.
+        bundle.linux["cgroupsPath"] = f"/{container}"
+        runtime.run_detached(sleeping(bundle).path, container_id=container)
+        *_, said = told(runtime.call("exec", "--cgroup", path, container, "true"), container)
+        said = re.sub(r"(pid|write) \d+", r"\1 PID", said)
+        seen.append(re.sub(r"/sys/fs/cgroup/\w+(\S*)/(tasks|cgroup\.procs)", r"CGROUP\1", said))
+    assert seen[0] == seen[1]
 
 
 def test_paused_container_is_frozen_and_goes_on(bundle: Bundle, either: Runtime) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.runtime.parity import told
 from tests.support import leaks
 from tests.support.bundles import Bundle
-from tests.support.runtimes import Runtime, fresh_id, wait_for
+from tests.support.runtimes import PATIENCE, Runtime, fresh_id, wait_for
 
 SLEEP = ("sleep", "1000")
 
@@ -201,6 +201,7 @@ def test_list(bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
     tables, quiet, shapes = [], [], []
     names = [fresh_id("list"), fresh_id("a-rather-long-one-that-widens-its-column")]
     for runtime in (hookrun, runc):
+        runtime.root.mkdir()
         empty = [runtime.call("list").out, runtime.call("list", "--format", "json").out]
         for name in names:
             runtime.create(bundle.path, container_id=name)
@@ -214,6 +215,16 @@ def test_list(bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
     assert tables[0] == tables[1]
     assert quiet[0] == quiet[1] == sorted(names)
     assert shapes[0] == shapes[1]
+
+
+def test_list_without_the_root(hookrun: Runtime) -> None:
+    """Only the default root may be missing, as in runc since 1.2: runc 1.1 makes any."""
+    assert hookrun.call("list").err.endswith(f'msg="open {hookrun.root}: no such file or directory"\n')
+    assert not hookrun.root.exists()
+    script = 'mount -t tmpfs tmpfs /run && exec "$0" list --quiet'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, hookrun.program]
+    default = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
+    assert (default.returncode, default.stdout, default.stderr) == (0, b"", b"")
 
 
 def test_console_socket(bundle: Bundle, either: Runtime, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -295,6 +306,13 @@ def _is_program(call: list[str], index: int) -> bool:
     """Whether the word at `index` is the first that is neither a flag nor a flag's value."""
     takes_value = {"--cwd", "--env", "--user", "--additional-gids", "--cap", "--cgroup"}
     return not call[index].startswith("--") and (index == 0 or call[index - 1] not in takes_value)
+
+
+@pytest.mark.parametrize("label", ["--apparmor=none-such", "--process-label=a:b:c", "--apparmor=", "--process-label="])
+def test_exec_with_a_label_that_no_module_knows(bundle: Bundle, hookrun: Runtime, runc: Runtime, label: str) -> None:
+    bundle.command(*SLEEP)
+    seen = [told(runtime.exec(label, runtime.run_detached(bundle.path), "id", "-u")) for runtime in (hookrun, runc)]
+    assert seen[0] == seen[1]
 
 
 def test_exec_with_a_process_file(bundle: Bundle, either: Runtime) -> None:

@@ -138,15 +138,26 @@ def test_unknown_calls_and_rules_that_say_nothing_new_are_skipped(bundle: Bundle
 
 
 @pytest.mark.parametrize(
-    "flags",
-    [None, [], ["SECCOMP_FILTER_FLAG_LOG"], ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"], ["SECCOMP_FILTER_FLAG_TSYNC"]],
+    ("flags", "number"),
+    [
+        (None, 4),
+        ([], 0),
+        (["SECCOMP_FILTER_FLAG_LOG"], 2),
+        (["SECCOMP_FILTER_FLAG_SPEC_ALLOW"], 4),
+        (["SECCOMP_FILTER_FLAG_TSYNC"], 0),
+        (["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"], 6),
+    ],
     ids=str,
 )
-def test_flags(flags: list[str] | None, bundle: Bundle, hookrun: Runtime) -> None:
-    """runc has flags since 1.2."""
+def test_flags(flags: list[str] | None, number: int, bundle: Bundle, hookrun: Runtime) -> None:
+    """runc has flags since 1.2; its --debug tells what the kernel was asked for, from the cache or not."""
+    hookrun.globals.append("--debug")
     rule = {"names": MKDIR, "action": "SCMP_ACT_ERRNO"}
     seccomp = profile(rule) if flags is None else profile(rule, flags=flags)
-    assert "Operation not permitted" in outcome(hookrun, bundle, seccomp, "/bin/mkdir /tmp/x")[1]
+    for _ in range(2):
+        said = outcome(hookrun, bundle, seccomp, "/bin/mkdir /tmp/x")[1]
+        assert "Operation not permitted" in said
+        assert f'msg="seccomp filter flags: {number}"' in said
 
 
 def test_speculation_is_left_alone_unless_flags_say_otherwise(bundle: Bundle, hookrun: Runtime) -> None:

@@ -1,4 +1,7 @@
-"""A container between `create` and `start`, and what reaches its process: signals, descriptors, warnings, newlines."""
+"""A container between `create` and `start`, and what reaches its process: signals, descriptors, warnings, newlines.
+
+And to whom its orphans go.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,20 @@ import pytest
 
 from tests.support import leaks
 from tests.support.bundles import Bundle
-from tests.support.runtimes import Runtime, fresh_id, wait_for
+from tests.support.runtimes import PATIENCE, Runtime, fresh_id, wait_for
 
 SLEEP = ("sleep", "1000")
+
+# A parent that would have the container's orphans, if the runtime did not take them; it says who has one.
+_PARENT = """
+import ctypes, os, subprocess, sys
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+runtime = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+said, _ = runtime.communicate()
+print({runtime.pid: "runtime", os.getpid(): "its parent"}[int(said.split()[1])])
+"""
+_ORPHAN = "touch /born; while test -d /proc/$PPID; do sleep 0.1; done; grep PPid: /proc/$$/status; touch /told"
 
 
 @pytest.mark.parametrize("signal", ["HUP", "INT", "TERM", "KILL"])
@@ -127,3 +141,24 @@ def test_a_network_namespace_that_the_user_namespace_does_not_own(bundle: Bundle
         holder.kill()
         holder.wait(60)
         subprocess.run(["ip", "netns", "delete", space], stdin=subprocess.DEVNULL, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("options", "heir"), [((), "runtime"), (("--no-subreaper",), "its parent")], ids=["", "no-subreaper"]
+)
+def test_who_has_the_orphans_without_a_pid_namespace(
+    bundle: Bundle, either: Runtime, options: tuple[str, ...], heir: str
+) -> None:
+    (bundle.rootfs / "orphan").write_text(_ORPHAN)
+    (bundle.rootfs / "parent").write_text("sh /orphan & until test -e /born; do sleep 0.1; done")
+    bundle.without_namespace("pid").shell("sh /parent; until test -e /told; do sleep 0.1; done")
+    call = [either.program, *either.globals, "run", *options, "--bundle", str(bundle.path), fresh_id("orphan")]
+    said = subprocess.run(
+        ["/usr/bin/python3", "-c", _PARENT, *call],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    ).stdout
+    assert said == f"{heir}\n"
