@@ -11,7 +11,7 @@ import pytest
 
 from tests.runtime.cgroup_support import DENY_ALL, KIB, MIB, cgroup, sleeping, values
 from tests.support.bundles import Bundle
-from tests.support.runtimes import Runtime, fresh_id
+from tests.support.runtimes import PATIENCE, Runtime, fresh_id
 
 pytestmark = pytest.mark.skipif(
     not Path("/sys/fs/cgroup/devices").is_dir(), reason="this host has no v1 hierarchies; tests/vm has the v2 rows"
@@ -277,6 +277,6 @@ def test_a_slow_write_of_the_device_rules_denies_the_container_nothing(bundle: B
         [*slowed, hookrun.program, *hookrun.globals, "run", "--bundle", str(bundle.path), container_id],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stderr.decode()) == (0, "")
