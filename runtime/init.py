@@ -233,7 +233,10 @@ class Init:
         if profile:
             from hookrun.runtime.linux import lsm
 
-            lsm.apply_apparmor(profile)
+            try:
+                lsm.apply_apparmor(profile)
+            except Failure as error:
+                raise Failure(f"unable to apply apparmor profile: {error.text}") from None
 
     def _set_attributes(self) -> None:
         if self.process.get("noNewPrivileges"):

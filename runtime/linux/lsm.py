@@ -31,37 +31,31 @@ def selinux_is_enabled() -> bool:
 
 
 def apply_apparmor(profile: str) -> None:
-    """Have the profile in effect from the next execve on. Raises Failure in runc's words."""
-    value = f"exec {profile}".encode()
+    """Have the profile in effect from the next execve on. Raises Failure in runc's words.
+
+    A kernel before 5.8 has one file for all modules; where AppArmor has its own, that may be another module's.
+    """
+    attribute = "attr/apparmor/exec"
     try:
-        _write_first(("attr/apparmor/exec", "attr/exec"), value)
+        try:
+            descriptor = procfs.open_self(attribute, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            attribute = "attr/exec"
+            descriptor = procfs.open_self(attribute, os.O_WRONLY | os.O_CLOEXEC)
+        _write(descriptor, f"exec {profile}".encode())
     except OSError as error:
-        raise Failure(
-            f"unable to apply apparmor profile: apparmor failed to apply profile: "
-            f"write /proc/self/attr/exec: {reason(error)}"
-        ) from None
+        raise Failure(f"apparmor failed to apply profile: write /proc/self/{attribute}: {reason(error)}") from None
 
 
 def set_selinux_exec_label(label: str) -> None:
     """Have the context in effect from the next execve on. Raises Failure."""
     try:
-        _write("attr/exec", label.encode())
+        _write(procfs.open_self("attr/exec", os.O_WRONLY | os.O_CLOEXEC), label.encode())
     except OSError as error:
         raise Failure(f"can't set process label: {reason(error)}") from None
 
 
-def _write_first(attributes: tuple[str, ...], value: bytes) -> None:
-    """Write the first attribute that there is: kernels before 5.8 have one file for all modules."""
-    for attribute in attributes[:-1]:
-        try:
-            return _write(attribute, value)
-        except FileNotFoundError:
-            continue
-    return _write(attributes[-1], value)
-
-
-def _write(attribute: str, value: bytes) -> None:
-    descriptor = procfs.open_self(attribute, os.O_WRONLY | os.O_CLOEXEC)
+def _write(descriptor: int, value: bytes) -> None:
     try:
         os.write(descriptor, value)
     finally:
