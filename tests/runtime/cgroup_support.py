@@ -55,6 +55,14 @@ def cgroup(runtime: Runtime, container_id: str, controller: str = "") -> Path:
     return Path(kept_state(runtime, container_id)["cgroup_paths"]["" if UNIFIED else controller])
 
 
+def is_empty(directory: Path) -> bool:
+    """Whether a cgroup has no processes, or has gone: systemd takes a scope away when its last process ends."""
+    try:
+        return not (directory / "cgroup.procs").read_text()
+    except OSError:
+        return True
+
+
 def values(runtime: Runtime, container_id: str, *names: str) -> dict[str, str]:
     """What the container's cgroup files hold; each name is `controller.rest`, as the file is called.
 

@@ -13,6 +13,7 @@ from tests.runtime.cgroup_support import (
     ROOT,
     UNIFIED,
     cgroup,
+    is_empty,
     kept_state,
     path_for,
     relative_cgroup,
@@ -219,7 +220,7 @@ def test_everybody_gets_the_signal(bundle: Bundle, either: Runtime) -> None:
     wait_for(lambda: len(procs.read_text().split()) == 3, "three processes")
     pids = procs.read_text().split()
     assert either.call("kill", "--all", container, "KILL").status == 0
-    wait_for(lambda: not procs.read_text().split(), "the processes to be gone")
+    wait_for(lambda: is_empty(procs.parent), "the processes to be gone")
     wait_for(lambda: not any(_runs(pid) for pid in pids), "the processes to have ended")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.cgroup_support import DENY_ALL, MIB, ROOT, UNIFIED, kept_state, sleeping
+from tests.runtime.cgroup_support import DENY_ALL, MIB, ROOT, UNIFIED, is_empty, kept_state, sleeping
 from tests.support import leaks
 from tests.support.bundles import Bundle
 from tests.support.runtimes import BY_SYSTEMD, HOOKRUN, RUNC, Runtime, fresh_id, wait_for
@@ -197,14 +197,6 @@ def test_paused_container_can_be_killed(bundle: Bundle, either: Runtime) -> None
     assert not directory.exists()
 
 
-def is_empty(procs: Path) -> bool:
-    """Whether a cgroup has no processes; systemd takes a scope away when it has none."""
-    try:
-        return not procs.read_text()
-    except OSError:
-        return True
-
-
 def test_everybody_is_killed_at_once(bundle: Bundle, either: Runtime) -> None:
     sleeping(bundle).without_namespace("pid")
     bundle.shell("sleep 1000 & sleep 1000 & exec sleep 1000")
@@ -216,7 +208,7 @@ def test_everybody_is_killed_at_once(bundle: Bundle, either: Runtime) -> None:
     pid = either.state(container)["pid"]
     (inner / "cgroup.procs").write_text(next(p for p in procs.read_text().split() if p != str(pid)))
     assert either.call("kill", "--all", container, "KILL").status == 0
-    wait_for(lambda: is_empty(procs) and is_empty(inner / "cgroup.procs"), "everybody to be gone")
+    wait_for(lambda: is_empty(procs.parent) and is_empty(inner), "everybody to be gone")
     assert either.call("delete", container).status == 0
     assert not procs.parent.exists()
 
