@@ -10,7 +10,7 @@ import pytest
 from tests.vm import machine
 
 pytestmark = pytest.mark.vm
-INSIDE = ".venv/bin/python -m pytest -q -p no:cacheprovider --color=no --durations=15 tests/vm/inside"
+PYTEST = ".venv/bin/python -m pytest -q -p no:cacheprovider --color=no --durations=15"
 V1 = "systemd.unified_cgroup_hierarchy=0"
 # What comes before or after the cgroups, and takes the same way whoever makes them: once is enough.
 NOT_OF_CGROUPS = (
@@ -26,10 +26,8 @@ NOT_OF_CGROUPS = (
     "seccomp_programs",
 )
 # On v1, what the host of the tests has no hierarchies for, and what systemd has properties for.
-ON_V1 = {
-    "cgroupfs": ("cgroups_limits", "cgroups_rare"),
-    "systemd": ("cgroups_limits", "cgroups_paths", "cgroups_rare", "events", "update"),
-}
+ON_V1 = ("cgroups_limits", "cgroups_rare")
+ON_V1_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "events", "update")
 
 
 def files(*names: str, before: str = "") -> str:
@@ -47,14 +45,16 @@ def show(name: str, outcome: machine.Outcome) -> None:
 
 def test_the_suites_on_cgroup_v2() -> None:
     by_systemd = f"tests/runtime {files(*NOT_OF_CGROUPS, before='--ignore=')}"
-    outcome = machine.run(f"{INSIDE} && sh tests/vm/suites.sh tests/runtime '{by_systemd}'", seconds=3000)
+    script = f"{PYTEST} tests/vm/inside && sh tests/vm/suites.sh tests/runtime '{by_systemd}'"
+    outcome = machine.run(script, seconds=3000)
     show("v2", outcome)
     assert outcome.status == 0
 
 
 def test_the_suites_on_cgroup_v1() -> None:
-    suites = " ".join(f"'{files(*ON_V1[driver])}'" for driver in ("cgroupfs", "systemd"))
-    script = f"{INSIDE}/test_huge_pages.py && sh tests/vm/suites.sh {suites}"
-    outcome = machine.run(script, seconds=1800, kernel=V1)
+    """One driver after the other: on v1 systemd, when a scope ends, takes empty cgroups away that are not its own."""
+    by_itself = f"{PYTEST} tests/vm/inside/test_huge_pages.py {files(*ON_V1)}"
+    by_systemd = f"HOOKRUN_TEST_DRIVER=systemd {PYTEST} {files(*ON_V1_BY_SYSTEMD)}"
+    outcome = machine.run(f"{by_itself} && {by_systemd}", seconds=1800, kernel=V1)
     show("v1", outcome)
     assert outcome.status == 0
