@@ -125,8 +125,8 @@ DOCUMENTS: list[tuple[dict[str, Any], Files, Files]] = [
         {"memory.max": "max", "memory.swap.max": "max"},
     ),
     (
-        {"cpu": {"quota": 25000, "period": 60000, "shares": 100}},
-        {"cpu.shares": "100", "cpu.cfs_quota_us": "25000"},
+        {"cpu": {"quota": 24000, "period": 60000, "shares": 100}},
+        {"cpu.shares": "100", "cpu.cfs_quota_us": "24000"},
         {},
     ),
     ({"cpu": {"cpus": "1", "mems": "0"}}, {"cpuset.cpus": "1"}, {"cpuset.cpus": "1", "cpuset.mems": "0"}),
