@@ -42,8 +42,13 @@ BAD_PATHS = [
 ]
 
 
+# A hierarchy of v1 that runc has joined since 1.2.
+MISC = "misc"
+
+
 def cgroups_of(pid: int) -> list[str]:
-    return sorted(line.split(":", 1)[1] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    lines = sorted(line.split(":", 1)[1] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    return [line for line in lines if not line.startswith(f"{MISC}:")]
 
 
 def remove_parents(name: str) -> None:
@@ -61,6 +66,7 @@ def test_paths_are_those_of_runc(path: str, bundle: Bundle, hookrun: Runtime, ru
     try:
         hookrun.create(bundle.path, container_id=container)
         ours = kept_state(hookrun, container)["cgroup_paths"]
+        ours.pop(MISC, None)
         our_place = cgroups_of(hookrun.state(container)["pid"])
         hookrun.delete_all()
         assert not [path for path in ours.values() if os.path.exists(path)]
