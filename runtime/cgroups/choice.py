@@ -29,20 +29,32 @@ def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootles
         from hookrun.runtime.cgroups import systemd as by_systemd
 
         unit = by_systemd.unit_of(cgroups_path, container_id)
+        _check(limits)
         return by_systemd.new(unit, config.get("annotations") or {}, rootless_ignore, rules)
+    _check(limits)
     explicit = bool(cgroups_path)
     if files.is_unified():
         from hookrun.runtime.cgroups import v2
 
-        memory = resources.section(limits, "memory")
-        resources.swap_alone(memory.get("swap") or 0, memory.get("limit") or 0)
         paths = {"": v2.path_for(cgroups_path, container_id)}
         return v2.V2Manager(paths, rootless=rootless_ignore, explicit=explicit, rules=rules)
     from hookrun.runtime.cgroups import v1
 
-    v1.check(limits)
     paths = v1.paths_for(cgroups_path, container_id)
     return v1.V1Manager(paths, rootless=rootless_ignore, explicit=explicit, rules=rules)
+
+
+def _check(limits: dict[str, Any]) -> None:
+    """Raise Failure for limits that this host's kind of hierarchy can't have, before anything is made."""
+    from hookrun.runtime.cgroups import files, resources
+
+    if files.is_unified():
+        memory = resources.section(limits, "memory")
+        resources.swap_alone(memory.get("swap") or 0, memory.get("limit") or 0)
+    else:
+        from hookrun.runtime.cgroups import v1
+
+        v1.check(limits)
 
 
 def from_state(state: dict[str, Any]) -> Manager:

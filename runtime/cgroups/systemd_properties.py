@@ -63,8 +63,14 @@ def _of_annotation(key: str, text: str) -> tuple[str, Variant]:
 
 
 def of_devices(rules: list[Rule]) -> Properties:
-    """The device rules; what systemd can't express follows from the cgroup itself, which is set afterwards."""
-    access = Access(rules)
+    """The device rules; what systemd can't express follows from the cgroup itself, which is set afterwards.
+
+    Raises Failure for rules that do not go together.
+    """
+    try:
+        access = Access(rules)
+    except Failure as error:
+        raise Failure(f"unable to apply rule for systemd: {error.text}") from None
     emptied = ("DeviceAllow", Variant("a(ss)", []))
     if access.allows:
         return [emptied, ("DevicePolicy", Variant("s", "strict" if access.exceptions else "auto"))]

@@ -87,11 +87,10 @@ class V2Manager(Manager):
     def _open(self, entrance: Entrance, sub: str, init_pid: int) -> None:
         """Without a sub-cgroup asked for, the container's init may have moved on and its cgroup take no processes."""
         path = below(self.main_path, sub)
-        if sub or not init_pid or _takes_processes(path):
+        if init_pid and not sub and not _takes_processes(path):
+            path = files.UNIFIED + files.own_cgroups(str(init_pid)).get("", "")
+        if not self.rootless or _may_enter(path):
             entrance.add_v2(path)
-            return
-        inner = files.own_cgroups(str(init_pid)).get("", "")
-        entrance.add_v2(files.UNIFIED + inner)
 
     def kill(self) -> bool:
         try:
@@ -198,6 +197,17 @@ def _check_type(directory: str, needs_domain: bool) -> None:
             files.write(directory, "cgroup.type", "threaded")
         except files.FileError:
             pass
+
+
+def _may_enter(directory: str) -> bool:
+    """Whether this user may bring a process here from where it is: clone3(2) is refused as a whole where not.
+
+    Source: admin-guide/cgroup-v2.rst, "Delegation Containment".
+    """
+    common = files.UNIFIED + files.own_cgroups().get("", "")
+    while not f"{directory}/".startswith(f"{common}/"):
+        common = os.path.dirname(common)
+    return all(os.access(f"{place}/cgroup.procs", os.W_OK) for place in (directory, common))
 
 
 def _takes_processes(directory: str) -> bool:

@@ -6,11 +6,36 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.bundles import Bundle
-from tests.support.runtimes import Runtime
+from tests.support.runtimes import BY_SYSTEMD, Runtime
 
 KIB, MIB = 1 << 10, 1 << 20
 DENY_ALL = [{"allow": False, "access": "rwm"}]
+
+ROOT = Path("/sys/fs/cgroup")
+# Whether v2 has every controller here; else v1 has them, with or without a v2 hierarchy beside.
+UNIFIED = (ROOT / "cgroup.controllers").exists()
+v1_only = pytest.mark.skipif(UNIFIED, reason="v1's own; this host has v2")
+v2_only = pytest.mark.skipif(not UNIFIED, reason="v2's own; this host has v1")
+
+
+def has_controller(name: str) -> bool:
+    """Whether a limit of this controller can be set here."""
+    if UNIFIED:
+        return name in (ROOT / "cgroup.controllers").read_text().split()
+    return (ROOT / name).is_dir()
+
+
+def path_for(container_id: str) -> str:
+    """A `cgroupsPath` of the driver's own form."""
+    return f"system.slice:hr:{container_id}" if BY_SYSTEMD else f"/{container_id}"
+
+
+def relative_cgroup(container_id: str) -> str:
+    """Where `path_for` leads, below the root of a hierarchy."""
+    return f"system.slice/hr-{container_id}.scope" if BY_SYSTEMD else container_id
 
 
 def sleeping(bundle: Bundle, **resources: Any) -> Bundle:
@@ -25,13 +50,21 @@ def kept_state(runtime: Runtime, container_id: str) -> dict[str, Any]:
     return state
 
 
-def cgroup(runtime: Runtime, container_id: str, controller: str) -> Path:
-    """The directory of the container's cgroup."""
-    return Path(kept_state(runtime, container_id)["cgroup_paths"][controller])
+def cgroup(runtime: Runtime, container_id: str, controller: str = "") -> Path:
+    """The directory of the container's cgroup: v2 has one for all controllers."""
+    return Path(kept_state(runtime, container_id)["cgroup_paths"]["" if UNIFIED else controller])
+
+
+def is_empty(directory: Path) -> bool:
+    """Whether a cgroup has no processes, or has gone: systemd takes a scope away when its last process ends."""
+    try:
+        return not (directory / "cgroup.procs").read_text()
+    except OSError:
+        return True
 
 
 def values(runtime: Runtime, container_id: str, *names: str) -> dict[str, str]:
-    """What the container's v1 cgroup files hold; each name is `controller.rest`, as the file is called.
+    """What the container's cgroup files hold; each name is `controller.rest`, as the file is called.
 
     The device rules are sorted: runc writes them in an order of its own.
     """

@@ -10,25 +10,51 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.cgroup_support import cgroup, kept_state, sleeping
-from tests.runtime.parity import told
-from tests.support.bundles import Bundle
-from tests.support.runtimes import Runtime, fresh_id, wait_for
-
-pytestmark = pytest.mark.skipif(
-    not Path("/sys/fs/cgroup/devices").is_dir(), reason="this host has no v1 hierarchies; tests/vm has the v2 rows"
+from tests.runtime.cgroup_support import (
+    ROOT,
+    UNIFIED,
+    cgroup,
+    is_empty,
+    kept_state,
+    path_for,
+    relative_cgroup,
+    sleeping,
+    v1_only,
 )
+from tests.runtime.parity import told
+from tests.support import leaks
+from tests.support.bundles import Bundle
+from tests.support.runtimes import BY_SYSTEMD, Runtime, fresh_id, wait_for
 
-PATHS = ["", "/{id}", "{id}", "/{id}/below/deep", "{id}/below", "/../../{id}", "../{id}", "/{id}//x/../y/"]
+PATHS = (
+    ["", "system.slice:hr:{id}", ":hr:{id}", "::{id}", "hr-a-b.slice:hr:{id}", "-.slice:hr:{id}", "user.slice:h-r:{id}"]
+    if BY_SYSTEMD
+    else ["", "/{id}", "{id}", "/{id}/below/deep", "{id}/below", "/../../{id}", "../{id}", "/{id}//x/../y/"]
+)
+BAD_PATHS = [
+    "/{id}",
+    "{id}",
+    "a:{id}",
+    "a:b:c:{id}",
+    "a.slice/b:hr:{id}",
+    "-a.slice:hr:{id}",
+    "a--b.slice:hr:{id}",
+    "a:hr:{id}",
+]
+
+
+# A hierarchy of v1 that runc has joined since 1.2.
+MISC = "misc"
 
 
 def cgroups_of(pid: int) -> list[str]:
-    return sorted(line.split(":", 1)[1] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    lines = sorted(line.split(":", 1)[1] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    return [line for line in lines if not line.startswith(f"{MISC}:")]
 
 
 def remove_parents(name: str) -> None:
     """What runc leaves as well: the parents of a cgroup given by a path."""
-    for top in Path("/sys/fs/cgroup").rglob(name):
+    for top in ROOT.rglob(name):
         for directory, _, _ in os.walk(top, topdown=False):
             os.rmdir(directory)
 
@@ -41,6 +67,7 @@ def test_paths_are_those_of_runc(path: str, bundle: Bundle, hookrun: Runtime, ru
     try:
         hookrun.create(bundle.path, container_id=container)
         ours = kept_state(hookrun, container)["cgroup_paths"]
+        ours.pop(MISC, None)
         our_place = cgroups_of(hookrun.state(container)["pid"])
         hookrun.delete_all()
         assert not [path for path in ours.values() if os.path.exists(path)]
@@ -51,6 +78,18 @@ def test_paths_are_those_of_runc(path: str, bundle: Bundle, hookrun: Runtime, ru
         hookrun.delete_all()
         runc.delete_all()
         remove_parents(container)
+
+
+@pytest.mark.skipif(not BY_SYSTEMD, reason="without systemd any path will do")
+@pytest.mark.parametrize("path", BAD_PATHS)
+def test_paths_that_are_no_units(path: str, bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
+    container = fresh_id()
+    bundle.linux["cgroupsPath"] = path.format(id=container)
+    sleeping(bundle)
+    ours, theirs = (told(runtime.run(bundle.path, container_id=container)) for runtime in (hookrun, runc))
+    assert ours == theirs
+    assert ours[0] == "status 1"
+    assert leaks.cgroups(container) == []
 
 
 def test_cgroups_of_the_container_go_with_it(bundle: Bundle, hookrun: Runtime) -> None:
@@ -94,7 +133,7 @@ def test_no_cgroup_is_left_by_a_create_that_fails(bundle: Bundle, hookrun: Runti
     container = fresh_id()
     sleeping(bundle).command("/no/such/program")
     hookrun.call_leaving("run", "--bundle", str(bundle.path), container, output=bundle.path / "output")
-    assert not list(Path("/sys/fs/cgroup").rglob(container))
+    assert leaks.cgroups(container) == []
 
 
 def exec_detached(runtime: Runtime, container: str, directory: Path, *options: str) -> int:
@@ -123,26 +162,30 @@ def test_exec_enters_the_sub_cgroups_that_it_is_told(bundle: Bundle, either: Run
     sleeping(bundle)
     container = either.run_detached(bundle.path)
     (cgroup(either, container, "pids") / "inner").mkdir()
-    pid = exec_detached(either, container, bundle.path, "--cgroup", "pids:inner")
+    pid = exec_detached(either, container, bundle.path, "--cgroup", "inner" if UNIFIED else "pids:inner")
     assert str(pid) in (cgroup(either, container, "pids") / "inner/cgroup.procs").read_text().split()
-    assert str(pid) in (cgroup(either, container, "memory") / "cgroup.procs").read_text().split()
+    own = (cgroup(either, container, "memory") / "cgroup.procs").read_text().split()
+    assert (str(pid) in own) == (not UNIFIED)
 
 
-@pytest.mark.parametrize("path", ["pids:../..", "nosuch:x"])
+@pytest.mark.parametrize("path", ["../..", "nosuch"] if UNIFIED else ["pids:../..", "nosuch:x"])
 def test_exec_refuses_sub_cgroups_outside(path: str, bundle: Bundle, either: Runtime) -> None:
     sleeping(bundle)
     container = either.run_detached(bundle.path)
     result = either.call("exec", "--cgroup", path, container, "true")
     assert result.status == 255
-    # The three are runc 1.5's and 1.1's words.
+    # runc 1.5's and 1.1's words.
     words = (
         "bad sub cgroup path: ../..",
         "../.. is not a sub cgroup path",
         "unknown controller nosuch in SubCgroupPaths",
+        "nosuch: no such file or directory",
+        "nosuch/cgroup.procs: no such file or directory",
     )
     assert any(text in result.err for text in words)
 
 
+@v1_only
 @pytest.mark.parametrize("path", ["nosuch", "cpu:nosuch"])
 def test_exec_into_a_sub_cgroup_that_is_missing(path: str, bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
     """The process writes "0", itself, into `tasks`, runc another's pid into `cgroup.procs`; the words are the same."""
@@ -150,7 +193,7 @@ def test_exec_into_a_sub_cgroup_that_is_missing(path: str, bundle: Bundle, hookr
     for runtime in (hookrun, runc):
         container = fresh_id()
         # Absolute, for runc takes the controllers in any order, and the caller may be in other cgroups of some.
-        bundle.linux["cgroupsPath"] = f"/{container}"
+        bundle.linux["cgroupsPath"] = path_for(container)
         runtime.run_detached(sleeping(bundle).path, container_id=container)
         *_, said = told(runtime.call("exec", "--cgroup", path, container, "true"), container)
         said = re.sub(r"(pid|write) \d+", r"\1 PID", said)
@@ -158,6 +201,7 @@ def test_exec_into_a_sub_cgroup_that_is_missing(path: str, bundle: Bundle, hookr
     assert seen[0] == seen[1]
 
 
+@v1_only
 def test_paused_container_is_frozen_and_goes_on(bundle: Bundle, either: Runtime) -> None:
     sleeping(bundle)
     container = either.run_detached(bundle.path)
@@ -174,20 +218,18 @@ def test_paused_container_is_frozen_and_goes_on(bundle: Bundle, either: Runtime)
     assert refused.err.endswith('msg="container not paused"\n')
 
 
+@pytest.mark.skipif(BY_SYSTEMD, reason="the cgroup above is a slice, with more in it")
 def test_a_cgroup_above_that_is_frozen_does_not_make_the_container_paused(bundle: Bundle, either: Runtime) -> None:
     container = fresh_id()
     bundle.linux["cgroupsPath"] = f"/{container}/inner"
     sleeping(bundle)
-    state = Path(f"/sys/fs/cgroup/freezer/{container}/freezer.state")
     try:
         either.create(bundle.path, container_id=container)
-        state.write_text("FROZEN")
-        wait_for(lambda: state.read_text() == "FROZEN\n", "the cgroup to freeze")
+        freeze(container, True)
+        wait_for(lambda: is_frozen(container), "the cgroup to freeze")
         assert either.state(container)["status"] == "created"
-        state.write_text("THAWED")
     finally:
-        if state.exists():
-            state.write_text("THAWED")
+        freeze(container, False)
         either.delete_all()
         remove_parents(container)
 
@@ -201,28 +243,42 @@ def test_everybody_gets_the_signal(bundle: Bundle, either: Runtime) -> None:
     wait_for(lambda: len(procs.read_text().split()) == 3, "three processes")
     pids = procs.read_text().split()
     assert either.call("kill", "--all", container, "KILL").status == 0
-    wait_for(lambda: not procs.read_text().split(), "the processes to be gone")
+    wait_for(lambda: is_empty(procs.parent), "the processes to be gone")
     wait_for(lambda: not any(_runs(pid) for pid in pids), "the processes to have ended")
 
 
 @pytest.fixture(name="taken")
 def fixture_taken() -> Iterator[str]:
-    """The name of a devices and a freezer cgroup that are there already, for a process of somebody else's."""
+    """The id of a container whose cgroups are there already, for a process of somebody else's."""
     name = fresh_id()
-    paths = [Path(f"/sys/fs/cgroup/{controller}/{name}") for controller in ("devices", "freezer")]
+    tops = [ROOT] if UNIFIED else [ROOT / "devices", ROOT / "freezer"]
+    paths = [top / relative_cgroup(name) for top in tops]
     for path in paths:
         path.mkdir()
     yield name
-    (paths[1] / "freezer.state").write_text("THAWED")
+    freeze(name, False)
     for path in paths:
         path.rmdir()
 
 
+def freeze(name: str, frozen: bool) -> None:
+    if UNIFIED:
+        (ROOT / relative_cgroup(name) / "cgroup.freeze").write_text(str(int(frozen)))
+    else:
+        (ROOT / "freezer" / relative_cgroup(name) / "freezer.state").write_text("FROZEN" if frozen else "THAWED")
+
+
+def is_frozen(name: str) -> bool:
+    if UNIFIED:
+        return "frozen 1" in (ROOT / relative_cgroup(name) / "cgroup.events").read_text()
+    return (ROOT / "freezer" / relative_cgroup(name) / "freezer.state").read_text() == "FROZEN\n"
+
+
 def test_a_cgroup_with_processes_is_not_taken(taken: str, bundle: Bundle, hookrun: Runtime) -> None:
     """runc has refused it since 1.2; 1.1 warns. What is in there stays as it is."""
-    bundle.linux["cgroupsPath"] = f"/{taken}"
+    bundle.linux["cgroupsPath"] = path_for(taken)
     sleeping(bundle)
-    procs = Path(f"/sys/fs/cgroup/devices/{taken}/cgroup.procs")
+    procs = (ROOT if UNIFIED else ROOT / "devices") / relative_cgroup(taken) / "cgroup.procs"
     with subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) as other:
         try:
             procs.write_text(str(other.pid))
@@ -238,9 +294,9 @@ def test_a_cgroup_with_processes_is_not_taken(taken: str, bundle: Bundle, hookru
 
 
 def test_a_frozen_cgroup_is_not_taken(taken: str, bundle: Bundle, hookrun: Runtime) -> None:
-    bundle.linux["cgroupsPath"] = f"/{taken}"
+    bundle.linux["cgroupsPath"] = path_for(taken)
     sleeping(bundle)
-    Path(f"/sys/fs/cgroup/freezer/{taken}/freezer.state").write_text("FROZEN")
+    freeze(taken, True)
     result = hookrun.call_leaving("create", "--bundle", str(bundle.path), fresh_id(), output=bundle.path / "output")
     assert result.status == 1
     assert "container's cgroup unexpectedly frozen" in result.out

@@ -262,6 +262,9 @@ def test_device_properties() -> None:
     allowed = found[2][1].value
     assert {("char-*", "m"), ("block-*", "m"), ("/dev/char/1:3", "rwm"), ("char-136", "rwm")} <= set(allowed)
     everything = systemd_properties.of_devices([(True, "a", -1, -1, "rwm")])
+    hole = [(True, "a", -1, -1, "rwm"), (False, "c", -1, -1, "r"), (True, "c", 7, 3, "r")]
+    with pytest.raises(Failure, match=r"^unable to apply rule for systemd: unable to remove 'deny' exception"):
+        systemd_properties.of_devices(hole)
     assert everything == [("DeviceAllow", Variant("a(ss)", [])), ("DevicePolicy", Variant("s", "auto"))]
 
 

@@ -1,6 +1,6 @@
-"""cgroup v2 as far as a hybrid host has it: in a mount namespace that shows the unified hierarchy alone.
+"""cgroup v2: the host's own where it has v2 alone; on a hybrid one in a mount namespace that shows v2 alone.
 
-The controllers that v1 holds (memory, cpu, pids …) are missing there; tests/vm runs their rows on a unified host.
+The controllers that v1 holds on a hybrid host (memory, cpu, pids …) are missing there; tests/vm has a host of v2 alone.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.cgroup_support import DENY_ALL, MIB, kept_state, sleeping
+from tests.runtime.cgroup_support import DENY_ALL, MIB, ROOT, UNIFIED, is_empty, kept_state, sleeping
+from tests.support import leaks
 from tests.support.bundles import Bundle
-from tests.support.runtimes import HOOKRUN, RUNC, Runtime, fresh_id, wait_for
+from tests.support.runtimes import BY_SYSTEMD, HOOKRUN, RUNC, Runtime, fresh_id, wait_for
 
-UNIFIED = Path("/sys/fs/cgroup/unified")
-pytestmark = pytest.mark.skipif(not UNIFIED.is_dir(), reason="the whole suite runs on v2 here")
+V2 = ROOT if UNIFIED else ROOT / "unified"
+CONTROLLERS = (V2 / "cgroup.controllers").read_text().split() if V2.is_dir() else []
+pytestmark = [
+    pytest.mark.skipif(not V2.is_dir(), reason="this host has v1 alone"),
+    pytest.mark.skipif(BY_SYSTEMD and not UNIFIED, reason="systemd itself is on v1 here, whatever it is shown"),
+]
 HUGE = "hugetlb.2MB.max"
 
 _WRAPPER = """#!/bin/sh
@@ -28,12 +33,16 @@ exec unshare --mount --propagation private sh -c 'mount -t cgroup2 cgroup2 /sys/
 
 def on_v2(program: Path | str, directory: Path) -> Iterator[Runtime]:
     name = Path(program).name
-    wrapper = directory / f"v2-{name}"
-    wrapper.write_text(_WRAPPER.format(program))
-    wrapper.chmod(0o755)
-    runtime = Runtime(wrapper, directory / f"v2-root-{name}")
+    runtime = Runtime(program if UNIFIED else wrapped(program, directory), directory / f"v2-root-{name}")
     yield runtime
     runtime.delete_all()
+
+
+def wrapped(program: Path | str, directory: Path) -> Path:
+    wrapper = directory / f"v2-{Path(program).name}"
+    wrapper.write_text(_WRAPPER.format(program))
+    wrapper.chmod(0o755)
+    return wrapper
 
 
 @pytest.fixture(name="hookrun")
@@ -62,9 +71,10 @@ def no_v1_mounts(bundle: Bundle) -> None:
 def cgroup(runtime: Runtime, container: str) -> Path:
     """The container's cgroup as the tests' own mount namespace shows it."""
     (path,) = kept_state(runtime, container)["cgroup_paths"].values()
-    return UNIFIED / Path(path).relative_to("/sys/fs/cgroup")
+    return V2 / Path(path).relative_to(ROOT)
 
 
+@pytest.mark.skipif(UNIFIED, reason="test_cgroups_paths has these rows")
 @pytest.mark.parametrize("path", ["", "/{id}", "{id}", "/{id}/below", "../{id}"])
 def test_paths_are_those_of_runc(path: str, bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
     container = fresh_id()
@@ -82,7 +92,7 @@ def test_paths_are_those_of_runc(path: str, bundle: Bundle, hookrun: Runtime, ru
         hookrun.delete_all()
         runc.delete_all()
         if path.endswith("below"):
-            (UNIFIED / container).rmdir()
+            (V2 / container).rmdir()
 
 
 @pytest.mark.parametrize(
@@ -91,7 +101,7 @@ def test_paths_are_those_of_runc(path: str, bundle: Bundle, hookrun: Runtime, ru
     ids=["hugepageLimits", "unified"],
 )
 def test_limits(resources: dict[str, Any], bundle: Bundle, either: Runtime) -> None:
-    if "hugetlb" not in (UNIFIED / "cgroup.controllers").read_text():
+    if "hugetlb" not in CONTROLLERS:
         pytest.skip("v1 holds this controller")
     sleeping(bundle, **resources)
     container = either.create(bundle.path)
@@ -111,8 +121,11 @@ BAD = [
         {"unified": {"nosuch.max": "1"}},
         'unified resource \\"nosuch.max\\" can\'t be set: controller \\"nosuch\\" not available',
     ),
-    ({"memory": {"limit": 64 * MIB}}, "memory.max: no such file or directory"),
-    ({"pids": {"limit": 5}}, "pids.max: no such file or directory"),
+    *(
+        ({name: {"limit": 64 * MIB}}, f"{name}.max: no such file or directory")
+        for name in ("memory", "pids")
+        if name not in CONTROLLERS
+    ),
     ({"memory": {"swap": 64 * MIB}}, "unable to set swap limit without memory limit"),
     ({"memory": {"limit": 64 * MIB, "swap": 32 * MIB}}, "memory+swap limit should be >= memory limit"),
 ]
@@ -120,15 +133,12 @@ BAD = [
 
 @pytest.mark.parametrize(("resources", "message"), BAD, ids=[message[:40] for _, message in BAD])
 def test_refusals(resources: dict[str, Any], message: str, bundle: Bundle, either: Runtime) -> None:
-    wanted = "memory" if "memory" in resources else "pids"
-    if "no such file" in message and wanted in (UNIFIED / "cgroup.controllers").read_text():
-        pytest.skip("the unified hierarchy has this controller")
     sleeping(bundle, **resources)
     container = fresh_id()
     result = either.call_leaving("create", "--bundle", str(bundle.path), container, output=bundle.path / "output")
     assert result.status == 1
     assert message in result.out
-    assert not (UNIFIED / container).exists()
+    assert leaks.cgroups(container) == []
 
 
 def test_device_program(bundle: Bundle, either: Runtime) -> None:
@@ -182,8 +192,9 @@ def test_paused_container_can_be_killed(bundle: Bundle, either: Runtime) -> None
     sleeping(bundle)
     container = either.run_detached(bundle.path)
     assert either.call("pause", container).status == 0
+    directory = cgroup(either, container)
     assert either.call("delete", "--force", container).status == 0
-    assert not (UNIFIED / container).exists()
+    assert not directory.exists()
 
 
 def test_everybody_is_killed_at_once(bundle: Bundle, either: Runtime) -> None:
@@ -197,7 +208,7 @@ def test_everybody_is_killed_at_once(bundle: Bundle, either: Runtime) -> None:
     pid = either.state(container)["pid"]
     (inner / "cgroup.procs").write_text(next(p for p in procs.read_text().split() if p != str(pid)))
     assert either.call("kill", "--all", container, "KILL").status == 0
-    wait_for(lambda: not procs.read_text() and not (inner / "cgroup.procs").read_text(), "everybody to be gone")
+    wait_for(lambda: is_empty(procs.parent) and is_empty(inner), "everybody to be gone")
     assert either.call("delete", container).status == 0
     assert not procs.parent.exists()
 
@@ -206,7 +217,8 @@ def test_exec_is_born_in_the_cgroup(bundle: Bundle, either: Runtime) -> None:
     sleeping(bundle)
     container = either.run_detached(bundle.path)
     (cgroup(either, container) / "inner").mkdir()
-    for options, expected in ([], f"0::/{container}"), (["--cgroup", "inner"], f"0::/{container}/inner"):
+    own = f"0::/{cgroup(either, container).relative_to(V2)}"
+    for options, expected in ([], own), (["--cgroup", "inner"], f"{own}/inner"):
         pid_file = bundle.path / "pid"
         command = ("exec", "--detach", *options, "--pid-file", str(pid_file), container, "sleep", "1000")
         assert either.call_leaving(*command, output=bundle.path / "exec.output").status == 0
@@ -215,7 +227,7 @@ def test_exec_is_born_in_the_cgroup(bundle: Bundle, either: Runtime) -> None:
 
 def test_exec_follows_the_init_into_a_sub_cgroup(bundle: Bundle, either: Runtime) -> None:
     """A container that hands controllers down has no processes in its own cgroup any more."""
-    if "hugetlb" not in (UNIFIED / "cgroup.controllers").read_text():
+    if "hugetlb" not in CONTROLLERS:
         pytest.skip("v1 holds every controller")
     sleeping(bundle)
     container = either.run_detached(bundle.path)
@@ -225,20 +237,22 @@ def test_exec_follows_the_init_into_a_sub_cgroup(bundle: Bundle, either: Runtime
     (directory / "cgroup.subtree_control").write_text("+hugetlb")
     result = either.exec(container, "cat", "/proc/self/cgroup")
     assert result.status == 0, result.err
-    assert f"0::/{container}/inner" in result.out.splitlines()
+    assert f"0::/{directory.relative_to(V2)}/inner" in result.out.splitlines()
 
 
 def test_stats(bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
     sleeping(bundle)
     ours, theirs = (_stats(runtime, runtime.run_detached(bundle.path)) for runtime in (hookrun, runc))
     assert list(ours) == list(theirs)
-    assert ours["pids"] == theirs["pids"] == {"current": 1}
+    assert ours["pids"] == theirs["pids"]
+    assert ours["pids"]["current"] == 1
+    assert ("limit" in ours["pids"]) == BY_SYSTEMD  # which gives every unit one
     assert ours["hugetlb"] == theirs["hugetlb"]
     assert ours["cpuset"] == theirs["cpuset"]
     assert set(ours["memory"]) - {"psi"} == set(theirs["memory"])
     assert set(ours["cpu"]) - {"psi"} == set(theirs["cpu"])
     for name in ("cpu", "memory", "blkio"):
-        if os.path.exists(UNIFIED / "cpu.pressure"):
+        if os.path.exists(V2 / "cpu.pressure"):
             assert set(ours[name]["psi"]) == {"some", "full"}
             assert set(ours[name]["psi"]["some"]) == {"avg10", "avg60", "avg300", "total"}
 

@@ -14,7 +14,8 @@ from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime, fresh_id
 
 SEED = 20261121
-TIMES = 100
+# A slow machine makes fewer rounds, when they have taken this long.
+ROUNDS, LEAST_ROUNDS, SECONDS = 25, 8, 20.0
 
 
 def call_and_kill(runtime: Runtime, bundle: Bundle, seconds: float, *arguments: str) -> None:
@@ -35,25 +36,49 @@ def assert_nothing_is_left(runtime: Runtime, container_id: str, mounts: list[str
     assert leaks.mounts() == mounts
 
 
+def words(command: str, bundle: Bundle, container_id: str) -> list[str]:
+    options = ["--bundle", str(bundle.path)] if command == "create" else []
+    return [*command.split(), *options, container_id]
+
+
+def make_ready(command: str, runtime: Runtime, bundle: Bundle, container_id: str) -> None:
+    """Have the container in the state that the command is for."""
+    if command == "create":
+        return
+    runtime.create(bundle.path, container_id=container_id)
+    if command != "start":
+        runtime.start(container_id)
+    if command == "delete":
+        assert runtime.call("kill", container_id, "KILL").status == 0
+        runtime.wait_for_status(container_id, "stopped")
+
+
+def seconds_undisturbed(command: str, runtime: Runtime, bundle: Bundle) -> float:
+    """How long the command takes on this machine."""
+    container_id = fresh_id("undisturbed")
+    make_ready(command, runtime, bundle, container_id)
+    begin = time.monotonic()
+    done = runtime.call_leaving(*words(command, bundle, container_id), output=bundle.path / "output")
+    assert done.status == 0, done.out
+    taken = time.monotonic() - begin
+    runtime.call("delete", "--force", container_id)
+    return taken
+
+
 @pytest.mark.parametrize("command", ["create", "start", "delete", "delete --force"])
 def test_kill_at_random_moments(bundle: Bundle, hookrun: Runtime, command: str) -> None:
     chance = random.Random(f"{SEED} {command}")
     mounts = leaks.mounts()
     word = fresh_id("killed")
     bundle.command("sh", "-c", f": {word}; sleep 1000")
-    for number in range(TIMES // 4):
+    most = seconds_undisturbed(command, hookrun, bundle)
+    deadline = time.monotonic() + SECONDS
+    for number in range(ROUNDS):
+        if number >= LEAST_ROUNDS and time.monotonic() > deadline:
+            break
         container_id = f"{word}-{number}"
-        moment = chance.uniform(0.0, 0.06)
-        if command == "create":
-            call_and_kill(hookrun, bundle, moment, "create", "--bundle", str(bundle.path), container_id)
-        else:
-            hookrun.create(bundle.path, container_id=container_id)
-            if command != "start":
-                hookrun.start(container_id)
-            if command == "delete":
-                assert hookrun.call("kill", container_id, "KILL").status == 0
-                hookrun.wait_for_status(container_id, "stopped")
-            call_and_kill(hookrun, bundle, moment, *command.split(), container_id)
+        make_ready(command, hookrun, bundle, container_id)
+        call_and_kill(hookrun, bundle, chance.uniform(0.0, most), *words(command, bundle, container_id))
         result = hookrun.call("delete", "--force", container_id)
         assert result.status == 0, result.err
         assert_nothing_is_left(hookrun, container_id, mounts)

@@ -145,7 +145,7 @@ BIND_OPTIONS = {
     "noexec": r"noexec",
     "noatime": r"rw,noatime",
     "nodiratime": r"nodiratime",
-    "strictatime": r"/tmp/t rw - ",
+    "strictatime": r"/tmp/t rw (master )?- ",
     "relatime": r"rw,relatime",
     "nosymfollow": r"nosymfollow",
     "shared": r"shared",

@@ -160,7 +160,7 @@ ROWS = [
     Row(
         "read-only paths",
         guarded,
-        "touch /etc/x; touch /home/x; touch /etc/below/x && echo below; echo 1 >/proc/sysrq-trigger",
+        "touch /home/x; touch /etc/below/x && echo below; touch /etc/x",
         "below",
         status=1,
     ),

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundles import Bundle
-from tests.support.runtimes import HOOKRUN, RUNC, Result, Runtime, fresh_id, wait_for
+from tests.support.runtimes import BY_SYSTEMD, HOOKRUN, RUNC, Result, Runtime, fresh_id, wait_for
 
+pytestmark = pytest.mark.skipif(BY_SYSTEMD, reason="a user has a systemd to ask in a login session alone")
 USER = 4321
 
 

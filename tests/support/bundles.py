@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import json
 import os
 import shutil
@@ -21,14 +23,14 @@ def busybox_rootfs(path: Path) -> Path:
     (path / "tmp").chmod(0o1777)
     shutil.copy(BUSYBOX, path / "bin/busybox")
     for program in _programs():
-        link = path / "bin" / program
-        if not link.is_symlink() and program != "busybox":
-            link.symlink_to("busybox")
+        with contextlib.suppress(FileExistsError):
+            os.symlink("busybox", f"{path}/bin/{program}")
     (path / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n")
     (path / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
     return path
 
 
+@functools.cache
 def _programs() -> list[str]:
     return subprocess.run(
         [BUSYBOX, "--list"], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL, timeout=60

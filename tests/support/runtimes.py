@@ -18,7 +18,8 @@ HOOKCTL = CHECKOUT / ".venv/bin/hookctl"
 RUNC = shutil.which("runc", path="/usr/sbin:/usr/bin:/sbin:/bin") or "/usr/sbin/runc"
 PATIENCE = 120.0
 # HOOKRUN_TEST_DRIVER=systemd has systemd make every cgroup, where the machine has it.
-DRIVER_FLAGS = ("--systemd-cgroup",) if os.environ.get("HOOKRUN_TEST_DRIVER") == "systemd" else ()
+BY_SYSTEMD = os.environ.get("HOOKRUN_TEST_DRIVER") == "systemd"
+DRIVER_FLAGS = ("--systemd-cgroup",) if BY_SYSTEMD else ()
 
 _numbers = itertools.count()
 
@@ -107,9 +108,7 @@ class Runtime:
         """`create`, which must succeed; returns the id. The container's output goes to `bundle`/ID.output."""
         container_id = self._note(container_id or fresh_id())
         output = bundle / f"{container_id}.output"
-        result = self.call_leaving(
-            "create", "--bundle", str(bundle), *options, container_id, output=output, **call
-        )
+        result = self.call_leaving("create", "--bundle", str(bundle), *options, container_id, output=output, **call)
         assert result.status == 0, result.out
         return container_id
 

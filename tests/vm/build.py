@@ -31,6 +31,7 @@ PACKAGES = (
     "procps",
     "python3",
     "runc",
+    "strace",
     "systemd",
     "systemd-sysv",
     "uidmap",

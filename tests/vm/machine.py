@@ -18,14 +18,30 @@ from tests.vm import build
 QEMU = "qemu-system-x86_64"
 MEMORY = "3072"
 BOOT_SECONDS = 300
+# What tests/runtime/test_features.py reads beside the checkout.
+SCHEMAS = CHECKOUT.parent / "shared/data/runtime-spec-schema"
+# The emulator's TSC is the host's, and the same for both processors, which the kernel can't know; the HPET, which it
+# takes instead, costs a way out of the emulation for every look at the clock.
+KERNEL = (
+    "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=false mitigations=off "
+    "tsc=reliable clocksource=tsc no_timer_check"
+)
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
-# The virtual environment's links lead to the checkout's own path, so it has to have that path in there too.
+# The virtual environment's links lead to the checkout's own path, so it has to have that path in there too. hookrun is
+# called by a launcher as engines have it, sealed by its first call: unsealed, every call would make a copy of the
+# interpreter in memory, and the emulator would translate it again from the beginning, for two seconds.
 PREAMBLE = """set -u
 mkdir -p {parent}
 test -e {checkout} || ln -s /suite/checkout {checkout}
 cd {checkout}
-export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8 HOME=/root
+export LC_ALL=C.UTF-8 HOME=/root
+.venv/bin/python -c '
+from pathlib import Path
+from hookrun.wrapper.admin import launcher
+launcher.install(Path(".venv/state").resolve(), "hookrun")'
+ln -sf ../state/launchers/hookrun .venv/bin/hookrun
+.venv/bin/hookrun exec none true 2> /dev/null
 """
 
 
@@ -36,14 +52,14 @@ class Outcome(NamedTuple):
     console: str
 
 
-def run(script: str, seconds: int, files: Path | None = None) -> Outcome:
-    """Boot a machine, run a shell script in the checkout, end the machine. `files` is a directory for /suite/files.
+def run(script: str, seconds: int, files: Path | None = None, kernel: str = "") -> Outcome:
+    """Boot a machine, run a shell script in the checkout, end the machine.
 
-    A script that reboots the machine (`systemctl reboot --force`) is started again by the next boot.
+    `files` is a directory for /suite/files; `kernel` are more words for the kernel's command line. A script that reboots the machine (`systemctl reboot --force`) is started again by the next boot.
     """
     disk = build.system_disk()
     with _suite_image(script, files) as suite:
-        console = _boot(disk, suite, seconds)
+        console = _boot(disk, suite, seconds, kernel)
     found = re.search(r"SUITE-STATUS (\d+)", console)
     return Outcome(int(found.group(1)) if found else None, console)
 
@@ -57,6 +73,8 @@ def _suite_image(script: str, files: Path | None) -> Iterator[Path]:
         copy.mkdir(parents=True)
         for name in ("wrapper", "hooks", "policies", "runtime", "tests", "packaging", "pyproject.toml", ".venv"):
             build.run("cp", "-a", str(CHECKOUT / name), str(copy))
+        if SCHEMAS.is_dir():
+            shutil.copytree(SCHEMAS, tree / SCHEMAS.relative_to(CHECKOUT.parent))
         if files is not None:
             shutil.copytree(files, tree / "files")
         parameters = {"parent": CHECKOUT.parent, "checkout": CHECKOUT}
@@ -69,14 +87,14 @@ def _suite_image(script: str, files: Path | None) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _boot(disk: build.Disk, suite: Path, seconds: int) -> str:
+def _boot(disk: build.Disk, suite: Path, seconds: int, kernel: str) -> str:
     """The console's text. The system disk stays as it is: what is written goes to a temporary file."""
     words = [
         QEMU,
         *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(min(2, os.cpu_count() or 1))),
         *("-m", MEMORY, "-nographic", "-nic", "none"),
         *("-kernel", str(disk.kernel), "-initrd", str(disk.initrd)),
-        *("-append", "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=false mitigations=off"),
+        *("-append", f"{KERNEL} {kernel}"),
         *("-drive", f"file={disk.image},format=raw,if=virtio,snapshot=on"),
         *("-drive", f"file={suite},format=raw,if=virtio,cache=unsafe"),
     ]

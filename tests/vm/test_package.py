@@ -24,7 +24,14 @@ def repository(tmp_path: Path) -> Path:
     build.run("sh", str(CHECKOUT / "packaging/build-deb.sh"), str(directory))
     (tmp_path / "status").write_bytes(_installed_on(build.system_disk().image))
     _download(next(directory.glob("hookrun_*.deb")), tmp_path / "status", directory)
-    index = subprocess.run(["dpkg-scanpackages", "."], cwd=directory, capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=True)
+    index = subprocess.run(
+        ["dpkg-scanpackages", "."],
+        cwd=directory,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        check=True,
+    )
     (directory / "Packages").write_bytes(index.stdout)
     (directory / "sources.list").write_text(SOURCES)
     return directory

@@ -1,4 +1,4 @@
-"""The suites that need what this machine lacks: cgroup v2 alone, systemd, AppArmor, a dockerd under systemd."""
+"""The suites that need what this machine lacks: systemd, AppArmor, cgroup v2 alone, every controller of v1."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ import pytest
 from tests.vm import machine
 
 pytestmark = pytest.mark.vm
-# What the rest of the tests need that reads cgroup v1's files, or another engine, stays outside.
-SUITES = (
-    "tests/vm/inside",
-    "tests/runtime/test_lifecycle.py",
+PYTEST = ".venv/bin/python -m pytest -q -p no:cacheprovider --color=no --durations=15"
+V1 = "systemd.unified_cgroup_hierarchy=0"
+# What comes before or after the cgroups, and takes the same way whoever makes them: once is enough.
+NOT_OF_CGROUPS = (
+    "features",
+    "mounts_parity",
+    "mounts_paths",
+    "namespace_parity",
+    "numbers",
+    "older_configs",
+    "os",
+    "rootfs_parity",
+    "seccomp",
+    "seccomp_programs",
 )
-# The same again with systemd making every cgroup.
-BY_SYSTEMD = ("tests/runtime/test_lifecycle.py",)
-PYTEST = ".venv/bin/python -m pytest -q -p no:cacheprovider --color=no"
+# On v1, what the host of the tests has no hierarchies for, and what systemd has properties for.
+ON_V1 = ("cgroups_limits", "cgroups_rare")
+ON_V1_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "events", "update")
+
+
+def files(*names: str, before: str = "") -> str:
+    """The suites of these names as words for pytest."""
+    return " ".join(f"{before}tests/runtime/test_{name}.py" for name in names)
 
 
 def show(name: str, outcome: machine.Outcome) -> None:
@@ -28,8 +43,18 @@ def show(name: str, outcome: machine.Outcome) -> None:
     print("\n".join(outcome.console.splitlines()[-60:]))
 
 
-def test_the_suites_in_the_virtual_machine() -> None:
-    script = f"{PYTEST} {' '.join(SUITES)} && HOOKRUN_TEST_DRIVER=systemd {PYTEST} {' '.join(BY_SYSTEMD)}"
-    outcome = machine.run(script, seconds=2400)
-    show("inside", outcome)
+def test_the_suites_on_cgroup_v2() -> None:
+    by_systemd = f"tests/runtime {files(*NOT_OF_CGROUPS, before='--ignore=')}"
+    script = f"{PYTEST} tests/vm/inside && sh tests/vm/suites.sh tests/runtime '{by_systemd}'"
+    outcome = machine.run(script, seconds=3000)
+    show("v2", outcome)
+    assert outcome.status == 0
+
+
+def test_the_suites_on_cgroup_v1() -> None:
+    """One driver after the other: on v1 systemd, when a scope ends, takes empty cgroups away that are not its own."""
+    by_itself = f"{PYTEST} tests/vm/inside/test_huge_pages.py {files(*ON_V1)}"
+    by_systemd = f"HOOKRUN_TEST_DRIVER=systemd {PYTEST} {files(*ON_V1_BY_SYSTEMD)}"
+    outcome = machine.run(f"{by_itself} && {by_systemd}", seconds=1800, kernel=V1)
+    show("v1", outcome)
     assert outcome.status == 0
