@@ -82,6 +82,7 @@ FLAGS: list[tuple[list[str], Files, Files]] = [
     (["--memory", "-1"], {"memory.limit_in_bytes": V1_MOST}, {"memory.max": "max"}),
     (["--memory-reservation", "24m"], {"memory.soft_limit_in_bytes": str(24 * MIB)}, {"memory.low": str(24 * MIB)}),
     (["--kernel-memory", "50m"], {}, {}),
+    (["--blkio-weight", "300"], {}, {}),
     (["--cpu-share", "300"], {"cpu.shares": "300"}, {}),
     (
         ["--cpu-quota", "30000"],
