@@ -234,6 +234,11 @@ class _Scope:
             return
 
 
+def _not_applied(error: Failure) -> Failure:
+    """The same with runc's words for cgroups that a container's first process can't enter."""
+    return Failure(f"unable to start container process: unable to apply cgroup configuration: {error.text}")
+
+
 class UnifiedManager(V2Manager):
     """A scope on v2."""
 
@@ -265,9 +270,12 @@ class UnifiedManager(V2Manager):
     def _start(self, pid: int) -> None:
         from hookrun.runtime.cgroups import v2
 
-        self._scope.start(pid, "IOAccounting")
-        self._created = True
-        v2.create(self.main_path, self._resources)
+        try:
+            self._scope.start(pid, "IOAccounting")
+            self._created = True
+            v2.create(self.main_path, self._resources)
+        except Failure as error:
+            raise _not_applied(error) from None
 
     def apply(self, resources: dict[str, Any]) -> None:
         from hookrun.runtime.cgroups import systemd_properties, v2_controllers
@@ -307,12 +315,15 @@ class LegacyManager(V1Manager):
         return entrance
 
     def _start(self, pid: int) -> None:
-        self._scope.start(pid, "BlockIOAccounting")
-        self._created = True
-        super().create(self._resources)
-        for name, path in self.paths.items():
-            if name not in ("name=systemd", ""):
-                files.write(path, "cgroup.procs", str(pid))
+        try:
+            self._scope.start(pid, "BlockIOAccounting")
+            self._created = True
+            super().create(self._resources)
+            for name, path in self.paths.items():
+                if name not in ("name=systemd", ""):
+                    files.write(path, "cgroup.procs", str(pid))
+        except Failure as error:
+            raise _not_applied(error) from None
 
     def apply(self, resources: dict[str, Any]) -> None:
         from hookrun.runtime.cgroups import systemd_properties, v1

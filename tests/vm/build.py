@@ -28,6 +28,7 @@ PACKAGES = (
     "iptables",
     "libseccomp2",
     "linux-image-cloud-amd64",
+    "linux-libc-dev",
     "procps",
     "python3",
     "runc",

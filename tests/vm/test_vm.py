@@ -27,7 +27,7 @@ NOT_OF_CGROUPS = (
 )
 # On v1, what the host of the tests has no hierarchies for, and what systemd has properties for.
 ON_V1 = ("cgroups_limits", "cgroups_rare")
-ON_V1_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "events", "update")
+ON_V1_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "events")
 
 
 def files(*names: str, before: str = "") -> str:
