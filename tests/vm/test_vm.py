@@ -35,6 +35,11 @@ def files(*names: str, before: str = "") -> str:
     return " ".join(f"{before}tests/runtime/test_{name}.py" for name in names)
 
 
+def all_of(*commands: str) -> str:
+    """A script that runs every command, and fails if one did."""
+    return "status=0\n" + "".join(f"{command} || status=1\n" for command in commands) + "exit $status\n"
+
+
 def show(name: str, outcome: machine.Outcome) -> None:
     """Keep the console as a CI artefact, and print its end."""
     place = Path(os.environ.get("CI_ARTEFACTS", "artefacts"))
@@ -45,8 +50,7 @@ def show(name: str, outcome: machine.Outcome) -> None:
 
 def test_the_suites_on_cgroup_v2() -> None:
     by_systemd = f"tests/runtime {files(*NOT_OF_CGROUPS, before='--ignore=')}"
-    script = f"{PYTEST} tests/vm/inside && sh tests/vm/suites.sh tests/runtime '{by_systemd}'"
-    outcome = machine.run(script, seconds=3000)
+    outcome = machine.run(all_of(f"{PYTEST} tests/vm/inside", f"sh tests/vm/suites.sh tests/runtime '{by_systemd}'"), seconds=3000)
     show("v2", outcome)
     assert outcome.status == 0
 
@@ -55,6 +59,6 @@ def test_the_suites_on_cgroup_v1() -> None:
     """One driver after the other: on v1 systemd, when a scope ends, takes empty cgroups away that are not its own."""
     by_itself = f"{PYTEST} tests/vm/inside/test_huge_pages.py {files(*ON_V1)}"
     by_systemd = f"HOOKRUN_TEST_DRIVER=systemd {PYTEST} {files(*ON_V1_BY_SYSTEMD)}"
-    outcome = machine.run(f"{by_itself} && {by_systemd}", seconds=1800, kernel=V1)
+    outcome = machine.run(all_of(by_itself, by_systemd), seconds=1800, kernel=V1)
     show("v1", outcome)
     assert outcome.status == 0
