@@ -2,8 +2,9 @@
 
     .venv/bin/python -m tests.bench.scale [--rounds 500] [--markdown FILE]
 
-`--rounds` is the number of containers. `list` and `ps` are shown per container, all else per call: flat means that the
-last column stays near 1.
+`--rounds` is the number of containers. `list` is shown per container, all else per call: flat means that the last column
+stays near 1. What grows all the same is the host's: runc's create among as many containers, and ps(1), which `ps` asks
+for its table, have rows for that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench import stopwatch
-from tests.bench.contestants import hookrun
+from tests.bench.contestants import hookrun, runc
 from tests.support.bundles import Bundle
 
 FEW = 20  # all of them are removed again before the many come
@@ -27,7 +28,7 @@ def measure(most: int) -> str:
     """The medians with FEW and with `most` containers as a Markdown table."""
     place = Path(tempfile.mkdtemp(prefix="hr-bench-", dir="/var/tmp"))
     bundle = Bundle(place / "bundle").command("sleep", "1000")
-    host = hookrun(place, bundle, plain=False)
+    host, peer = hookrun(place, bundle, plain=False), runc(place, bundle)
     names = [f"bench-scale-{number}" for number in range(most)]
     rows: dict[str, list[float]] = {}
 
@@ -39,17 +40,22 @@ def measure(most: int) -> str:
             among = names[:count]
             made = [host.create(name) for name in among]
             rows.setdefault("create", []).append(statistics.median(made[-SAMPLES:]))
+            note("create by runc", peer.create, among)
+            peer.close()
             note("start", host.start, among)
             note("state", host.state, among)
+            note("ps --format json", lambda name: stopwatch.spawn(host.words("ps", "--format", "json", host.named(name))), among)
             note("ps", lambda name: stopwatch.spawn(host.words("ps", host.named(name))), among)
+            note("ps(1)", lambda name: stopwatch.spawn(["/usr/bin/ps", "-ef"]), among)
             listed = statistics.median(stopwatch.spawn(host.words("list")) for _ in range(SAMPLES))
             rows.setdefault("list, for each container", []).append(listed / count)
             note("delete --force", host.remove, among)
     finally:
+        peer.close()
         host.close()
         subprocess.run(["umount", "-l", place / "state/seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
         shutil.rmtree(place, ignore_errors=True)
-    lines = [f"| hookrun, ms | with {FEW} | with {most} | {most} / {FEW} |", "| --- | ---: | ---: | ---: |"]
+    lines = [f"| ms | with {FEW} | with {most} | {most} / {FEW} |", "| --- | ---: | ---: | ---: |"]
     lines += [f"| {row} | {few:.2f} | {many:.2f} | {many / few:.2f} |" for row, (few, many) in rows.items()]
     return "\n".join(lines) + "\n"
 
