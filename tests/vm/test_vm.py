@@ -12,27 +12,14 @@ from tests.vm import machine
 pytestmark = pytest.mark.vm
 PYTEST = ".venv/bin/python -m pytest -q -p no:cacheprovider --color=no --durations=15"
 V1 = "systemd.unified_cgroup_hierarchy=0"
-# What comes before or after the cgroups, and takes the same way whoever makes them: once is enough.
-NOT_OF_CGROUPS = (
-    "features",
-    "mounts_parity",
-    "mounts_paths",
-    "namespace_parity",
-    "numbers",
-    "older_configs",
-    "os",
-    "rootfs_parity",
-    "seccomp",
-    "seccomp_programs",
-)
 # On v1, what the host of the tests has no hierarchies for, and what systemd has properties for.
 ON_V1 = ("cgroups_limits", "cgroups_rare")
 ON_V1_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "events")
 
 
-def files(*names: str, before: str = "") -> str:
+def files(*names: str) -> str:
     """The suites of these names as words for pytest."""
-    return " ".join(f"{before}tests/runtime/test_{name}.py" for name in names)
+    return " ".join(f"tests/runtime/test_{name}.py" for name in names)
 
 
 def all_of(*commands: str) -> str:
@@ -49,8 +36,7 @@ def show(name: str, outcome: machine.Outcome) -> None:
 
 
 def test_the_suites_on_cgroup_v2() -> None:
-    by_systemd = f"tests/runtime {files(*NOT_OF_CGROUPS, before='--ignore=')}"
-    outcome = machine.run(all_of(f"{PYTEST} tests/vm/inside", f"sh tests/vm/suites.sh tests/runtime '{by_systemd}'"), seconds=3000)
+    outcome = machine.run(all_of(f"{PYTEST} tests/vm/inside", "sh tests/vm/suites.sh tests/runtime"), seconds=3000)
     show("v2", outcome)
     assert outcome.status == 0
 
