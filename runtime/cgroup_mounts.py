@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 
 from hookrun.runtime import mount_flags, mountinfo
-from hookrun.runtime.config import namespace_paths
 from hookrun.runtime.jsonio import read_bytes
 from hookrun.runtime.linux import filesystems, mount_options, mounts, os, paths
+from hookrun.runtime.sections import namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from hookrun.runtime import hooks, jsonio, process, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces, os
+from hookrun.runtime.sections import linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,22 +79,6 @@ def _modernize(config: dict[str, Any]) -> None:
     found = config.get("process")
     if isinstance(found, dict) and isinstance(found.get("capabilities"), list):
         found["capabilities"] = dict.fromkeys(_CAPABILITY_SETS, found["capabilities"])
-
-
-def linux(config: dict[str, Any]) -> dict[str, Any]:
-    """The config's `linux` object, {} where there is none."""
-    found: dict[str, Any] = config.get("linux") or {}
-    return found
-
-
-def namespace_paths(config: dict[str, Any]) -> dict[str, str]:
-    """The namespaces asked for: kind to the path to join, "" for a new one."""
-    return {entry["type"]: entry.get("path") or "" for entry in linux(config).get("namespaces") or ()}
-
-
-def root_path(config: dict[str, Any], bundle: str) -> str:
-    """The rootfs as an absolute path without `.` and `..`."""
-    return os.path.normpath(os.path.join(bundle, config["root"]["path"]))
 
 
 def check_rootfs(path: str) -> None:

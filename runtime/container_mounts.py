@@ -5,11 +5,11 @@ Source: config.md "Mounts"; runc: specconv/spec_linux.go createLibcontainerMount
 
 from __future__ import annotations
 
-from hookrun.runtime.config import linux, namespace_paths, root_path
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os, paths
 from hookrun.runtime.linux.mount_options import PROPAGATION, Options
 from hookrun.runtime.linux.mounts import MS_BIND, MS_PRIVATE, MS_RDONLY, MS_REC
+from hookrun.runtime.sections import linux, namespace_paths, root_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

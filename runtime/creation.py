@@ -18,9 +18,9 @@ from hookrun.runtime import (
 from hookrun.runtime import config as configs
 from hookrun.runtime import process as processes
 from hookrun.runtime.cgroups import choice
-from hookrun.runtime.config import linux
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces, os, pids
+from hookrun.runtime.sections import linux, namespace_paths, root_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Creation:
         found = context.config if context.config is not None else configs.read(request.bundle)
         self.config = configs.check(found)
         container.check_id(request.container_id)
-        configs.check_rootfs(configs.root_path(self.config, request.bundle))
+        configs.check_rootfs(root_path(self.config, request.bundle))
         rootfs.check(self.config, request.bundle, request.no_pivot, context.log)
         terminal.check_sanity(self._has_terminal(), request.detach, request.console)
         listening = handover.listen_descriptors()
@@ -142,7 +142,7 @@ class Creation:
     def _make(self) -> Container:
         self.context.phase("check")
         if not rootfs.has_mount_namespace(self.config):
-            self._mounts_before = rootfs.mounts_at(configs.root_path(self.config, self.request.bundle))
+            self._mounts_before = rootfs.mounts_at(root_path(self.config, self.request.bundle))
         manager = self._make_cgroups()
         self.context.phase("cgroups")
         plan = self._plan(manager)
@@ -350,14 +350,14 @@ class Creation:
     def _state(self, manager: Manager, pid: int, started: int) -> dict[str, Any]:
         """runc's state.json, in so far as others read it."""
         labels = [f"{name}={value}" for name, value in (self.config.get("annotations") or {}).items()]
-        kinds = configs.namespace_paths(self.config)
+        kinds = namespace_paths(self.config)
         return {
             "id": self.request.container_id,
             "init_process_pid": pid,
             "init_process_start": started,
             "created": container_directory.now(),
             "config": {
-                "rootfs": configs.root_path(self.config, self.request.bundle),
+                "rootfs": root_path(self.config, self.request.bundle),
                 "readonlyfs": bool(self.config["root"].get("readonly")),
                 "hostname": self.config.get("hostname") or "",
                 "namespaces": [{"type": _STATE_NAMESPACES[kind], "path": path} for kind, path in kinds.items()],
@@ -397,7 +397,7 @@ class Creation:
 
     def _release_rootfs(self) -> None:
         if self._mounts_before is not None:
-            rootfs.release_beyond(configs.root_path(self.config, self.request.bundle), self._mounts_before)
+            rootfs.release_beyond(root_path(self.config, self.request.bundle), self._mounts_before)
 
     def _leave_resctrl(self) -> None:
         path, created = self._resctrl

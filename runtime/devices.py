@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import errno
 
-from hookrun.runtime.config import linux
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import mounts, os, paths
 from hookrun.runtime.linux.syscalls import NR, call
+from hookrun.runtime.sections import linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hookrun.runtime import channel, entry, handover, spawn, terminal
 from hookrun.runtime import process as processes
-from hookrun.runtime.config import linux, namespace_paths
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces, os, pids
+from hookrun.runtime.sections import linux, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ opened anywhere else would come without these locks. Source: mount_namespaces(7)
 from __future__ import annotations
 
 from hookrun.runtime import id_mapped
-from hookrun.runtime.config import namespace_paths
 from hookrun.runtime.container_mounts import parse_all
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import mounts, namespaces, os
+from hookrun.runtime.sections import namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import errno
 
-from hookrun.runtime.config import linux, namespace_paths
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import mount_options, mounts, namespaces, os
+from hookrun.runtime.sections import linux, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import _signal
 
 from hookrun.runtime import channel, hooks, jsonio, rootfs, terminal
 from hookrun.runtime import process as processes
-from hookrun.runtime.config import linux, namespace_paths
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import attributes, memory, namespaces, network, os
 from hookrun.runtime.linux.syscalls import NR, call
+from hookrun.runtime.sections import linux, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

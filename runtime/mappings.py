@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.config import linux
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
+from hookrun.runtime.sections import linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import errno
 import time
 
 from hookrun.runtime import container_mounts, covered_paths, dev, devices, mountinfo, sysctls
-from hookrun.runtime.config import linux, namespace_paths, root_path
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import mounts, os
 from hookrun.runtime.rootfs_mounts import RootfsMounter
+from hookrun.runtime.sections import linux, namespace_paths, root_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ nsexec.c.
 
 from __future__ import annotations
 
-from hookrun.runtime import channel, mappings
-from hookrun.runtime.config import linux, namespace_paths
+from hookrun.runtime import channel
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces, os, pids
+from hookrun.runtime.sections import linux, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,6 +219,8 @@ def _await_child(birth: Birth, config: dict[str, Any]) -> Birth:
     while not child:
         kind, text = birth.line.receive()
         if kind == channel.MAPPINGS:
+            from hookrun.runtime import mappings
+
             mappings.write(config, int(text))
             birth.line.answer()
         elif kind == channel.PID:

@@ -22,8 +22,8 @@ _OWN = {
     runtime.linux.mount_options runtime.linux.mounts runtime.linux.namespaces runtime.linux.network
     runtime.linux.numbers runtime.linux.paths runtime.linux.procfs runtime.linux.syscalls runtime.linux.whole_file
     runtime.mappings runtime.mount_flags runtime.mountinfo runtime.process runtime.rootfs runtime.rootfs_mounts
-    runtime.shape runtime.spawn runtime.sysctls runtime.terminal wrapper.bundle wrapper.gate wrapper.injection
-    wrapper.kept_configs wrapper.verdict
+    runtime.sections runtime.shape runtime.spawn runtime.sysctls runtime.terminal wrapper.bundle wrapper.gate
+    wrapper.injection wrapper.kept_configs wrapper.verdict
     """,
     "start": """
     runtime.commands.start
@@ -33,10 +33,10 @@ _OWN = {
     """,
     "exec": """
     _ctypes runtime.cgroups.choice runtime.cgroups.entrance runtime.cgroups.files runtime.cgroups.manager
-    runtime.cgroups.v1 runtime.channel runtime.commands.exec runtime.config runtime.entry runtime.execution
-    runtime.foreground runtime.handover runtime.hooks runtime.linux.attributes runtime.linux.capabilities
-    runtime.linux.filesystems runtime.linux.namespaces runtime.linux.numbers runtime.linux.syscalls runtime.mappings
-    runtime.process runtime.shape runtime.spawn runtime.terminal wrapper.process select
+    runtime.cgroups.v1 runtime.channel runtime.commands.exec runtime.entry runtime.execution runtime.foreground
+    runtime.handover runtime.linux.attributes runtime.linux.capabilities runtime.linux.filesystems
+    runtime.linux.namespaces runtime.linux.numbers runtime.linux.syscalls runtime.process runtime.sections
+    runtime.shape runtime.spawn runtime.terminal wrapper.process select
     """,
     "kill": """
     runtime.commands.kill
