@@ -29,8 +29,9 @@ def ip(*words: str) -> str:
 def device() -> Iterator[str]:
     """One end of a pair, up, with addresses of both kinds, a link-local one, an MTU and a hardware address."""
     name = f"hrn{os.getpid() % 100000}"
-    ip("link", "add", name, "type", "veth", "peer", "name", f"{name}p")
-    ip("link", "set", name, "address", MAC, "mtu", "1400", "up")
+    # With its hardware address from the start: udev, where it runs, gives others one of its own.
+    ip("link", "add", name, "address", MAC, "type", "veth", "peer", "name", f"{name}p")
+    ip("link", "set", name, "mtu", "1400", "up")
     ip("link", "set", f"{name}p", "up")
     ip("address", "add", "10.99.1.2/24", "dev", name)
     ip("address", "add", "10.99.2.2/24", "dev", name, "scope", "link")

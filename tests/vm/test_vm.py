@@ -12,14 +12,16 @@ from tests.vm import machine
 pytestmark = pytest.mark.vm
 PYTEST = ".venv/bin/python -m pytest -q -p no:cacheprovider --color=no --durations=15"
 V1 = "systemd.unified_cgroup_hierarchy=0"
+# Judged without systemd alone: with it, Debian's runc warns of devices and scopes among what its containers say.
+JUDGED_ONCE = ("mounts_parity", "namespace_parity", "rootfs_parity", "seccomp")
 # On v1, what the host of the tests has no hierarchies for, and what systemd has properties for.
 ON_V1 = ("cgroups_limits", "cgroups_rare")
 ON_V1_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "events")
 
 
-def files(*names: str) -> str:
+def files(*names: str, before: str = "") -> str:
     """The suites of these names as words for pytest."""
-    return " ".join(f"tests/runtime/test_{name}.py" for name in names)
+    return " ".join(f"{before}tests/runtime/test_{name}.py" for name in names)
 
 
 def all_of(*commands: str) -> str:
@@ -36,7 +38,9 @@ def show(name: str, outcome: machine.Outcome) -> None:
 
 
 def test_the_suites_on_cgroup_v2() -> None:
-    outcome = machine.run(all_of(f"{PYTEST} tests/vm/inside", "sh tests/vm/suites.sh tests/runtime"), seconds=3000)
+    by_systemd = f"tests/runtime {files(*JUDGED_ONCE, before='--ignore=')}"
+    suites = f"sh tests/vm/suites.sh tests/runtime '{by_systemd}'"
+    outcome = machine.run(all_of(f"{PYTEST} tests/vm/inside", suites), seconds=3000)
     show("v2", outcome)
     assert outcome.status == 0
 
