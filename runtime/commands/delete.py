@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hookrun.runtime.cgroups.manager import Manager
     from hookrun.runtime.container import Container
     from hookrun.runtime.context import Context
 
@@ -59,7 +60,7 @@ def destroy(context: Context, container: Container) -> None:
     manager = container.cgroups()
     if not container.has_own_pid_namespace() and manager.exists():
         # Without a pid namespace the first process's end does not end the others.
-        manager.signal_all(_signal.SIGKILL, context.log)
+        kill_all(manager, context)
     manager.destroy()
     if not container.has_mount_namespace():
         from hookrun.runtime import rootfs
@@ -73,6 +74,17 @@ def destroy(context: Context, container: Container) -> None:
     container_directory.remove(container.directory)
     if poststop is not None:
         _run_poststop(context, container, poststop)
+
+
+def kill_all(manager: Manager, context: Context) -> None:
+    """Kill all in the cgroups; systemd may remove a scope meanwhile, once its last process is gone. Raises Failure."""
+    from hookrun.runtime.cgroups.files import FileError
+
+    try:
+        manager.signal_all(_signal.SIGKILL, context.log)
+    except FileError as error:
+        if not error.missing or manager.exists():
+            raise
 
 
 def _run_poststop(context: Context, container: Container, config: dict[str, Any]) -> None:
@@ -105,7 +117,7 @@ def clean_up_unfinished(context: Context, container_id: str, force: bool) -> boo
 
         manager = choice.from_state(made)
         if manager.exists():
-            manager.signal_all(_signal.SIGKILL, context.log)
+            kill_all(manager, context)
         manager.destroy()
         if isinstance(made.get("mounts_before"), int):
             from hookrun.runtime import rootfs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import random
 import signal
 import subprocess
@@ -9,7 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
+from hookrun.runtime.cgroups.files import FileError
+from hookrun.runtime.commands import delete
 from tests.support import leaks
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime, fresh_id
@@ -111,3 +116,11 @@ def test_kill_while_hooks_run(bundle: Bundle, hookrun: Runtime, has_mount_namesp
         process.wait(60)
     assert hookrun.call("delete", "--force", container_id).status == 0
     assert_nothing_is_left(hookrun, container_id, mounts)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_scope_that_systemd_removes_while_it_is_emptied(is_there: bool, mocker: MockerFixture) -> None:
+    gone = FileError("openat2 cgroup.procs: no such file or directory", errno.ENOENT)
+    manager = mocker.Mock(**{"signal_all.side_effect": gone, "exists.return_value": is_there})
+    with pytest.raises(FileError) if is_there else contextlib.nullcontext():
+        delete.kill_all(manager, mocker.Mock())
