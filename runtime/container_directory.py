@@ -84,12 +84,10 @@ def load_progress(root: str, container_id: str) -> dict[str, Any] | None:
 
 
 def list_ids(root: str) -> list[str]:
-    """The ids under a root, sorted; [] where there is no such root."""
+    """The ids under a root, sorted. Raises Failure."""
     try:
         with os.scandir(root) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except FileNotFoundError:
-        return []
     except OSError as error:
         raise Failure(f"open {root}: {reason(error)}") from None
 

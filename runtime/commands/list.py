@@ -37,8 +37,8 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
 
 def _ids(root: str) -> list[str]:
     """The ids under a root; only the default one may be missing, as in runc since 1.2 (1.1 makes any)."""
-    if root != default_root() and not os.path.exists(root):
-        raise Failure(f"open {root}: no such file or directory")
+    if root == default_root() and not os.path.exists(root):
+        return []
     return container_directory.list_ids(root)
 
 
