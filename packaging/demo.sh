@@ -85,3 +85,6 @@ $hookctl trace list
 $hookctl trace show hookrun-demo
 say "config.json before and after"
 $hookctl trace diff hookrun-demo
+
+say "Next: the same for what your Docker starts"
+echo "hookctl engine register docker --reload     # README.md says how it is taken away again"
