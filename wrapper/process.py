@@ -34,9 +34,11 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     context.process = process
     if not is_policed:
         return
+    from hookrun.policies import sources
     from hookrun.wrapper import gate
 
-    verdict = gate.judge(call, {**config, "process": process}, content, record.engine)
+    # The container's mounts were judged when it was made, and are not made again.
+    verdict = gate.judge(call, {**config, "process": process}, content, record.engine, sources.stated({}))
     verdict.hooks = []
     record.judge(verdict)
     if verdict.denied:

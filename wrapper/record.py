@@ -147,6 +147,7 @@ class Record:
             "process": self._mask.process(context.process) if context.process else None,
             "decisions": self._mask.texts(verdict.decisions) if verdict else [],
             "hooks": [self._mask.process(hook) for hook in verdict.hooks] if verdict else [],
+            "sources": verdict.sources if verdict else {},
             "hook_results": self._mask.texts(context.hook_results),
             "config": self._config,
             "phases": [[name, _milliseconds(nanoseconds)] for name, nanoseconds in context.phases],
