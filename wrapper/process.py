@@ -36,7 +36,7 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
         return
     from hookrun.wrapper import gate
 
-    verdict = gate.judge(call, {**config, "process": process}, content, record.engine)
+    verdict = gate.judge(call, {**config, "process": process}, content, record.confirm(config))
     verdict.hooks = []
     record.judge(verdict)
     if verdict.denied:

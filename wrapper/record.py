@@ -77,6 +77,14 @@ class Record:
         """The name of the engine that called."""
         return self._caller.engine
 
+    def confirm(self, config: dict[str, Any]) -> str:
+        """The engine's name, once its own records bear out what a shim claims of the container with this config."""
+        if self._caller.shim:
+            from hookrun.wrapper import claims
+
+            self._caller.engine = claims.confirmed(self._caller, self._call.container, config)
+        return self._caller.engine
+
     def require(self) -> None:
         """Raise Failure if the settings require a record and it can't be written."""
         if not (self._settings.record_enabled and self._settings.record_required):
@@ -146,6 +154,7 @@ class Record:
             "bundle": os.path.abspath(call.options["bundle"] or ".") if "bundle" in call.options else None,
             "process": self._mask.process(context.process) if context.process else None,
             "decisions": self._mask.texts(verdict.decisions) if verdict else [],
+            "told": self._told(),
             "hooks": [self._mask.process(hook) for hook in verdict.hooks] if verdict else [],
             "hook_results": self._mask.texts(context.hook_results),
             "config": self._config,
@@ -154,6 +163,12 @@ class Record:
             "status": status,
             "error": self._mask.text(error) if error else "",
         }
+
+    def _told(self) -> dict[str, Any] | None:
+        told = self._verdict.told if self._verdict else None
+        if told is None:
+            return None
+        return {"image": told["image"], "labels": self._mask.config({"annotations": told["labels"]})["annotations"]}
 
     def _callers(self) -> dict[str, Any]:
         above = self._caller.above(ask=self._call.command in _MAKING)

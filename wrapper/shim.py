@@ -104,7 +104,7 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
     if (found.content is not None or call.globals["hook-config-path"]) and not bundle.is_patched:
         from hookrun.wrapper import gate
 
-        verdict = gate.decide(call, bundle, found.content, record.engine)
+        verdict = gate.decide(call, bundle, found.content, record.confirm(bundle.config))
     written = None
     if not verdict.denied and (verdict.config is not bundle.config or bundle.is_outdated):
         written = bundle.rewrite(verdict.config)

@@ -11,13 +11,15 @@ class Verdict:
     """What was decided. `config` is the config to run with, the very object that came in where nothing changes.
 
     `decisions` and `hooks` are for the record: which policy did what in how many milliseconds, and which hook comes
-    from where. `denied` is the message of the policy that forbids the call.
+    from where. `denied` is the message of the policy that forbids the call. `told` is "image" and
+    "labels" from the engine's own records, None where no policy asked for them.
     """
 
-    __slots__ = ("config", "decisions", "denied", "hooks")
+    __slots__ = ("config", "decisions", "denied", "hooks", "told")
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
         self.decisions: list[dict[str, Any]] = []
         self.hooks: list[dict[str, Any]] = []
         self.denied = ""
+        self.told: dict[str, Any] | None = None

@@ -15,7 +15,7 @@ from hookrun.policies import compiler, decide, document, explain, match, testing
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import changes, gate
+from hookrun.wrapper import changes, claims, gate
 from hookrun.wrapper.admin import files, output, sources, trace
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin.trace_store import Query, Store
@@ -91,6 +91,9 @@ def lint(context: typer.Context, paths: Paths = None) -> None:
         typer.echo(problem)
     if problems:
         raise typer.Exit(1)
+    for source in found:
+        for line in compiler.untold(source):
+            typer.echo(f"note: {line}")
     typer.echo(f"{len(found)} {_plural(len(found), 'policy', 'policies')}, nothing wrong")
 
 
@@ -201,7 +204,7 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
     if path.exists():
         config = _config_in(path / "config.json" if path.is_dir() else path)
         call = testing.invocation({"engine": engine, "command": command})
-        return config, {**call, "labels": gate.labels(config), "host_namespaces": gate.host_namespaces(config)}
+        return config, {**call, **_told(engine, "", config), "host_namespaces": gate.host_namespaces(config)}
     store = Store(trace.directory_of(hosts.of(context)))
     return recorded(store, store.find(what))
 
@@ -230,9 +233,14 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         "command": call["command"],
         "runtime": call["runtime"]["name"],
         "container": call["container"],
-        "labels": gate.labels(config),
+        **(call.get("told") or _told(call["engine"], call["container"], config)),
         "host_namespaces": None,
     }
+
+
+def _told(engine: str, container: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What the engine's own records tell of a container now."""
+    return {"image": claims.image(engine, container, config), "labels": claims.labels(engine, container, config)}
 
 
 @app.command("simulate")
@@ -295,7 +303,7 @@ def _configs_below(directory: Path, engine: str) -> list[tuple[str, dict[str, An
     found = []
     for path in sorted(directory.rglob("*.json")):
         config = _config_in(path)
-        call = {**testing.invocation({"engine": engine}), "labels": gate.labels(config)}
+        call = {**testing.invocation({"engine": engine}), **_told(engine, "", config)}
         found.append((str(path.relative_to(directory)), config, call))
     return found
 
