@@ -195,7 +195,9 @@ class _Compilation:
             self._of(spec, "patch", _operations, ()),
             self._of(spec, "merge", _merge, None),
             self._of(spec, "hooks", _hooks, ()),
+            skips_updates=False,
         )
+        one.skips_updates = not (_names_commands(one) or _is_about_resources(one))
         texts = {key: self._of(metadata, key, Node.text, "") for key in ("description", "breaks")}
         tests = self._of(members, "tests", Node.elements, [])
         priority = self._of(spec, "priority", Node.whole_number, PRIORITY)
@@ -218,6 +220,27 @@ class _Compilation:
         except Invalid as problem:
             self.problems.append(problem)
             return None
+
+
+def _names_commands(one: Policy) -> bool:
+    return one.match is not None and ("command",) in match.subjects(one.match)
+
+
+def _is_about_resources(one: Policy) -> bool:
+    """Whether anything in a policy looks at /linux/resources or changes it."""
+    words = [name for name, _ in (*one.checks, *one.changes)]
+    denied = {subject for condition, _ in one.denials if condition for subject in match.subjects(condition)}
+    paths = [subject[1:] for subject in denied if subject[0] == "field"]
+    paths += [tokens for _, *both, _ in one.patch for tokens in both if tokens]
+    return (
+        any(name.partition(".")[0] in word_reader.OF_RESOURCES for name in words)
+        or any(_meets_resources(tokens) for tokens in paths)
+        or "resources" in ((one.merge or {}).get("linux") or {})
+    )
+
+
+def _meets_resources(tokens: tuple[str, ...]) -> bool:
+    return all(token in (name, "*") for token, name in zip(tokens, ("linux", "resources"), strict=False))
 
 
 def _required(document: Node, members: dict[str, Node], name: str) -> Node:

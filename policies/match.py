@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hookrun.policies.policy import Policy
+
     Subject = tuple[Any, ...]
     Condition = tuple[Any, ...]
 
@@ -96,6 +98,13 @@ def _is_believed(key: str, engine: str) -> bool:
 
 def _of_keys_like(values: dict[str, Any], pattern: tuple[Any, ...]) -> list[Any]:
     return [value for key, value in values.items() if conditions.is_all_of(key, pattern)] or [ABSENT]
+
+
+def is_for(one: Policy, view: View) -> bool:
+    """Whether a policy is for a call: its `match` holds, and it has a say in an `update`."""
+    if one.skips_updates and view.invocation["command"] == "update":
+        return False
+    return one.match is None or holds(one.match, view)
 
 
 def holds(condition: Condition, view: View) -> bool:

@@ -65,7 +65,7 @@ def _problem(source: Source, node: Node) -> str:
     config = members["config"].value if "config" in members else {}
     call = invocation(_stated(members["invocation"]) if "invocation" in members else None)
     view = match.View(config, call)
-    matched = source.policy.match is None or match.holds(source.policy.match, view)
+    matched = match.is_for(source.policy, view)
     step = decide.judge(source.policy, config, call) if matched else decide.Step(config)
     return next(filter(None, (_CHECKS[name](one, matched, step, config) for name, one in _defaults(expect, node))), "")
 

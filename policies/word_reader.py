@@ -13,6 +13,7 @@ from hookrun.policies import reader
 from hookrun.policies.document import Node
 
 HOST_NAMESPACES = "namespaces.forbidHost"
+OF_RESOURCES = ("resources", "devices")  # words that an update is judged by
 
 _SELECTORS = ("destination", "source", "type")
 _MOUNT = ("destination", "source", "type", "options", "uidMappings", "gidMappings")

@@ -21,9 +21,9 @@ class Context:
     """The global options, what was prepared for the command, and what the command reports beside its status.
 
     `rootless` is "auto", "true" or "false". `config` is the bundle's config.json, already patched, for the commands
-    that make a container; `process` the process object that `exec` runs; both are None where the command reads them
-    itself. `given` holds the long names of the command's flags that the engine gave. `phases` collects
-    (name, nanoseconds), in order; `hook_results` what each hook that ran gave back.
+    that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are None
+    where the command reads them itself. `given` holds the long names of the command's flags that the engine gave.
+    `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back.
     """
 
     __slots__ = (
@@ -36,6 +36,7 @@ class Context:
         "log",
         "phases",
         "process",
+        "resources",
         "root",
         "rootless",
         "systemd_cgroup",
@@ -59,6 +60,7 @@ class Context:
         self.debug = debug
         self.config: dict[str, Any] | None = None
         self.process: dict[str, Any] | None = None
+        self.resources: dict[str, Any] | None = None
         self.given: set[str] = set()
         self.hook_results: list[dict[str, Any]] = []
         self.phases: list[tuple[str, int]] = []

@@ -37,7 +37,19 @@ _ENTERING = (*_MAKING, "exec")
 class Record:
     """The line of one call, in the making."""
 
-    __slots__ = ("_call", "_caller", "_config", "_mask", "_notice", "_settings", "_start", "_time", "_verdict", "id")
+    __slots__ = (
+        "_call",
+        "_caller",
+        "_config",
+        "_mask",
+        "_notice",
+        "_resources",
+        "_settings",
+        "_start",
+        "_time",
+        "_verdict",
+        "id",
+    )
 
     def __init__(self, call: Call, settings: Settings, notice: str = "") -> None:
         """Note when the call began and who made it. `notice` is said once in each file of the record."""
@@ -49,6 +61,7 @@ class Record:
         self._caller: Caller = caller()
         self._config: dict[str, Any] | None = None
         self._verdict: Verdict | None = None
+        self._resources: dict[str, Any] | None = None
         self.id = os.urandom(6).hex()
         self._notice = notice
 
@@ -100,6 +113,13 @@ class Record:
     def judge(self, verdict: Verdict) -> None:
         """Note what was decided about a call that has no bundle: `exec`."""
         self._verdict = verdict
+
+    def judge_update(self, verdict: Verdict, asked: dict[str, Any], judged: dict[str, Any]) -> None:
+        """Note what was decided about the limits that an `update` asked for, and what policies made of them."""
+        from hookrun.wrapper import changes
+
+        self._verdict = verdict
+        self._resources = {"asked": asked, "patch": changes.between(asked, judged)}
 
     def change(self, bundle: Bundle, verdict: Verdict, written: bytes | None) -> None:
         """Note the config before and after; `written` are the new config.json's bytes, None where nothing changed."""
@@ -154,6 +174,7 @@ class Record:
             "bundle": os.path.abspath(call.options["bundle"] or ".") if "bundle" in call.options else None,
             "process": self._mask.process(context.process) if context.process else None,
             "decisions": self._mask.texts(verdict.decisions) if verdict else [],
+            "resources": self._resources,
             "told": self._told(),
             "hooks": [self._mask.process(hook) for hook in verdict.hooks] if verdict else [],
             "hook_results": self._mask.texts(context.hook_results),

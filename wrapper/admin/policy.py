@@ -15,7 +15,7 @@ from hookrun.policies import compiler, decide, document, explain, match, testing
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import changes, claims, gate
+from hookrun.wrapper import changes, claims, gate, update
 from hookrun.wrapper.admin import files, output, sources, trace
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin.trace_store import Query, Store
@@ -170,7 +170,7 @@ def explain_call(
         one = source.policy
         typer.echo(f"policy {one.name} ({one.mode}, {one.file}:{one.line})")
         _echo("  ", explain.matching(one, view))
-        if one.mode == "off" or (one.match is not None and not match.holds(one.match, view)):
+        if one.mode == "off" or not match.is_for(one, view):
             typer.echo("  -> does nothing")
             continue
         step = decide.judge(one, current, call)
@@ -226,6 +226,8 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
     if call["command"] == "exec" and call["process"]:
         made = store.find(call["container"])
         config = {**store.after(made), "process": call["process"]} if made["config"] else {"process": call["process"]}
+    elif call["command"] == "update":
+        config = _updated(store, call)
     else:
         config = store.before(call)
     return config, {
@@ -236,6 +238,17 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         **(call.get("told") or _told(call["engine"], call["container"], config)),
         "host_namespaces": None,
     }
+
+
+def _updated(store: Store, call: dict[str, Any]) -> dict[str, Any]:
+    """The container's config with the limits that a recorded update asked for. Raises Failure."""
+    resources = call.get("resources")
+    if not resources:
+        raise Failure(f"{call['id']}: no policy was in force: the record does not say what the update asked for")
+    config = store.after(store.find(call["container"]))
+    linux = config.get("linux") or {}
+    asked = update.overlaid(linux.get("resources") or {}, resources["asked"])
+    return {**config, "linux": {**linux, "resources": asked}}
 
 
 def _told(engine: str, container: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -280,7 +293,7 @@ def _judged(candidates: list[Source], config: dict[str, Any], call: dict[str, An
     view = match.View(config, call)
     for source in candidates:
         one = source.policy
-        if one.match is not None and not match.holds(one.match, view):
+        if not match.is_for(one, view):
             continue
         step = decide.judge(one, config, call)
         if step.denied or step.fault:
@@ -312,7 +325,7 @@ def _recorded_calls(context: typer.Context) -> list[tuple[str, dict[str, Any], d
     store = Store(trace.directory_of(hosts.of(context)))
     found = []
     for call in list(store.select(Query())):  # the index is closed before it is asked for single calls
-        if call["command"] not in ("create", "run", "restore", "exec"):
+        if call["command"] not in ("create", "run", "restore", "exec", "update"):
             continue
         try:
             config, invocation = recorded(store, call)
