@@ -16,6 +16,9 @@ HEAD = "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: one}\n"
 
 # What follows HEAD; line:column and a part of the text.
 WRONG: list[tuple[str, str, str]] = [
+    ("spec:\n  devices: {}\n", "5:12", "it must have one of forbid, allow"),
+    ("spec:\n  devices: {allow: [{path: /dev/fuse}]}\n", "5:21", "type and major must both be there"),
+    ("spec:\n  devices: {forbid: [{}]}\n", "5:22", "it must have one of path, type, major, minor"),
     ("spec:\n  mach: {}\n", "5:3", "there is no 'mach' here; did you mean 'match'?"),
     ("spec:\n  match: {engin: docker}\n", "5:11", "there is no 'engin' here; did you mean 'engine'?"),
     ("spec:\n  match: {field: hostname, equals: x}\n", "5:18", "it must begin with '/'"),
