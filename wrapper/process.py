@@ -40,7 +40,7 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     record.judge(verdict)
     if verdict.denied:
         raise Failure(f"exec failed: {verdict.denied}", _FAILED)
-    if verdict.config["process"] is process:
+    if verdict.config["process"] == process:
         return
     if is_delegated:
         changers = [entry["policy"] for entry in verdict.decisions if entry["action"] in ("patched", "hooked")]
