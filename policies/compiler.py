@@ -10,7 +10,7 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
-from hookrun.policies import match, policy, reader, word_reader
+from hookrun.policies import match, pointer, policy, reader, word_reader
 from hookrun.policies.document import Invalid, Node, read
 from hookrun.policies.policy import Policy
 
@@ -147,13 +147,18 @@ def _wanted(condition: tuple[Any, ...] | None) -> tuple[tuple[Any, ...] | None, 
     parts = condition[1] if condition and condition[0] == "all" else (condition,) if condition else ()
     found = []
     for part in parts:
-        if part[0] == "is":
+        if part[0] == "is" and not _is_of_source(part[1]):
             values = _values(part[2])
             if values:
                 found.append((part[1], values))
     if not found:
         return None, set()
     return min(found, key=lambda one: (_COARSE.get(one[0][0], 0), len(one[1])))
+
+
+def _is_of_source(subject: tuple[Any, ...]) -> bool:
+    """Whether a condition is on what is judged by what it is, not by how it is spelled."""
+    return subject[0] == "field" and (len(subject) < 2 or subject[1] in ("mounts", "root", pointer.ANY))
 
 
 def _values(tests: tuple[tuple[str, Any], ...]) -> set[Any]:

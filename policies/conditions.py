@@ -25,7 +25,10 @@ _patterns: dict[tuple[Any, ...], re.Pattern[str]] = {}
 
 
 def fits(value: Any, tests: tuple[Test, ...]) -> bool:
-    """Whether a value passes all tests, each an operator and its operand."""
+    """Whether a value passes all tests, each an operator and its operand; a `sources.Source` knows better itself."""
+    judge = getattr(value, "fits", None)
+    if judge is not None:
+        return bool(judge(tests))
     for name, operand in tests:
         positive = OPERATORS.get(name)
         if positive is not None:

@@ -80,7 +80,7 @@ def judge(one: Policy, config: dict[str, Any], invocation: dict[str, Any]) -> St
     try:
         step.denied = _refusal(one, config, invocation)
         if not step.denied:
-            _change(one, step)
+            _change(one, step, invocation)
     except Fault as fault:
         step.config, step.hooks, step.fault = config, [], str(fault)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a list where an object should be, and the like
@@ -103,8 +103,8 @@ def _refusal(one: Policy, config: dict[str, Any], invocation: dict[str, Any]) ->
     return ""
 
 
-def _change(one: Policy, step: Step) -> None:
-    draft = Draft(step.config)
+def _change(one: Policy, step: Step, invocation: dict[str, Any]) -> None:
+    draft = Draft(step.config, invocation)
     for name, argument in one.changes:
         from hookrun.policies import words
 
@@ -116,7 +116,7 @@ def _change(one: Policy, step: Step) -> None:
     if one.merge is not None:
         from hookrun.policies.merge import merged
 
-        draft = Draft(merged(draft.root, one.merge))
+        draft = Draft(merged(draft.root, one.merge), invocation)
     step.hooks = _inject(one, draft)
     if not isinstance(draft.root, dict):
         raise Fault("the patch leaves no config, but something that is no object")

@@ -11,12 +11,16 @@ if TYPE_CHECKING:
 
 
 class Draft:
-    """`root` is the value as changed so far. The value it was made of stays as it was."""
+    """`root` is the value as changed so far. The value it was made of stays as it was.
 
-    __slots__ = ("_ours", "root")
+    `invocation` is what is known of the call, see `match.View`.
+    """
 
-    def __init__(self, root: Any) -> None:
+    __slots__ = ("_ours", "invocation", "root")
+
+    def __init__(self, root: Any, invocation: dict[str, Any]) -> None:
         self.root = root
+        self.invocation = invocation
         self._ours: dict[int, Any] = {}
 
     def own(self, tokens: tuple[str, ...]) -> Any:

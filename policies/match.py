@@ -1,13 +1,14 @@
 """Conditions on a call: trees of all, any and none over what is known of it.
 
-A condition is ("all" | "any" | "none", (condition, …)) or ("is", subject, tests). A subject is a tuple: a fact's name;
-("field", token, …); ("annotation" | "label", key); or ("annotationLike" | "labelLike", regular expression of the key).
+A condition is ("all" | "any" | "none", (condition, …)), ("is", subject, tests) or ("mount", selector, see `mounts`). A
+subject is a tuple: a fact's name; ("field", token, …); ("annotation" | "label", key); or ("annotationLike" |
+"labelLike", regular expression of the key).
 """
 
 from __future__ import annotations
 
-from hookrun.policies import conditions
-from hookrun.policies.pointer import ABSENT, reach
+from hookrun.policies import conditions, mounts, sources
+from hookrun.policies.pointer import ABSENT, ANY, reach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,15 +46,17 @@ _RESERVED = {"io.kubernetes.cri.": "kubernetes", "io.kubernetes.cri-o.": "cri-o"
 class View:
     """What conditions look at: one call and one state of its config. Each value is looked up once.
 
-    `invocation` has "engine", "command", "runtime", "container" (its id), "labels" and "image".
+    `invocation` has "engine", "command", "runtime", "container" (its id), "labels" and "image"; "look", a
+    `sources.Look`, and "is_whole", false where what the config leaves out says nothing.
     """
 
-    __slots__ = ("_known", "config", "invocation")
+    __slots__ = ("_known", "_mounts", "config", "invocation")
 
     def __init__(self, config: dict[str, Any], invocation: dict[str, Any]) -> None:
         self.config = config
         self.invocation = invocation
         self._known: dict[Subject, list[Any]] = {}
+        self._mounts: list[dict[str, Any]] | None = None
 
     def values(self, subject: Subject) -> list[Any]:
         """The values of a subject; ABSENT where it has none."""
@@ -65,7 +68,7 @@ class View:
     def _looked_up(self, subject: Subject) -> list[Any]:
         kind = subject[0]
         if kind == "field":
-            return reach(self.config, subject[1:])
+            return self._reached(subject[1:])
         if kind == "annotation":
             return [self._annotations().get(subject[1], ABSENT)]
         if kind == "label":
@@ -75,6 +78,20 @@ class View:
         if kind == "labelLike":
             return _of_keys_like(self.invocation["labels"], subject[1])
         return [self._fact(kind) or ABSENT]
+
+    def mounts(self) -> list[dict[str, Any]]:
+        """The mounts with what their sources are, the rootfs last."""
+        if self._mounts is None:
+            self._mounts = sources.mounts_of(self.config, self.invocation)
+        return self._mounts
+
+    def _reached(self, path: tuple[str, ...]) -> list[Any]:
+        """What a path leads to. A condition on the sources of all mounts sees the rootfs as well."""
+        if path[:1] not in (("mounts",), ("root",), (ANY,)):
+            return reach(self.config, path)
+        if path == ("mounts", ANY, "source"):
+            return [mount.get("source", ABSENT) for mount in self.mounts()]
+        return reach({**self.config, **sources.judged_parts(self.config, self.invocation)}, path)
 
     def _annotations(self) -> dict[str, Any]:
         """The annotations, but for those of Kubernetes that the engine does not set."""
@@ -110,6 +127,8 @@ def is_for(one: Policy, view: View) -> bool:
 def holds(condition: Condition, view: View) -> bool:
     """Whether a condition is true. A subject with several values needs one of them to pass all tests."""
     kind = condition[0]
+    if kind == "mount":
+        return any(mounts.is_selected(mount, condition[1]) for mount in view.mounts())
     if kind == "is":
         return any(conditions.fits(value, condition[2]) for value in view.values(condition[1]))
     if kind == "all":
@@ -119,7 +138,9 @@ def holds(condition: Condition, view: View) -> bool:
 
 
 def subjects(condition: Condition) -> set[Subject]:
-    """All that a condition asks about."""
+    """All that a condition asks about, but for what it asks of mounts."""
+    if condition[0] == "mount":
+        return set()
     if condition[0] == "is":
         return {condition[1]}
     return {subject for part in condition[1] for subject in subjects(part)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from hookrun.policies import conditions, expressions, match, pointer
+from hookrun.policies import conditions, expressions, match, mounts, pointer
 from hookrun.policies.document import Node
 
 _TREES = ("all", "any", "none")
 _KEYED = ("annotation", "label")
 _OPERATORS = (*conditions.OPERATORS, *conditions.NEGATIONS)
-_SUBJECTS = (*match.FACTS, *_KEYED, "annotations", "labels", "field")
+_SUBJECTS = (*match.FACTS, *_KEYED, "annotations", "labels", "field", "mount")
 
 Condition = tuple[Any, ...]
 Test = tuple[str, Any]
@@ -58,11 +58,25 @@ def _subject(node: Node, members: dict[str, Node]) -> list[Condition]:
         return [_keyed_condition(keyed[0], members[keyed[0]], operators)]
     found: list[Condition] = []
     for name in subjects:
-        if name in ("annotations", "labels"):
+        if name == "mount":
+            found.append(("mount", selector(members[name], members[name].members(mounts.FIELDS))))
+        elif name in ("annotations", "labels"):
             found += [("is", (name[:-1], key), expected(part)) for key, part in members[name].members().items()]
         else:
             found.append(("is", (name,), expected(members[name])))
     return found
+
+
+def selector(
+    node: Node, members: dict[str, Node], names: tuple[str, ...] = mounts.FIELDS
+) -> tuple[tuple[str, tuple[Test, ...]], ...]:
+    """What a mount or, with its `names`, a device must be like; `members` are those of the node that say it.
+
+    See `mounts` and `devices`. Raises Invalid.
+    """
+    if not members:
+        node.fail(f"it must have one of {', '.join(names)}")
+    return tuple((name, expected(part)) for name, part in members.items())
 
 
 def _keyed_condition(kind: str, node: Node, operators: dict[str, Node]) -> Condition:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hookrun.policies import decide, match, pointer
+from hookrun.policies import decide, match, pointer, sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node
 
 _TEST = ("name", "config", "invocation", "expect")
-_INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces")
+_INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces", "sources")
+_SOURCE = ("realPath", "names", "shows", "mountsBelow", "mayBeAnything", *sources.ATTRIBUTES)
 _EXPECT = ("matched", "denied", "error", "changed", "fields", "hooks")
 
 
@@ -42,6 +43,8 @@ def invocation(given: dict[str, Any] | None = None) -> dict[str, Any]:
     known = {"engine": "docker", "command": "create", "runtime": "hookrun", "container": "test"}
     found = {**known, "labels": {}, "image": "", **(given or {})}
     found["host_namespaces"] = found.pop("hostNamespaces", None)
+    found["look"] = sources.stated(found.pop("sources", {}))
+    found["is_whole"] = False
     return found
 
 
@@ -63,11 +66,23 @@ def _problem(source: Source, node: Node) -> str:
     if not expect:
         members["expect"].fail(f"it must have one of {', '.join(_EXPECT)}")
     config = members["config"].value if "config" in members else {}
+    _check_sources(members)
     call = invocation(_stated(members["invocation"]) if "invocation" in members else None)
     view = match.View(config, call)
     matched = match.is_for(source.policy, view)
     step = decide.judge(source.policy, config, call) if matched else decide.Step(config)
     return next(filter(None, (_CHECKS[name](one, matched, step, config) for name, one in _defaults(expect, node))), "")
+
+
+def _check_sources(members: dict[str, Node]) -> None:
+    """Only what a fact can be may be stated of a source."""
+    stated = members["invocation"].members(_INVOCATION).get("sources") if "invocation" in members else None
+    if stated is None:
+        return
+    for path, facts in stated.members().items():
+        if not path.startswith("/"):
+            stated.key(path).fail("it must be an absolute path, as it stands in the config")
+        facts.members(_SOURCE)
 
 
 def _defaults(expect: dict[str, Node], node: Node) -> list[tuple[str, Node]]:

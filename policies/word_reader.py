@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hookrun.policies import reader
+from hookrun.policies import mounts, reader
 from hookrun.policies.document import Node
 
 HOST_NAMESPACES = "namespaces.forbidHost"
 OF_RESOURCES = ("resources", "devices")  # words that an update is judged by
 
 _DEVICE = ("path", "type", "major", "minor")
-_SELECTORS = ("destination", "source", "type")
 _MOUNT = ("destination", "source", "type", "options", "uidMappings", "gidMappings")
 _NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 _SYSCTL_LISTS = ("forbid", "allow")
@@ -72,7 +71,7 @@ def _mounts(node: Node) -> Word:
     if "add" in members:
         changes.append(("mounts.add", tuple(_mount(part) for part in members["add"].elements())))
     if "readOnly" in members:
-        selectors = tuple(_selector(part, part.members(_SELECTORS)) for part in members["readOnly"].elements())
+        selectors = tuple(reader.selector(part, part.members(mounts.FIELDS)) for part in members["readOnly"].elements())
         changes.append(("mounts.readOnly", selectors))
     if "forbid" not in members:
         return Word(changes=tuple(changes))
@@ -97,15 +96,9 @@ def _mount(node: Node) -> dict[str, Any]:
 
 
 def _forbidden(node: Node) -> tuple[Any, str]:
-    members = node.members((*_SELECTORS, "message"))
+    members = node.members((*mounts.FIELDS, "message"))
     message = members.pop("message").text() if "message" in members else ""
-    return _selector(node, members), message
-
-
-def _selector(node: Node, members: dict[str, Node], names: tuple[str, ...] = _SELECTORS) -> tuple[Any, ...]:
-    if not members:
-        node.fail(f"it must have one of {', '.join(names)}")
-    return tuple((name, reader.expected(part)) for name, part in members.items())
+    return reader.selector(node, members), message
 
 
 def _capabilities(node: Node) -> Word:
@@ -188,14 +181,14 @@ def _devices(node: Node) -> Word:
 def _forbidden_device(node: Node, message: str) -> tuple[Any, str]:
     members = node.members((*_DEVICE, "message"))
     message = members.pop("message").text() if "message" in members else message
-    return _selector(node, members, _DEVICE), message
+    return reader.selector(node, members, _DEVICE), message
 
 
 def _allowed_device(node: Node) -> tuple[Any, ...]:
     members = node.members(_DEVICE)
     if not {"type", "major"} <= set(members):
         node.fail("type and major must both be there: a path does not say which device lies there")
-    return _selector(node, members, _DEVICE)
+    return reader.selector(node, members, _DEVICE)
 
 
 def _seccomp(node: Node) -> Word:

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-from posix import _path_normpath as normpath  # type: ignore[attr-defined]  # all of `os.path` costs 1 ms
-
-from hookrun.policies import conditions, devices, limits
-from hookrun.policies.pointer import ABSENT, Fault, part, same
+from hookrun.policies import devices, limits, mounts
+from hookrun.policies.pointer import Fault, part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from hookrun.policies.draft import Draft
 
     Config = dict[str, Any]
-    # What a mount must be like: (its field, tests) each.
-    Selector = tuple[tuple[str, tuple[conditions.Test, ...]], ...]
 
 _CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 _SWAPPED = {ord("."): "/", ord("/"): "."}
@@ -27,37 +23,6 @@ _HOST_PATHS = ("/proc/1/ns/", "/proc/self/ns/")
 _DOCKERS_HOST_NETWORK = "/docker/netns/default"
 
 
-def _mounts(config: Config) -> list[dict[str, Any]]:
-    mounts = config.get("mounts") or []
-    if not isinstance(mounts, list) or not all(isinstance(mount, dict) for mount in mounts):
-        raise Fault("/mounts is no list of objects")
-    return mounts
-
-
-def _is_selected(mount: dict[str, Any], selector: Selector) -> bool:
-    return all(conditions.fits(_mount_field(mount, name), tests) for name, tests in selector)
-
-
-def _mount_field(mount: dict[str, Any], name: str) -> Any:
-    value = mount.get(name, ABSENT)
-    if name == "type":
-        return "bind" if _is_bind(mount) else value
-    return normpath(value) if isinstance(value, str) and value.startswith("/") else value
-
-
-def _is_bind(mount: dict[str, Any]) -> bool:
-    """A bind mount is one by its options, whatever its type says (runtime-spec config.md "Mounts")."""
-    options = mount.get("options") or ()
-    return mount.get("type") == "bind" or "bind" in options or "rbind" in options
-
-
-def _forbidden_mount(config: Config, invocation: Config, rules: tuple[tuple[Selector, str], ...]) -> str:
-    for mount in _mounts(config):
-        for selector, message in rules:
-            if _is_selected(mount, selector):
-                what = f"the mount of {mount.get('source')} on {mount.get('destination')}"
-                return message or f"{what} is not allowed"
-    return ""
 
 
 def _forbidden_sysctl(config: Config, invocation: Config, rules: tuple[bool, tuple[str, ...]]) -> str:
@@ -167,20 +132,6 @@ def _name(entry: Any) -> str:
     return entry.partition("=")[0] if isinstance(entry, str) else ""
 
 
-def _add_mounts(draft: Draft, mounts: tuple[dict[str, Any], ...]) -> None:
-    present = draft.list("mounts")
-    for mount in mounts:
-        if not any(same(mount, other) for other in present):
-            present.append(mount)
-
-
-def _make_read_only(draft: Draft, selectors: tuple[Selector, ...]) -> None:
-    for number, mount in enumerate(_mounts(draft.root)):
-        if any(_is_selected(mount, selector) for selector in selectors):
-            options = [option for option in mount.get("options") or () if option not in ("ro", "rw")]
-            draft.own(("mounts",))[number] = {**mount, "options": [*options, "ro"]}
-
-
 def _drop_capabilities(draft: Draft, dropped: tuple[str, ...]) -> None:
     _keep_capabilities(draft, lambda name: name not in dropped and "ALL" not in dropped)
 
@@ -267,7 +218,7 @@ def _set_defaults(draft: Draft, place: tuple[str, ...], values: dict[str, str]) 
 
 
 CHECKS: dict[str, Callable[[Config, Config, Any], str]] = {
-    "mounts.forbid": _forbidden_mount,
+    "mounts.forbid": mounts.forbidden,
     "sysctl.names": _forbidden_sysctl,
     "user.forbidRoot": _root_user,
     "user.range": _user_outside,
@@ -279,8 +230,8 @@ CHANGES: dict[str, Callable[[Draft, Any], None]] = {
     "env.default": _default_env,
     "env.force": _force_env,
     "env.unset": _unset_env,
-    "mounts.add": _add_mounts,
-    "mounts.readOnly": _make_read_only,
+    "mounts.add": mounts.add,
+    "mounts.readOnly": mounts.make_read_only,
     "capabilities.drop": _drop_capabilities,
     "capabilities.allow": _allow_capabilities,
     "rlimits": _set_rlimits,

@@ -207,7 +207,8 @@ class Creation:
         plan.console = self._connect_console()
         plan.keeps_newlines = self.pty_line is not None
         plan.seccomp = self._seccomp_program()
-        plan.sources = host_mounts.open_sources(self.config, self.request.bundle, self.context.log)
+        plan.judged = self.context.judged
+        plan.sources = host_mounts.open_sources(self.config, self.request.bundle, plan.judged, self.context.log)
         plan.cgroup_mounts = cgroup_mounts.plan(self.config, manager.paths)
         plan.fifo = self._draft.make_exec_fifo()
         plan.entrance = manager.entrance()

@@ -11,24 +11,26 @@ from hookrun.runtime import id_mapped
 from hookrun.runtime.container_mounts import parse_all
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import mounts, namespaces, os
-from hookrun.runtime.sections import namespace_paths
+from hookrun.runtime.sections import namespace_paths, root_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from hookrun.runtime.container_mounts import Mount
     from hookrun.runtime.log import Log
+    from hookrun.runtime.sources import Identity
 
 _SEARCHABLE_BY_OTHERS = 0o001
 _LONGEST_TEXT = 4096
 
 
-def open_sources(config: dict[str, Any], bundle: str, log: Log) -> dict[int, int]:
+def open_sources(config: dict[str, Any], bundle: str, judged: dict[str, Identity], log: Log) -> dict[int, int]:
     """Called by the parent before the clone: index in `mounts` to a line on which `ask` gets the source.
 
     Those are the id-mapped mounts, and in a user namespace the binds whose source lies below a directory that others
-    may not enter. An ordinary user can give no such help. Raises Failure.
+    may not enter. An ordinary user can give no such help. `judged` is `Context.judged`. Raises Failure.
     """
     if os.geteuid() != 0:
         return {}
@@ -42,7 +44,7 @@ def open_sources(config: dict[str, Any], bundle: str, log: Log) -> dict[int, int
         return {}
     log.debug(f"mounts that the container's process gets help with: {sorted(wanted)}")
     try:
-        return _start_helper(wanted, config)
+        return _start_helper(wanted, config, bundle, judged)
     except OSError as error:
         raise Failure(f"can't start the helper that opens sources of mounts: {reason(error)}") from None
 
@@ -60,7 +62,9 @@ def _is_reachable(source: str) -> bool:
     return True
 
 
-def _start_helper(wanted: dict[int, Mount], config: dict[str, Any]) -> dict[int, int]:
+def _start_helper(
+    wanted: dict[int, Mount], config: dict[str, Any], bundle: str, judged: dict[str, Identity]
+) -> dict[int, int]:
     """Start the helper, nobody's child, so that nobody has to wait for it; the container's ends of the lines."""
     import _socket
 
@@ -73,14 +77,18 @@ def _start_helper(wanted: dict[int, Mount], config: dict[str, Any]) -> dict[int,
             os._exit(0)
         for _, theirs in pairs.values():
             theirs.close()
-        _serve({index: ours.detach() for index, (ours, _) in pairs.items()}, wanted, config)
+        openers = {
+            index: _opener(mount, config, judged.get(mount.source), root_path(config, bundle))
+            for index, mount in wanted.items()
+        }
+        _serve({index: ours.detach() for index, (ours, _) in pairs.items()}, openers)
     os.waitpid(pid, 0)
     for ours, _ in pairs.values():
         ours.close()
     return {index: theirs.detach() for index, (_, theirs) in pairs.items()}
 
 
-def _serve(lines: dict[int, int], wanted: dict[int, Mount], config: dict[str, Any]) -> NoReturn:
+def _serve(lines: dict[int, int], openers: dict[int, Callable[[], int]]) -> NoReturn:
     """The helper's life: open one source after the other, in the order in which they are asked for."""
     try:
         for index, line in lines.items():
@@ -89,7 +97,7 @@ def _serve(lines: dict[int, int], wanted: dict[int, Mount], config: dict[str, An
                 break
             try:
                 namespaces.join(namespace, namespaces.NEWNS)
-                source, text = _open(wanted[index], config), ""
+                source, text = openers[index](), ""
             except (Failure, OSError) as error:
                 source, text = -1, error.text if isinstance(error, Failure) else reason(error)
             _send(line, text, source)
@@ -100,17 +108,46 @@ def _serve(lines: dict[int, int], wanted: dict[int, Mount], config: dict[str, An
         os._exit(0)
 
 
-def _open(mount: Mount, config: dict[str, Any]) -> int:
-    """A mount's source: detached and mapped where it is to be id-mapped, else as a plain O_PATH descriptor."""
+def _opener(mount: Mount, config: dict[str, Any], judged: Identity | None, rootfs: str) -> Callable[[], int]:
+    """What opens a mount's source: detached and mapped where it is to be id-mapped, else as an O_PATH descriptor."""
     if mount.is_id_mapped:
-        return id_mapped.open_source(mount, config)
+        return lambda: id_mapped.map_source(open_source(mount, judged, rootfs), mount, config)
+    return lambda: open_path(mount.source)
+
+
+def open_path(path: str) -> int:
+    """A source's descriptor (O_PATH); what mounts itself at a look is mounted. Raises Failure."""
     try:
-        return os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
+        os.stat(path)
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
-        raise Failure(f"stat {mount.source}: {reason(error)}") from None
+        raise Failure(f"stat {path}: {reason(error)}") from None
 
 
-def ask(line: int, mount: Mount) -> int:
+def open_source(mount: Mount, judged: Identity | None, rootfs: str) -> int:
+    """A bind's source as a detached mount; the judged one where it was judged. `rootfs` is its path. Raises Failure."""
+    if judged is None:
+        try:
+            return mounts.open_tree(mount.source, mount.is_recursive)
+        except OSError as error:
+            what = "open_tree(OPEN_TREE_CLONE)" if mount.is_id_mapped else "stat"  # runc's words
+            raise Failure(f"{what} {mount.source}: {reason(error)}") from None
+    return _copied(open_path(mount.source), mount, judged, rootfs)
+
+
+def _copied(source: int, mount: Mount, judged: Identity | None, rootfs: str) -> int:
+    """The detached mount of a source's descriptor, which it closes. Raises Failure, OSError."""
+    try:
+        if judged is None:
+            return mounts.copy_tree(source, mount.is_recursive)
+        from hookrun.runtime import sources
+
+        return sources.copy(source, mount.source, recursive=mount.is_recursive, judged=judged, made_here=rootfs)
+    finally:
+        os.close(source)
+
+
+def ask(line: int, mount: Mount, judged: Identity | None, rootfs: str) -> int:
     """Called by the container's process: the mount's source as a detached mount; closes the line. Raises Failure."""
     namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -121,11 +158,7 @@ def ask(line: int, mount: Mount) -> int:
         os.close(line)
     if source < 0:
         raise Failure(text or "the helper that opens sources of mounts has ended")
-    if mount.is_id_mapped:
-        return source
-    tree = mounts.copy_tree(source, mount.is_recursive)
-    os.close(source)
-    return tree
+    return source if mount.is_id_mapped else _copied(source, mount, judged, rootfs)
 
 
 def _send(line: int, text: str, descriptor: int) -> None:

@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     from hookrun.runtime.container_mounts import Mount
 
 
-def open_source(mount: Mount, config: dict[str, Any]) -> int:
-    """The mount's source as a detached id-mapped mount: by its own mappings, or by the container's. Raises Failure."""
-    try:
-        tree = mounts.open_tree(mount.source, mount.is_recursive)
-    except OSError as error:
-        raise Failure(f"open_tree(OPEN_TREE_CLONE) {mount.source}: {reason(error)}") from None
+def map_source(tree: int, mount: Mount, config: dict[str, Any]) -> int:
+    """Map the ids of a mount's source, a detached mount: by its own mappings, or by the container's. Raises Failure."""
     userns = _user_namespace(mount, config)
     try:
         is_recursive = mount.options.idmap == mount_options.RIDMAP

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hookrun.runtime.cgroups.entrance import Entrance
     from hookrun.runtime.linux.seccomp import Program
     from hookrun.runtime.log import Log
+    from hookrun.runtime.sources import Identity
     from hookrun.runtime.spawn import Namespaces
 
 _SIGPIPE = 13
@@ -44,6 +45,7 @@ class Plan:
         "fifo",
         "hook_state",
         "identity",
+        "judged",
         "keeps_newlines",
         "keyring",
         "log",
@@ -63,6 +65,7 @@ class Plan:
     fifo: int
     hook_state: dict[str, Any]
     identity: processes.Identity
+    judged: dict[str, Identity]
     keeps_newlines: bool
     keyring: bool
     log: Log
@@ -169,7 +172,7 @@ class Init:
     def _prepare_rootfs(self) -> rootfs.Rootfs:
         """The rootfs, entered."""
         plan = self.plan
-        filesystem = rootfs.prepare(self.config, plan.bundle, plan.sources, plan.cgroup_mounts, plan.log)
+        filesystem = rootfs.prepare(self.config, plan.bundle, plan.sources, plan.judged, plan.cgroup_mounts, plan.log)
         # Now that devices are made, the parent restricts them and sets the limits; before, the way to them would be
         # closed for a moment. It also moves devices in and runs the prestart and createRuntime hooks.
         self.line.ask(channel.PREPARED)

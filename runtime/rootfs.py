@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from hookrun.runtime.cgroup_mounts import CgroupMounts
     from hookrun.runtime.log import Log
+    from hookrun.runtime.sources import Identity
 
 _INITIAL_UID_MAP = ["0", "0", "4294967295"]
 
@@ -33,25 +34,30 @@ def check(config: dict[str, Any], bundle: str, no_pivot: bool, log: Log) -> None
 
 
 def prepare(
-    config: dict[str, Any], bundle: str, sources: dict[int, int], cgroup_mounts: CgroupMounts, log: Log
+    config: dict[str, Any],
+    bundle: str,
+    sources: dict[int, int],
+    judged: dict[str, Identity],
+    cgroup_mounts: CgroupMounts,
+    log: Log,
 ) -> Rootfs:
     """Make the rootfs a mount of its own, with all mounts and devices of the config in it.
 
     Called in the container's mount namespace, with the host's mounts still around; a container without one has its
-    mounts in the host's, until `release`. `sources` comes from `host_mounts.open_sources`, `cgroup_mounts` from
-    `cgroup_mounts.plan`. Raises Failure.
+    mounts in the host's, until `release`. `sources` comes from `host_mounts.open_sources`, `judged` is
+    `Context.judged`, `cgroup_mounts` comes from `cgroup_mounts.plan`. Raises Failure.
     """
     path = root_path(config, bundle)
     try:
         if has_mount_namespace(config):
-            root = _prepare_root(path, container_mounts.rootfs_propagation(config))
+            root = _prepare_root(path, container_mounts.rootfs_propagation(config), judged.get(path))
         else:
-            root = _bind_to_itself(path)
+            root = _bind_to_itself(path, judged.get(path))
             mounts.set_propagation(path, mounts.MS_PRIVATE | mounts.MS_REC)
     except OSError as error:
         raise Failure(f"error preparing rootfs: {path}: {reason(error)}") from None
     label = _mount_label(config, log)
-    mounter = RootfsMounter(root, label, cgroup_mounts, log)
+    mounter = RootfsMounter(root, path, label, judged, cgroup_mounts, log)
     wanted = container_mounts.parse_all(config, bundle)
     for index, mount in enumerate(wanted):
         mounter.mount(mount, sources.get(index))
@@ -104,7 +110,7 @@ def apply_sysctls(config: dict[str, Any]) -> None:
     sysctls.write(linux(config).get("sysctl") or {})
 
 
-def _prepare_root(path: str, propagation: int) -> int:
+def _prepare_root(path: str, propagation: int, judged: Identity | None) -> int:
     """Bind the rootfs to itself, out of reach of propagation; a descriptor of it."""
     # "unbindable" is for the finished root alone: as long as we make mounts, the host's must be there to bind.
     is_early = propagation and not propagation & mounts.MS_UNBINDABLE
@@ -113,13 +119,18 @@ def _prepare_root(path: str, propagation: int) -> int:
     # A recursive slave or private has reached the mount that holds the rootfs too: it stays the slave that it is.
     if early & mounts.MS_SHARED or not early & mounts.MS_REC:
         _unshare_parent(path, mounts.MS_SLAVE if early & mounts.MS_SLAVE else mounts.MS_PRIVATE)
-    return _bind_to_itself(path)
+    return _bind_to_itself(path, judged)
 
 
-def _bind_to_itself(path: str) -> int:
+def _bind_to_itself(path: str, judged: Identity | None) -> int:
     below = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        root = mounts.copy_tree(below, recursive=True)
+        if judged is None:
+            root = mounts.copy_tree(below, recursive=True)
+        else:
+            from hookrun.runtime import sources
+
+            root = sources.copy(below, path, recursive=True, judged=judged)
         mounts.attach(root, below)
         return root
     finally:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hookrun.runtime.cgroup_mounts import CgroupMounts
     from hookrun.runtime.container_mounts import Mount
     from hookrun.runtime.log import Log
+    from hookrun.runtime.sources import Identity
 
 _VALID_IN_PROC = frozenset(
     f"proc/{name}"
@@ -41,12 +42,22 @@ _VALID_IN_PROC = frozenset(
 class RootfsMounter:
     """Makes mounts in one rootfs."""
 
-    __slots__ = ("_cgroup_mounts", "_label", "_log", "_root", "read_only_later")
+    __slots__ = ("_cgroup_mounts", "_judged", "_label", "_log", "_root", "_rootfs", "read_only_later")
 
-    def __init__(self, root: int, label: str, cgroup_mounts: CgroupMounts, log: Log) -> None:
-        """`root` is a descriptor of the rootfs, `label` is linux.mountLabel."""
+    def __init__(
+        self,
+        root: int,
+        rootfs: str,
+        label: str,
+        judged: dict[str, Identity],
+        cgroup_mounts: CgroupMounts,
+        log: Log,
+    ) -> None:
+        """`root` is a descriptor of the rootfs, whose path is `rootfs`; `label` is linux.mountLabel."""
         self._root = root
+        self._rootfs = rootfs
         self._label = label
+        self._judged = judged
         self._cgroup_mounts = cgroup_mounts
         self._log = log
         self.read_only_later: list[int] = []
@@ -90,7 +101,7 @@ class RootfsMounter:
             os.setxattr(f"/proc/self/fd/{tree}", "security.selinux", self._label.encode() + b"\0")
 
     def _bind(self, mount: Mount, line: int | None) -> int:
-        tree = _source(mount, line)
+        tree = self._source(mount, line)
         options = mount.options
         mount_flags.apply(tree, options.flags, options.cleared)
         if options.has_recursive:
@@ -100,6 +111,12 @@ class RootfsMounter:
         if target is None:
             target = self._make_place(place, is_directory=os.path.isdir(tree))
         return _attached(tree, target)
+
+    def _source(self, mount: Mount, line: int | None) -> int:
+        """A bind's source as a detached mount; by way of the helper where there is a line to it. Raises Failure."""
+        if line is not None:
+            return host_mounts.ask(line, mount, self._judged.get(mount.source), self._rootfs)
+        return host_mounts.open_source(mount, self._judged.get(mount.source), self._rootfs)
 
     def _is_procfs(self, tree: int, mount: Mount) -> bool:
         if filesystems.type_of(tree) != filesystems.PROC:
@@ -187,16 +204,6 @@ def _attached(tree: int, target: int) -> int:
     mounts.attach(tree, target)
     os.close(target)
     return tree
-
-
-def _source(mount: Mount, line: int | None) -> int:
-    """A bind's source as a detached mount; by way of the helper where there is a line to it. Raises Failure."""
-    if line is not None:
-        return host_mounts.ask(line, mount)
-    try:
-        return mounts.open_tree(mount.source, mount.is_recursive)
-    except OSError as error:
-        raise Failure(f"stat {mount.source}: {reason(error)}") from None
 
 
 def _first_flags(mount: Mount) -> int:

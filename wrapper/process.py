@@ -33,9 +33,12 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     context.process = process
     if not is_policed:
         return
+    from hookrun.policies import sources
     from hookrun.wrapper import gate
 
-    verdict = gate.judge(call, {**config, "process": process}, content, record.confirm(config))
+    # The container's mounts were judged when it was made, and are not made again.
+    engine = record.confirm(config)
+    verdict = gate.judge(call, {**config, "process": process}, content, engine, sources.stated({}))
     verdict.hooks = []
     record.judge(verdict)
     if verdict.denied:

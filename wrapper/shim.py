@@ -115,6 +115,9 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
     if verdict.denied:
         raise Failure(verdict.denied)
     context.config = verdict.config
+    context.judged = verdict.judged
+    if verdict.judged and (call.globals["runtime-path"] or record.runtime):
+        gate.demand_settled(verdict.judged)
 
 
 def _bundle(call: argv.Call) -> Bundle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hookrun.policies import sources
 from hookrun.runtime import container as containers
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups import resources as limits
@@ -42,7 +43,8 @@ def judge(context: Context, call: argv.Call, content: dict[str, Any], record: Re
     linux = config.get("linux") or {}
     asked = overlaid(overlaid(linux.get("resources") or {}, _current(context, call)), wanted)
     judged = {**config, "linux": {**linux, "resources": asked}}
-    verdict = gate.judge(call, judged, content, record.confirm(config))
+    # The container's mounts were judged when it was made, and are not made again.
+    verdict = gate.judge(call, judged, content, record.confirm(config), sources.stated({}))
     verdict.hooks = []
     context.resources = wanted
     if not verdict.denied:

@@ -6,16 +6,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hookrun.runtime.sources import Identity
+
 
 class Verdict:
     """What was decided. `config` is the config to run with, the very object that came in where nothing changes.
 
     `decisions` and `hooks` are for the record: which policy did what in how many milliseconds, and which hook comes
-    from where. `denied` is the message of the policy that forbids the call. `told` is "image" and
-    "labels" from the engine's own records, None where no policy asked for them.
+    from where; so is `sources`, what the mounts' sources are. `denied` is the message of the policy that forbids the
+    call. `judged` is for the core, see `Context`. `told` is "image" and "labels" from the engine's own records, None
+    where no policy asked for them.
     """
 
-    __slots__ = ("config", "decisions", "denied", "hooks", "told")
+    __slots__ = ("config", "decisions", "denied", "hooks", "judged", "sources", "told")
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
@@ -23,3 +26,5 @@ class Verdict:
         self.hooks: list[dict[str, Any]] = []
         self.denied = ""
         self.told: dict[str, Any] | None = None
+        self.judged: dict[str, Identity] = {}
+        self.sources: dict[str, Any] = {}

@@ -69,6 +69,7 @@ class X86_64(Common):
     vhangup = 153
     socket = 41
     fstatfs = 138
+    statx = 332
 
 
 class AArch64(Common):
@@ -113,6 +114,7 @@ class AArch64(Common):
     vhangup = 58
     socket = 198
     fstatfs = 44
+    statx = 291
 
 
 MACHINE = os.uname().machine

@@ -14,8 +14,9 @@ from tests.wrapper.test_hot_path import ALLOWED, start_modules
 PROGRAM = """
 import marshal, sys
 sys.path.append({source!r})
-from hookrun.policies import decide
+from hookrun.policies import decide, sources
 call = dict(engine="docker", command="create", runtime="hookrun", container="x", labels=dict(), host_namespaces=None)
+call.update(look=sources.stated(dict()), is_whole=True)
 plan = marshal.loads(sys.stdin.buffer.read())
 outcome = decide.decide(plan, dict(process=dict(env=["A=b"]), mounts=[]), call)
 assert not outcome.denied, outcome.denied

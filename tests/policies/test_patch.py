@@ -26,7 +26,7 @@ def compiled(operation: dict[str, Any]) -> tuple[Any, ...]:
 def applied(document: Any, operations: list[dict[str, Any]]) -> Any:
     """The document after the operations; the one before must be as it was."""
     before = copy.deepcopy(document)
-    draft = Draft(document)
+    draft = Draft(document, {})
     try:
         patch.apply(draft, tuple(map(compiled, operations)))
     finally:

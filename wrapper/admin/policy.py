@@ -12,6 +12,7 @@ import typer
 
 from hookrun import policies
 from hookrun.policies import compiler, decide, document, explain, match, testing
+from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
 from hookrun.runtime.errors import Failure, reason
@@ -19,6 +20,7 @@ from hookrun.wrapper import changes, claims, gate, update
 from hookrun.wrapper.admin import files, output, sources, trace
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin.trace_store import Query, Store
+from hookrun.wrapper.exposure import Exposure
 
 app = typer.Typer(help="Write policies, and know what they do before they are in force.", no_args_is_help=True)
 
@@ -204,7 +206,14 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
     if path.exists():
         config = _config_in(path / "config.json" if path.is_dir() else path)
         call = testing.invocation({"engine": engine, "command": command})
-        return config, {**call, **_told(engine, "", config), "host_namespaces": gate.host_namespaces(config)}
+        bundle = path if path.is_dir() else path.parent
+        return config, {
+            **call,
+            **_told(engine, "", config),
+            "host_namespaces": gate.host_namespaces(config),
+            "look": Exposure(str(bundle.absolute()), config).look,
+            "is_whole": True,
+        }
     store = Store(trace.directory_of(hosts.of(context)))
     return recorded(store, store.find(what))
 
@@ -237,6 +246,8 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         "container": call["container"],
         **(call.get("told") or _told(call["engine"], call["container"], config)),
         "host_namespaces": None,
+        "look": policy_sources.stated(call.get("sources") or {}),
+        "is_whole": True,
     }
 
 

@@ -1,0 +1,249 @@
+"""What a mount's source is and shows, for the rules on it: the file counts, not the path that leads to it.
+
+A rule that forbids or selects a source holds for the file itself, whatever name it is given, and for every mount that
+shows it, be it a directory above. A rule that says what a source must be (a negated operator) holds for where the
+source really is.
+"""
+
+from __future__ import annotations
+
+from posix import _path_normpath as normpath  # type: ignore[attr-defined]  # all of `os.path` costs 1 ms
+
+from hookrun.policies import conditions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    class Facts(Protocol):
+        """What is known of one source on its host. Paths are absolute and normalized."""
+
+        @property
+        def names(self) -> list[str]:
+            """All paths that lead to it, and to each part of a file system that a mount of it shows."""
+
+        @property
+        def may_be_anything(self) -> bool:
+            """Whether nobody can say what a mount of it shows."""
+
+        @property
+        def real(self) -> list[str]:
+            """Where it really is: several paths if several mounts show all of its file system."""
+
+        @property
+        def attributes(self) -> dict[str, Any]:
+            """fileSystem, mountPoint, owner, mode; without those that nobody told."""
+
+        def shows(self, path: str) -> bool:
+            """Whether the mount shows what lies at a path."""
+
+        def is_at(self, path: str) -> bool:
+            """Whether it is what lies at a path."""
+
+        def is_below(self, directory: str) -> bool:
+            """Whether it lies in a directory, at any depth."""
+
+        @property
+        def has_mounts_below(self) -> bool:
+            """Whether a recursive bind of it takes other mounts along."""
+
+    # The facts on the source of a mount of the config; None where its source is only a word, like `tmpfs`.
+    Look = Callable[[dict[str, Any]], Facts | None]
+
+ATTRIBUTES = ("fileSystem", "mountPoint", "owner", "mode")
+_LINKED = ("/var/run", "/run")  # so in every distribution
+
+
+class Stated:
+    """Facts that a test or a record states, and what follows from the path where they are silent."""
+
+    def __init__(self, source: str, stated: dict[str, Any]) -> None:
+        self.real: list[str] = _list(stated.get("realPath")) or [_plain(source)]
+        self.names: list[str] = _list(stated.get("names")) or list({_plain(source), *self.real})
+        self.attributes = {name: stated[name] for name in ATTRIBUTES if name in stated}
+        self.may_be_anything: bool = bool(stated.get("mayBeAnything"))
+        self.has_mounts_below: bool = bool(stated.get("mountsBelow"))
+        self._shown: dict[str, bool] = stated.get("shows") or {}
+
+    def shows(self, path: str) -> bool:
+        if path in self._shown:
+            return self._shown[path]
+        return any(_is_within(_plain(path), name) for name in self.names)
+
+    def is_at(self, path: str) -> bool:
+        return all(name == _plain(path) for name in self.real)
+
+    def is_below(self, directory: str) -> bool:
+        return all(name != directory and _is_within(name, directory) for name in self.real)
+
+
+def _list(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def _plain(path: str) -> str:
+    found: str = normpath(path)
+    old, new = _LINKED
+    return new + found[len(old) :] if _is_within(found, old) else found
+
+
+def _is_within(path: str, directory: str) -> bool:
+    return directory in (path, "/") or path.startswith(f"{directory}/")
+
+
+def stated(sources: dict[str, dict[str, Any]]) -> Look:
+    """Facts by what is stated of sources, by their paths in the config; the path alone where nothing is."""
+
+    def look(mount: dict[str, Any]) -> Facts | None:
+        source = mount.get("source")
+        if not (isinstance(source, str) and source.startswith("/")):
+            return None
+        return Stated(source, sources.get(source) or {})
+
+    return look
+
+
+class Source(str):
+    """A source as the config spells it, judged by what it is. `is_root` is the rootfs, which no rule selects by chance:
+    only a rule on a file that it shows."""
+
+    __slots__ = ("_facts", "is_root")
+
+    _facts: Facts
+    is_root: bool
+
+    @classmethod
+    def of(cls, mount: dict[str, Any], look: Look, *, is_root: bool = False) -> Any:
+        """The source of a mount; as it is where it means no file."""
+        text = mount.get("source")
+        facts = look(mount) if isinstance(text, str) else None
+        if facts is None:
+            return text
+        source = cls(text)
+        source._facts = facts
+        source.is_root = is_root
+        return source
+
+    @property
+    def real(self) -> list[str]:
+        return self._facts.real
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return self._facts.attributes
+
+    @property
+    def has_mounts_below(self) -> bool:
+        return self._facts.has_mounts_below
+
+    def fits(self, tests: tuple[conditions.Test, ...]) -> bool:
+        """Whether a source passes all tests, each an operator and its operand."""
+        return all(self._passes(name, operand) for name, operand in tests)
+
+    def _passes(self, name: str, operand: Any) -> bool:
+        if name in _FORBIDDING:
+            return self._facts.may_be_anything or _FORBIDDING[name](self._facts, operand)
+        if self.is_root:
+            return name == "exists" and bool(operand)
+        if name in _DEMANDING:
+            return not _DEMANDING[name](self._facts, operand)
+        return conditions.fits(str(self), ((name, operand),))
+
+
+def _shows_one(facts: Facts, operand: tuple[Any, ...]) -> bool:
+    return any(_shows(facts, one) for one in operand)
+
+
+def _shows(facts: Facts, operand: Any) -> bool:
+    return isinstance(operand, str) and operand.startswith("/") and facts.shows(normpath(operand))
+
+
+def _begins_or_shows(facts: Facts, operand: str) -> bool:
+    """A beginning names things in the directory of its last slash: whatever shows that directory shows them."""
+    if any(f"{name}/".startswith(operand) for name in facts.names):
+        return True
+    return operand.startswith("/") and facts.shows(operand.rpartition("/")[0] or "/")
+
+
+def _is_named(test: str) -> Callable[[Facts, Any], bool]:
+    return lambda facts, operand: any(conditions.OPERATORS[test](name, operand) for name in facts.names)
+
+
+def _is_really_named(test: str) -> Callable[[Facts, Any], bool]:
+    return lambda facts, operand: (
+        bool(facts.real) and all(conditions.OPERATORS[test](name, operand) for name in facts.real)
+    )
+
+
+def _is_at_one(facts: Facts, operand: tuple[Any, ...]) -> bool:
+    return any(isinstance(one, str) and facts.is_at(normpath(one)) for one in operand)
+
+
+def _really_begins(facts: Facts, operand: str) -> bool:
+    if operand.endswith("/") and facts.is_below(operand.rstrip("/") or "/"):
+        return True
+    return bool(facts.real) and all(name.startswith(operand) for name in facts.real)
+
+
+_FORBIDDING: dict[str, Callable[[Facts, Any], bool]] = {
+    "equals": _shows,
+    "in": _shows_one,
+    "startsWith": _begins_or_shows,
+    "matches": _is_named("matches"),
+    "contains": _is_named("contains"),
+}
+_DEMANDING: dict[str, Callable[[Facts, Any], bool]] = {
+    "notEquals": lambda facts, operand: _is_at_one(facts, (operand,)),
+    "notIn": _is_at_one,
+    "notStartsWith": _really_begins,
+    "notMatches": _is_really_named("matches"),
+    "notContains": _is_really_named("contains"),
+}
+
+
+def mounts_of(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[str, Any]]:
+    """The config's mounts with their sources to be judged, and last the rootfs, as the bind that it is.
+
+    `invocation["look"]` is a Look. What is no mount is left out: the runtime refuses it.
+    """
+    look: Look = invocation["look"]
+    mounts = config.get("mounts") or ()
+    found = [
+        {**mount, "source": Source.of(mount, look)} if "source" in mount else mount
+        for mount in (mounts if isinstance(mounts, list) else ())
+        if isinstance(mount, dict)
+    ]
+    root = root_mount(config, is_whole=invocation["is_whole"])
+    return found if root is None else [*found, {**root, "source": Source.of(root, look, is_root=True)}]
+
+
+def judged_parts(config: dict[str, Any], invocation: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a config that name sources, `mounts` and `root`, with these to be judged."""
+    parts: dict[str, Any] = {name: config[name] for name in ("mounts", "root") if name in config}
+    if isinstance(parts.get("mounts"), list):
+        parts["mounts"] = mounts_of({"mounts": parts["mounts"]}, invocation)
+    root = root_mount(config, is_whole=False)
+    if root is not None:
+        parts["root"] = {**parts["root"], "path": Source.of(root, invocation["look"])}
+    return parts
+
+
+def root_mount(config: dict[str, Any], *, is_whole: bool) -> dict[str, Any] | None:
+    """The rootfs as a mount. Without a mount namespace of its own, the container has the host's "/".
+
+    What a test gives of a config `is_whole` not: what it leaves out says nothing.
+    """
+    root = config.get("root")
+    if not isinstance(root, dict) or not isinstance(root.get("path"), str):
+        return None
+    path = "/" if is_whole and not _has_own_mounts(config) else root["path"]
+    return {"destination": "/", "type": "bind", "source": path, "options": ["rbind"]}
+
+
+def _has_own_mounts(config: dict[str, Any]) -> bool:
+    linux = config.get("linux")
+    namespaces = (linux.get("namespaces") if isinstance(linux, dict) else None) or ()
+    return any(
+        isinstance(entry, dict) and entry.get("type") == "mount" and not entry.get("path") for entry in namespaces
+    )

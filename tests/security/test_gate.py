@@ -1,0 +1,322 @@
+"""The gate against people: every way to a forbidden file, and beside it the harmless neighbour that passes.
+
+The forbidden file is a socket of the test's own, in a tmpfs as /run is one. What is refused must be refused by the
+policy; what passes must run, and must not see the file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.bundles import Bundle
+from tests.support.configured import ConfiguredHost
+from tests.support.runtimes import PATIENCE, Result
+from tests.wrapper.test_gate import in_force
+
+SEEN = "the socket is here"
+
+
+def system(*words: str | Path) -> None:
+    subprocess.run(words, stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+
+
+class Ground:
+    """Directories of the host's: `run` is a tmpfs with the socket `docker.sock`, `good` is harmless."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.run = place / "run"
+        self.good = place / "good"
+        for directory in (self.run, self.good, place / "disk"):
+            directory.mkdir()
+        (self.good / "file").write_text("good\n")
+        self.mount("-t", "tmpfs", "tmpfs", self.run)
+        self.socket = self.run / "docker.sock"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(self.socket))
+        (self.run / "app").mkdir()
+        (self.run / "app/file").write_text("app\n")
+        self.secret = place / "disk/secret"
+        self.secret.write_text("secret\n")
+
+    def mount(self, *words: str | Path) -> None:
+        system("mount", *words)
+
+    def directory(self, name: str) -> Path:
+        path = self.place / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def close(self) -> None:
+        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for mount in reversed([mount for mount in mounts if mount.startswith(f"{self.place}/")]):
+            system("umount", "-l", mount)
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[ConfiguredHost]:
+    place = Path(tempfile.mkdtemp(prefix="hr-gate-", dir="/var/tmp"))
+    place.chmod(0o755)
+    host = ConfiguredHost(place)
+    yield host
+    host.close()
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def ground() -> Iterator[Ground]:
+    place = Path(tempfile.mkdtemp(prefix="hr-ground-", dir="/var/tmp"))
+    place.chmod(0o755)
+    ground = Ground(place)
+    yield ground
+    ground.close()
+    shutil.rmtree(place)
+
+
+def judged(host: ConfiguredHost, bundle: Bundle, mounts: list[dict[str, Any]]) -> Result:
+    """Run a container with these mounts besides the usual ones."""
+    bundle.config["mounts"] += mounts
+    bundle.shell(f"find / -xdev -name docker.sock -o -name secret 2>/dev/null; test -e /h && find /h -name docker.sock -exec echo {SEEN} ';'; true")
+    return host.runtime.run(bundle.path)
+
+
+def bind(source: Path | str, *options: str) -> list[dict[str, Any]]:
+    return [{"destination": "/h", "type": "bind", "source": str(source), "options": [*(options or ("rbind", "ro"))]}]
+
+
+# The ways in. Each prepares the host as whoever is root there, or an engine at its user's word, may have it.
+
+Way = Callable[[Ground], list[dict[str, Any]]]
+
+
+def by_link(ground: Ground) -> list[dict[str, Any]]:
+    (ground.place / "link").symlink_to(ground.socket)
+    return bind(ground.place / "link")
+
+
+def by_link_to_directory(ground: Ground) -> list[dict[str, Any]]:
+    (ground.place / "link").symlink_to(ground.run)
+    return bind(ground.place / "link")
+
+
+def by_chain_of_links(ground: Ground) -> list[dict[str, Any]]:
+    (ground.place / "one").symlink_to("two/../three")
+    (ground.place / "two").mkdir()
+    (ground.place / "three").symlink_to("../" * 20 + str(ground.run).lstrip("/"))
+    return bind(ground.place / "one")
+
+
+def by_link_named_like_a_volume(ground: Ground) -> list[dict[str, Any]]:
+    (ground.directory("docker/volumes/v") / "_data").symlink_to(ground.run)
+    return bind(ground.place / "docker/volumes/v/_data")
+
+
+def by_proc_self_root(ground: Ground) -> list[dict[str, Any]]:
+    return bind(f"/proc/self/root{ground.run}")
+
+
+def by_proc_thread_root(ground: Ground) -> list[dict[str, Any]]:
+    return bind(f"/proc/thread-self/root{ground.socket}")
+
+
+def by_dots(ground: Ground) -> list[dict[str, Any]]:
+    return bind(f"{ground.good}/..//./run/app/../docker.sock")
+
+
+def by_relative_path(ground: Ground) -> list[dict[str, Any]]:
+    return bind("../" * 20 + str(ground.socket).lstrip("/"))
+
+
+def by_directory_above(ground: Ground) -> list[dict[str, Any]]:
+    return bind(ground.place)
+
+
+def by_root(ground: Ground) -> list[dict[str, Any]]:
+    return bind("/")
+
+
+def by_procfs(ground: Ground) -> list[dict[str, Any]]:
+    return bind("/proc")
+
+
+def by_bind_volume(ground: Ground) -> list[dict[str, Any]]:
+    ground.mount("--bind", ground.run, ground.directory("volumes/v/_data"))
+    return bind(ground.place / "volumes/v/_data")
+
+
+def by_bind_of_file(ground: Ground) -> list[dict[str, Any]]:
+    (ground.place / "innocent").touch()
+    ground.mount("--bind", ground.socket, ground.place / "innocent")
+    return bind(ground.place / "innocent")
+
+
+def by_mount_below(ground: Ground) -> list[dict[str, Any]]:
+    ground.mount("--bind", ground.run, ground.directory("outer/inner"))
+    return bind(ground.place / "outer")
+
+
+def by_overlay(ground: Ground) -> list[dict[str, Any]]:
+    options = f"lowerdir={ground.run}:{ground.good}"
+    ground.mount("-t", "overlay", "-o", options, "overlay", ground.directory("volumes/o/_data"))
+    return bind(ground.place / "volumes/o/_data")
+
+
+def by_file_in_overlay(ground: Ground) -> list[dict[str, Any]]:
+    return bind(by_overlay(ground)[0]["source"] + "/docker.sock")
+
+
+def by_overlay_of_overlay(ground: Ground) -> list[dict[str, Any]]:
+    inner = by_overlay(ground)[0]["source"]
+    ground.mount("-t", "overlay", "-o", f"lowerdir={inner}:{ground.good}", "overlay", ground.directory("volumes/p/_data"))
+    return bind(ground.place / "volumes/p/_data")
+
+
+def by_upper_directory(ground: Ground) -> list[dict[str, Any]]:
+    (ground.run / "work").mkdir()
+    (ground.run / "upper").mkdir()
+    os.link(ground.socket, ground.run / "upper/docker.sock")
+    options = f"lowerdir={ground.good},upperdir={ground.run}/upper,workdir={ground.run}/work"
+    ground.mount("-t", "overlay", "-o", options, "overlay", ground.directory("volumes/u/_data"))
+    return bind(ground.place / "volumes/u/_data")
+
+
+def by_overlay_with_a_layer_that_others_can_exchange(ground: Ground) -> list[dict[str, Any]]:
+    ground.directory("theirs").chmod(0o777)
+    ground.directory("theirs/layer")
+    options = f"lowerdir={ground.place}/theirs/layer:{ground.good}"
+    ground.mount("-t", "overlay", "-o", options, "overlay", ground.directory("volumes/x/_data"))
+    return bind(ground.place / "volumes/x/_data")
+
+
+def by_overlay_in_the_config(ground: Ground) -> list[dict[str, Any]]:
+    options = [f"lowerdir={ground.run}:{ground.good}"]
+    return [{"destination": "/h", "type": "overlay", "source": "overlay", "options": options}]
+
+
+def by_hard_link(ground: Ground) -> list[dict[str, Any]]:
+    os.link(ground.socket, ground.run / "other-name")
+    return bind(ground.run / "other-name")
+
+
+def by_directory_with_a_hard_link(ground: Ground) -> list[dict[str, Any]]:
+    os.link(ground.socket, ground.run / "app/other-name")
+    return bind(ground.run / "app")
+
+
+def by_type_none(ground: Ground) -> list[dict[str, Any]]:
+    return [{"destination": "/h", "type": "none", "source": str(ground.socket), "options": ["bind"]}]
+
+
+def by_second_mount_of_the_file_system(ground: Ground) -> list[dict[str, Any]]:
+    ground.mount("--bind", ground.place, ground.directory("again"))
+    return [*bind(ground.place / "again", "bind"), {**bind(ground.run)[0], "destination": "/i"}]
+
+
+WAYS: dict[str, Way] = {
+    name.removeprefix("by_").replace("_", " "): way for name, way in list(globals().items()) if name.startswith("by_")
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_forbidden_file_is_refused_by_every_way(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, way: str
+) -> None:
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket), "message": "no socket"}]}})
+    result = judged(host, bundle, WAYS[way](ground))
+    assert SEEN not in result.out
+    assert result.status == 1, result.out
+    assert "policy p0: no socket" in result.err
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_so_by_a_condition_on_the_field(host: ConfiguredHost, bundle: Bundle, ground: Ground, way: str) -> None:
+    in_force(host, {"deny": [{"when": {"field": "/mounts/*/source", "equals": str(ground.socket)}, "message": "no socket"}]})
+    result = judged(host, bundle, WAYS[way](ground))
+    assert "policy p0: no socket" in result.err, result.out
+
+
+def test_the_rootfs_counts(host: ConfiguredHost, bundle: Bundle, ground: Ground) -> None:
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket), "type": "bind", "message": "no socket"}]}})
+    bundle.config["root"]["path"] = str(ground.run)
+    assert "policy p0: no socket" in judged(host, bundle, []).err
+
+
+def test_without_a_mount_namespace_all_is_shown(host: ConfiguredHost, bundle: Bundle, ground: Ground) -> None:
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket), "message": "no socket"}]}})
+    bundle.without_namespace("mount")
+    assert "policy p0: no socket" in judged(host, bundle, []).err
+
+
+# The harmless neighbours.
+
+
+def near_good_directory(ground: Ground) -> list[dict[str, Any]]:
+    return bind(ground.good)
+
+
+def near_plain_volume(ground: Ground) -> list[dict[str, Any]]:
+    (ground.directory("volumes/v/_data") / "file").touch()
+    return bind(ground.place / "volumes/v/_data")
+
+
+def near_file_of_the_same_directory(ground: Ground) -> list[dict[str, Any]]:
+    return bind(ground.run / "app/file")
+
+
+def near_directory_beside_the_socket(ground: Ground) -> list[dict[str, Any]]:
+    return bind(ground.run / "app")
+
+
+def near_link_to_good(ground: Ground) -> list[dict[str, Any]]:
+    (ground.place / "docker.sock").symlink_to(ground.good / "file")
+    return bind(ground.place / "docker.sock")
+
+
+def near_bind_volume_of_good(ground: Ground) -> list[dict[str, Any]]:
+    ground.mount("--bind", ground.good, ground.directory("volumes/b/_data"))
+    return bind(ground.place / "volumes/b/_data")
+
+
+def near_overlay_of_good(ground: Ground) -> list[dict[str, Any]]:
+    options = f"lowerdir={ground.good}:{ground.directory('more')}"
+    ground.mount("-t", "overlay", "-o", options, "overlay", ground.directory("volumes/o/_data"))
+    return bind(ground.place / "volumes/o/_data")
+
+
+def near_directory_above_without_what_is_mounted_there(ground: Ground) -> list[dict[str, Any]]:
+    return bind(ground.place, "bind")
+
+
+def near_engines_own_files(ground: Ground) -> list[dict[str, Any]]:
+    (ground.directory("docker/containers/x") / "hosts").write_text("127.0.0.1 localhost\n")
+    return [{**bind(ground.place / "docker/containers/x/hosts")[0], "destination": "/etc/hosts"}]
+
+
+def near_tmpfs(ground: Ground) -> list[dict[str, Any]]:
+    return [{"destination": "/h", "type": "tmpfs", "source": str(ground.run), "options": ["size=64k"]}]
+
+
+def near_kernel_files(ground: Ground) -> list[dict[str, Any]]:
+    return [*bind("/proc/meminfo"), {**bind("/sys/kernel")[0], "destination": "/i"}]
+
+
+NEIGHBOURS: dict[str, Way] = {
+    name.removeprefix("near_").replace("_", " "): way for name, way in list(globals().items()) if name.startswith("near_")
+}
+
+
+@pytest.mark.parametrize("way", NEIGHBOURS)
+def test_what_cannot_reach_it_passes(host: ConfiguredHost, bundle: Bundle, ground: Ground, way: str) -> None:
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket)}]}}, {"deny": [{"when": {"field": "/mounts/*/source", "equals": str(ground.socket)}, "message": "no"}]})
+    result = judged(host, bundle, NEIGHBOURS[way](ground))
+    assert result.status == 0, result.err
+    assert SEEN not in result.out
