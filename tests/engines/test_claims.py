@@ -1,4 +1,7 @@
-"""Who asks, under real engines: labels and images as they keep them, and names that nobody can give himself."""
+"""Who asks, under real engines: labels and images as they keep them, and names that nobody can give himself.
+
+And what they ask for later: an update's limits.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,14 @@ from tests.support.runtimes import Result, fresh_id, wait_for
 SHOP = {"io.kubernetes.cri.sandbox-namespace": "shop", "io.kubernetes.pod.namespace": "shop", "tier": "front"}
 ANNOTATIONS = [word for name, value in SHOP.items() for word in ("--annotation", f"{name}={value}")]
 
+_MEMORY_LIMIT = 4  # of LinuxContainerResources (kubernetes' cri-api)
+LIMIT = 256 << 20
+MEMORY = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max"
 POLICIES: dict[str, dict[str, Any]] = {
     "by-label": {"match": {"labels": {"tier": "front"}}, "deny": [{"message": "no tier front"}]},
     "by-image": {"match": {"image": {"matches": "forbidden"}}, "deny": [{"message": "not this image"}]},
     "by-namespace": {"match": {"namespace": "shop"}, "deny": [{"message": "not in the namespace shop"}]},
+    "ceiling": {"resources": {"max": {"memory": LIMIT}}},
     # An engine that is exempted, as people exempt the one of their cluster.
     "by-engine": {
         "match": [{"none": {"engine": ["docker", "kubernetes", "cri-o", "podman"]}}],
@@ -125,6 +132,17 @@ def test_labels_and_images_of_podman(podman: Podman, host: ConfiguredHost) -> No
 
 
 @needs_podman
+def test_podman_update(podman: Podman, host: ConfiguredHost) -> None:
+    name = fresh_id("claims")
+    podman.check("run", "-d", "--name", name, "--network", "none", "--memory", "128m", "hookrun-test", "sleep", "600")
+    assert podman.check("exec", name, "sh", "-c", MEMORY) == str(128 << 20)
+    podman.check("update", "--memory", "1g", name)
+    assert podman.check("exec", name, "sh", "-c", MEMORY) == str(LIMIT)
+    assert host.lines("update")[-1]["engine"] == "podman"
+    podman.check("rm", "--force", "--time", "0", name)
+
+
+@needs_podman
 def test_annotations_name_no_namespace(podman: Podman, host: ConfiguredHost) -> None:
     assert podman("run", "--rm", "--network", "none", *ANNOTATIONS, "hookrun-test", "echo", "it runs").out == "it runs\n"
     assert host.lines("create")[-1]["told"]["labels"] == {}
@@ -158,5 +176,7 @@ def test_a_pod_has_a_namespace(cri: tuple[Containerd, Cri], host: ConfiguredHost
         lines = [line for line in host.lines() if line["container"] in (container, pod.id)]
         assert {line["engine"] for line in lines} == {"kubernetes"}
         assert {"create", "exec"} <= {line["command"] for line in lines}
+        pod.cri("UpdateContainerResources", {1: container, 2: {_MEMORY_LIMIT: 1 << 30}})
+        assert pod.execute(container, "sh", "-c", MEMORY)[1] == f"{LIMIT}\n"
     finally:
         pod.remove()
