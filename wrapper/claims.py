@@ -29,14 +29,14 @@ _REGULAR_FILE, _FILE_TYPE = 0o100000, 0o170000
 _OTHERS_WRITE = 0o022
 
 
-def confirmed(caller: Caller, container: str, config: Config) -> str:
+def confirmed(caller: Caller, container: str, config: Config | None) -> str:
     """The engine's name, `containerd` where the one that a shim's namespace claims does not know the container.
 
-    `config` is the container's, or has no `root` where that is not known: then the claim stands.
+    `config` is the container's, None where it is not known, as with another runtime's: then Docker's claim stands.
     """
     if not caller.shim or not container:
         return caller.engine
-    if caller.engine == "docker" and config.get("root") and not _dockers_file(config, container):
+    if caller.engine == "docker" and config is not None and not _dockers_file(config, container):
         return _UNCONFIRMED
     if caller.engine == "kubernetes" and not _is_of_cri(caller.shim, container):
         return _UNCONFIRMED

@@ -37,7 +37,7 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     from hookrun.wrapper import gate
 
     # The container's mounts were judged when it was made, and are not made again.
-    engine = record.confirm(config)
+    engine = record.confirm(config or None)
     verdict = gate.judge(call, {**config, "process": process}, content, engine, sources.stated({}))
     verdict.hooks = []
     record.judge(verdict)

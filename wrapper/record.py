@@ -90,8 +90,11 @@ class Record:
         """The name of the engine that called."""
         return self._caller.engine
 
-    def confirm(self, config: dict[str, Any]) -> str:
-        """The engine's name, once its own records bear out what a shim claims of the container with this config."""
+    def confirm(self, config: dict[str, Any] | None) -> str:
+        """The engine's name, once its own records bear out what a shim claims of the container with this config.
+
+        None is a config that is not known.
+        """
         if self._caller.shim:
             from hookrun.wrapper import claims
 

@@ -92,7 +92,9 @@ def test_what_is_no_claim_stands(place: Path) -> None:
     assert claims.confirmed(caller("docker", shim=0), ID, config("/srv")) == "docker"
     assert claims.confirmed(caller("podman", shim=0), ID, config("/srv")) == "podman"
     assert claims.confirmed(caller("containerd"), ID, config("/srv")) == "containerd"
-    assert claims.confirmed(caller("docker"), ID, {}) == "docker", "another runtime does not say where its bundle is"
+    assert claims.confirmed(caller("docker"), ID, {}) == "containerd"
+    assert claims.confirmed(caller("docker"), ID, {"root": None}) == "containerd"
+    assert claims.confirmed(caller("docker"), ID, None) == "docker", "another runtime does not say where its bundle is"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"Config": []}', '{"Config": {"Labels": null}}', '{"Config": {"Labels": [1], "Image": 7}}'])
