@@ -10,7 +10,7 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
-from hookrun.policies import pointer, policy, reader, word_reader
+from hookrun.policies import match, pointer, policy, reader, word_reader
 from hookrun.policies.document import Invalid, Node, read
 from hookrun.policies.policy import Policy
 
@@ -104,8 +104,39 @@ def plan(sources: list[Source]) -> dict[str, Any]:
         "policies": [one.packed() for one in active],
         "always": always,
         "index": list(index.items()),
-        "asks": sorted({name for one in active for name, _ in one.checks if name == word_reader.HOST_NAMESPACES}),
+        "asks": sorted({fact for one in active for fact in asked_by(one)}),
     }
+
+
+def asked_by(one: Policy) -> set[str]:
+    """The facts beside the config that a policy wants to know: "image", "label", and the host's namespaces."""
+    conditions = [one.match, *(condition for condition, _ in one.denials)]
+    subjects = {subject[0] for condition in conditions if condition for subject in match.subjects(condition)}
+    found = {name for name, _ in one.checks if name == word_reader.HOST_NAMESPACES}
+    if "image" in subjects:
+        found.add("image")
+    if subjects & {"label", "labelLike"}:
+        found.add("label")
+    return found
+
+
+def untold(source: Source) -> list[str]:
+    """Lines on what a policy asks that engines which it is for can't tell."""
+    found = []
+    engines = _engines(source.policy.match)
+    for fact, tellers in (("image", match.TELL_IMAGES), ("label", match.TELL_LABELS)):
+        if fact not in asked_by(source.policy) or (engines and engines <= set(tellers)):
+            continue
+        others = ", ".join(sorted(engines - set(tellers))) if engines else "other engines"
+        place = f"{source.policy.file}:{source.policy.line}:1: policy {source.name}"
+        found.append(f"{place}: {', '.join(tellers)} tell the {fact}: under {others} a container has none")
+    return found
+
+
+def _engines(condition: tuple[Any, ...] | None) -> set[Any]:
+    """The engines one of which has to call for the condition to hold; empty where any may."""
+    parts = condition[1] if condition and condition[0] == "all" else (condition,) if condition else ()
+    return next((_values(part[2]) for part in parts if part[0] == "is" and part[1] == ("engine",)), set())
 
 
 def _wanted(condition: tuple[Any, ...] | None) -> tuple[tuple[Any, ...] | None, set[Any]]:
@@ -169,7 +200,9 @@ class _Compilation:
             self._of(spec, "patch", _operations, ()),
             self._of(spec, "merge", _merge, None),
             self._of(spec, "hooks", _hooks, ()),
+            skips_updates=False,
         )
+        one.skips_updates = not (_names_commands(one) or _is_about_resources(one))
         texts = {key: self._of(metadata, key, Node.text, "") for key in ("description", "breaks")}
         tests = self._of(members, "tests", Node.elements, [])
         priority = self._of(spec, "priority", Node.whole_number, PRIORITY)
@@ -192,6 +225,27 @@ class _Compilation:
         except Invalid as problem:
             self.problems.append(problem)
             return None
+
+
+def _names_commands(one: Policy) -> bool:
+    return one.match is not None and ("command",) in match.subjects(one.match)
+
+
+def _is_about_resources(one: Policy) -> bool:
+    """Whether anything in a policy looks at /linux/resources or changes it."""
+    words = [name for name, _ in (*one.checks, *one.changes)]
+    denied = {subject for condition, _ in one.denials if condition for subject in match.subjects(condition)}
+    paths = [subject[1:] for subject in denied if subject[0] == "field"]
+    paths += [tokens for _, *both, _ in one.patch for tokens in both if tokens]
+    return (
+        any(name.partition(".")[0] in word_reader.OF_RESOURCES for name in words)
+        or any(_meets_resources(tokens) for tokens in paths)
+        or "resources" in ((one.merge or {}).get("linux") or {})
+    )
+
+
+def _meets_resources(tokens: tuple[str, ...]) -> bool:
+    return all(token in (name, "*") for token, name in zip(tokens, ("linux", "resources"), strict=False))
 
 
 def _required(document: Node, members: dict[str, Node], name: str) -> Node:

@@ -56,7 +56,7 @@ def decide(plan: Plan, config: dict[str, Any], invocation: dict[str, Any]) -> Ou
     for number in candidates(plan, view):
         start = time.monotonic_ns()
         one = policy.unpacked(plan["policies"][number])
-        if one.match is None or match.holds(one.match, view):
+        if match.is_for(one, view):
             step = judge(one, outcome.config, invocation)
             _note(outcome, one, step, start)
             if outcome.denied:

@@ -18,6 +18,8 @@ _WIDTH = 60
 
 def matching(one: Policy, view: View) -> list[str]:
     """The lines on a policy's `match`."""
+    if one.skips_updates and view.invocation["command"] == "update":
+        return ["✗ it says nothing about /linux/resources, which an update is judged by"]
     if one.match is None:
         return ["✓ it is for every call"]
     return list(tree(one.match, view))

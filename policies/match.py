@@ -14,32 +14,40 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hookrun.policies.policy import Policy
+
     Subject = tuple[Any, ...]
     Condition = tuple[Any, ...]
 
-# Where engines put what Kubernetes knows of a container: containerd's CRI plugin, CRI-O, and the kubelet's own labels.
+# Where an engine puts what Kubernetes knows of a container. CRI-O lets a pod's annotations replace its own, but sets
+# the kubelet's labels after them; its images are told by its storage.
 ANNOTATIONS_OF = {
-    "image": ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName", "io.kubernetes.cri-o.Image"),
-    "namespace": (
-        "io.kubernetes.cri.sandbox-namespace",
-        "io.kubernetes.cri-o.Namespace",
-        "io.kubernetes.pod.namespace",
-    ),
-    "pod": ("io.kubernetes.cri.sandbox-name", "io.kubernetes.cri-o.KubeName", "io.kubernetes.pod.name"),
-    "container": (
-        "io.kubernetes.cri.container-name",
-        "io.kubernetes.container.name",
-        "io.kubernetes.cri-o.ContainerName",
-    ),
+    "kubernetes": {
+        "image": "io.kubernetes.cri.image-name",
+        "namespace": "io.kubernetes.cri.sandbox-namespace",
+        "pod": "io.kubernetes.cri.sandbox-name",
+        "container": "io.kubernetes.cri.container-name",
+    },
+    "cri-o": {
+        "namespace": "io.kubernetes.pod.namespace",
+        "pod": "io.kubernetes.pod.name",
+        "container": "io.kubernetes.container.name",
+    },
 }
-FACTS = ("engine", "command", "runtime", *ANNOTATIONS_OF)
+FACTS = ("engine", "command", "runtime", "image", "namespace", "pod", "container")
+TELL_IMAGES = ("docker", "podman", "kubernetes", "cri-o")
+TELL_LABELS = ("docker", "podman", "cri-o")
+
+# Annotations that one engine sets; from another they are what anybody wrote on a command line.
+_OF_KUBERNETES = "io.kubernetes."
+_RESERVED = {"io.kubernetes.cri.": "kubernetes", "io.kubernetes.cri-o.": "cri-o"}
 
 
 class View:
     """What conditions look at: one call and one state of its config. Each value is looked up once.
 
-    `invocation` has "engine", "command", "runtime", "container" (its id) and "labels"; "look", a `sources.Look`, and
-    "is_whole", false where what the config leaves out says nothing.
+    `invocation` has "engine", "command", "runtime", "container" (its id), "labels" and "image"; "look", a
+    `sources.Look`, and "is_whole", false where what the config leaves out says nothing.
     """
 
     __slots__ = ("_known", "_mounts", "config", "invocation")
@@ -64,11 +72,11 @@ class View:
         if kind == "annotation":
             return [self._annotations().get(subject[1], ABSENT)]
         if kind == "label":
-            return [self._label(subject[1])]
+            return [self.invocation["labels"].get(subject[1], ABSENT)]
         if kind == "annotationLike":
             return _of_keys_like(self._annotations(), subject[1])
         if kind == "labelLike":
-            return _of_keys_like({**self._annotations(), **self.invocation["labels"]}, subject[1])
+            return _of_keys_like(self.invocation["labels"], subject[1])
         return [self._fact(kind) or ABSENT]
 
     def mounts(self) -> list[dict[str, Any]]:
@@ -86,23 +94,34 @@ class View:
         return reach({**self.config, **sources.judged_parts(self.config, self.invocation)}, path)
 
     def _annotations(self) -> dict[str, Any]:
+        """The annotations, but for those of Kubernetes that the engine does not set."""
         annotations = self.config.get("annotations")
-        return annotations if isinstance(annotations, dict) else {}
-
-    def _label(self, key: str) -> Any:
-        labels: dict[str, Any] = self.invocation["labels"]
-        return labels[key] if key in labels else self._annotations().get(key, ABSENT)
+        if not isinstance(annotations, dict):
+            return {}
+        engine = self.invocation["engine"]
+        return {key: value for key, value in annotations.items() if _is_believed(key, engine)}
 
     def _fact(self, name: str) -> Any:
-        annotations = self._annotations()
-        for key in ANNOTATIONS_OF.get(name, ()):
-            if annotations.get(key):
-                return annotations[key]
-        return self.invocation.get(name)
+        key = ANNOTATIONS_OF.get(self.invocation["engine"], {}).get(name)
+        return (self._annotations().get(key) if key else None) or self.invocation.get(name)
+
+
+def _is_believed(key: str, engine: str) -> bool:
+    if not key.startswith(_OF_KUBERNETES):
+        return True
+    owner = next((owner for prefix, owner in _RESERVED.items() if key.startswith(prefix)), None)
+    return engine == owner if owner else engine in ANNOTATIONS_OF
 
 
 def _of_keys_like(values: dict[str, Any], pattern: tuple[Any, ...]) -> list[Any]:
     return [value for key, value in values.items() if conditions.is_all_of(key, pattern)] or [ABSENT]
+
+
+def is_for(one: Policy, view: View) -> bool:
+    """Whether a policy is for a call: its `match` holds, and it has a say in an `update`."""
+    if one.skips_updates and view.invocation["command"] == "update":
+        return False
+    return one.match is None or holds(one.match, view)
 
 
 def holds(condition: Condition, view: View) -> bool:
@@ -116,3 +135,12 @@ def holds(condition: Condition, view: View) -> bool:
         return all(holds(part, view) for part in condition[1])
     found = any(holds(part, view) for part in condition[1])
     return found if kind == "any" else not found
+
+
+def subjects(condition: Condition) -> set[Subject]:
+    """All that a condition asks about, but for what it asks of mounts."""
+    if condition[0] == "mount":
+        return set()
+    if condition[0] == "is":
+        return {condition[1]}
+    return {subject for part in condition[1] for subject in subjects(part)}

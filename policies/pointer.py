@@ -62,6 +62,13 @@ def get(value: Any, tokens: tuple[str, ...]) -> Any:
     return value
 
 
+def part(value: Any, *names: str) -> Any:
+    """What lies at a path of names; None where nothing does."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 class _Absent:
     """Stands for a value that is not there."""
 

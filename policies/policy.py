@@ -20,7 +20,8 @@ class Policy:
 
     `match` is a condition or None. `denials` are (condition or None, message). `checks` and `changes` are the
     higher-level words as (function, argument), see `words`. `patch` are operations, see `patch`; `merge` is a merge
-    patch or None. `hooks` are (stage, hook, line).
+    patch or None. `hooks` are (stage, hook, line). `skips_updates`: nothing in it is about what `update` changes, and
+    `match` names no command.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class Policy:
         "name",
         "on_error",
         "patch",
+        "skips_updates",
     )
 
     def __init__(
@@ -52,6 +54,7 @@ class Policy:
         patch: tuple[Any, ...],
         merge: dict[str, Any] | None,
         hooks: tuple[Any, ...],
+        skips_updates: bool,
     ) -> None:
         self.name = name
         self.mode = mode
@@ -65,6 +68,7 @@ class Policy:
         self.patch = patch
         self.merge = merge
         self.hooks = hooks
+        self.skips_updates = skips_updates
 
     def packed(self) -> bytes:
         return marshal.dumps(
@@ -81,6 +85,7 @@ class Policy:
                 self.patch,
                 self.merge,
                 self.hooks,
+                self.skips_updates,
             )
         )
 

@@ -67,10 +67,15 @@ def _subject(node: Node, members: dict[str, Node]) -> list[Condition]:
     return found
 
 
-def selector(node: Node, members: dict[str, Node]) -> tuple[tuple[str, tuple[Test, ...]], ...]:
-    """What a mount must be like, see `mounts`; `members` are those of the node that say it. Raises Invalid."""
+def selector(
+    node: Node, members: dict[str, Node], names: tuple[str, ...] = mounts.FIELDS
+) -> tuple[tuple[str, tuple[Test, ...]], ...]:
+    """What a mount or, with its `names`, a device must be like; `members` are those of the node that say it.
+
+    See `mounts` and `devices`. Raises Invalid.
+    """
     if not members:
-        node.fail(f"it must have one of {', '.join(mounts.FIELDS)}")
+        node.fail(f"it must have one of {', '.join(names)}")
     return tuple((name, expected(part)) for name, part in members.items())
 
 

@@ -40,12 +40,22 @@ def run(source: Source) -> list[Outcome]:
 
 def invocation(given: dict[str, Any] | None = None) -> dict[str, Any]:
     """A call as conditions see it, `create` by Docker unless something else is given."""
-    known = {"engine": "docker", "command": "create", "runtime": "hookrun", "container": "test", "labels": {}}
-    found = {**known, **(given or {})}
+    known = {"engine": "docker", "command": "create", "runtime": "hookrun", "container": "test"}
+    found = {**known, "labels": {}, "image": "", **(given or {})}
     found["host_namespaces"] = found.pop("hostNamespaces", None)
     found["look"] = sources.stated(found.pop("sources", {}))
     found["is_whole"] = False
     return found
+
+
+def _stated(node: Node) -> dict[str, Any]:
+    """The call as a test states it. Raises Invalid for what the engine could not tell of it."""
+    members = node.members(_INVOCATION)
+    engine = members["engine"].value if "engine" in members else "docker"
+    for name, tellers in (("image", match.TELL_IMAGES), ("labels", match.TELL_LABELS)):
+        if name in members and engine not in tellers:
+            members[name].fail(f"{engine} does not tell it: only {', '.join(tellers)} do")
+    return {name: one.value for name, one in members.items()}
 
 
 def _problem(source: Source, node: Node) -> str:
@@ -57,13 +67,9 @@ def _problem(source: Source, node: Node) -> str:
         members["expect"].fail(f"it must have one of {', '.join(_EXPECT)}")
     config = members["config"].value if "config" in members else {}
     _check_sources(members)
-    call = invocation(
-        {name: one.value for name, one in members["invocation"].members(_INVOCATION).items()}
-        if "invocation" in members
-        else None
-    )
+    call = invocation(_stated(members["invocation"]) if "invocation" in members else None)
     view = match.View(config, call)
-    matched = source.policy.match is None or match.holds(source.policy.match, view)
+    matched = match.is_for(source.policy, view)
     step = decide.judge(source.policy, config, call) if matched else decide.Step(config)
     return next(filter(None, (_CHECKS[name](one, matched, step, config) for name, one in _defaults(expect, node))), "")
 

@@ -13,11 +13,14 @@ from hookrun.policies import mounts, reader
 from hookrun.policies.document import Node
 
 HOST_NAMESPACES = "namespaces.forbidHost"
+OF_RESOURCES = ("resources", "devices")  # words that an update is judged by
 
+_DEVICE = ("path", "type", "major", "minor")
 _MOUNT = ("destination", "source", "type", "options", "uidMappings", "gidMappings")
 _NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 _SYSCTL_LISTS = ("forbid", "allow")
-_RESOURCES = ("memory", "cpus", "pids")
+_RESOURCES = ("memory", "memorySwap", "cpus", "pids")
+_SIZES = ("memory", "memorySwap")
 _SIZE = re.compile(r"(\d+)([KMGT]i?)?")
 _UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _BINARY_UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
@@ -143,7 +146,7 @@ def _resources(node: Node) -> Word:
 
 
 def _amount(kind: str, node: Node) -> float:
-    value = _size(node) if kind == "memory" else node.number() if kind == "cpus" else node.whole_number()
+    value = _size(node) if kind in _SIZES else node.number() if kind == "cpus" else node.whole_number()
     if value <= 0:
         node.fail("it must be greater than zero")
     return value
@@ -158,6 +161,34 @@ def _size(node: Node) -> int:
         node.fail("it must be a size: 512Mi, 1G or a number of bytes")
     unit = found[2] or ""
     return int(found[1]) * (_BINARY_UNITS.get(unit) or _UNITS.get(unit) or 1)
+
+
+def _devices(node: Node) -> Word:
+    members = node.members(("forbid", "allow", "message"))
+    message = members["message"].text() if "message" in members else ""
+    checks: list[Step] = []
+    if "forbid" in members:
+        forbidden = tuple(_forbidden_device(part, message) for part in members["forbid"].elements())
+        checks.append(("devices.forbid", forbidden))
+    if "allow" in members:
+        allowed = tuple(_allowed_device(part) for part in members["allow"].elements())
+        checks.append(("devices.allow", (allowed, message)))
+    if not checks:
+        node.fail("it must have one of forbid, allow")
+    return Word(tuple(checks))
+
+
+def _forbidden_device(node: Node, message: str) -> tuple[Any, str]:
+    members = node.members((*_DEVICE, "message"))
+    message = members.pop("message").text() if "message" in members else message
+    return reader.selector(node, members, _DEVICE), message
+
+
+def _allowed_device(node: Node) -> tuple[Any, ...]:
+    members = node.members(_DEVICE)
+    if not {"type", "major"} <= set(members):
+        node.fail("type and major must both be there: a path does not say which device lies there")
+    return reader.selector(node, members, _DEVICE)
 
 
 def _seccomp(node: Node) -> Word:
@@ -242,6 +273,7 @@ WORDS: dict[str, Callable[[Node], Word]] = {
     "capabilities": _capabilities,
     "rlimits": _rlimits,
     "resources": _resources,
+    "devices": _devices,
     "seccomp": _seccomp,
     "apparmor": _apparmor,
     "noNewPrivileges": _switch("noNewPrivileges"),

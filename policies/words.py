@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from hookrun.policies import mounts
-from hookrun.policies.pointer import Fault
+from hookrun.policies import devices, limits, mounts
+from hookrun.policies.pointer import Fault, part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,30 +18,31 @@ if TYPE_CHECKING:
     Config = dict[str, Any]
 
 _CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
-_CPU_PERIOD = 100_000  # microseconds, the kernel's default
+_SWAPPED = {ord("."): "/", ord("/"): "."}
 _HOST_PATHS = ("/proc/1/ns/", "/proc/self/ns/")
 _DOCKERS_HOST_NETWORK = "/docker/netns/default"
 
 
-def _part(config: Config, *names: str) -> Any:
-    """What lies at a path of names in a config; None where nothing does."""
-    found: Any = config
-    for name in names:
-        found = found.get(name) if isinstance(found, dict) else None
-    return found
 
 
 def _forbidden_sysctl(config: Config, invocation: Config, rules: tuple[bool, tuple[str, ...]]) -> str:
     """`rules` is whether the names are the allowed ones, and the names; one that ends in `*` is a beginning."""
     are_allowed, names = rules
-    for name in _part(config, "linux", "sysctl") or ():
+    for name in part(config, "linux", "sysctl") or ():
         if any(_is_named(name, pattern) for pattern in names) != are_allowed:
             return f"the sysctl {name} is not allowed"
     return ""
 
 
 def _is_named(name: str, pattern: str) -> bool:
-    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+    path = _sysctl_path(pattern)
+    return _sysctl_path(name).startswith(path[:-1]) if path.endswith("*") else _sysctl_path(name) == path
+
+
+def _sysctl_path(name: str) -> str:
+    """Below /proc/sys: `net.ipv4.conf.eth0/1.mtu` and `net/ipv4/conf/eth0.1/mtu` are the latter (sysctl.d(5))."""
+    first = next((letter for letter in name if letter in "./"), "")
+    return name.translate(_SWAPPED) if first == "." else name
 
 
 def _root_user(config: Config, invocation: Config, argument: bool) -> str:
@@ -51,30 +52,41 @@ def _root_user(config: Config, invocation: Config, argument: bool) -> str:
 def _user_outside(config: Config, invocation: Config, rule: tuple[str, tuple[tuple[int, int], ...]]) -> str:
     kind, ranges = rule
     number = _user_id(config, kind)
-    if number is None or any(low <= number <= high for low, high in ranges):
-        return ""
-    text = ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
-    return f"running with the {kind} {number} is not allowed: it must be in {text}"
+    numbers = [] if number is None else [number]
+    if kind == "gid":
+        numbers += part(config, "process", "user", "additionalGids") or ()
+    for one in numbers:
+        if not any(low <= one <= high for low, high in ranges):
+            text = ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
+            return f"running with the {kind} {one} is not allowed: it must be in {text}"
+    return ""
 
 
 def _user_id(config: Config, kind: str) -> int | None:
     """The process's uid or gid, 0 unless it says otherwise; None where there is no process."""
-    if _part(config, "process") is None:
+    if part(config, "process") is None:
         return None
-    number = _part(config, "process", "user", kind) or 0
+    number = part(config, "process", "user", kind) or 0
     if not isinstance(number, int):
         raise Fault(f"/process/user/{kind} is no number")
     return number
 
 
 def _host_namespace(config: Config, invocation: Config, kinds: tuple[str, ...]) -> str:
-    namespaces = _part(config, "linux", "namespaces") or []
+    namespaces = part(config, "linux", "namespaces") or []
     present = {entry.get("type"): entry.get("path") or "" for entry in namespaces}
     joined = invocation.get("host_namespaces") or ()
     for kind in kinds:
         if kind not in present or kind in joined or _is_host_path(present[kind]):
             return f"the host's {kind} namespace is not allowed"
+    if "user" in kinds and _maps_hosts_root(config):
+        return "a user namespace with the host's root in it is not allowed"
     return ""
+
+
+def _maps_hosts_root(config: Config) -> bool:
+    mappings = part(config, "linux", "uidMappings") or ()
+    return any(entry.get("hostID") == 0 and entry.get("size") for entry in mappings)
 
 
 def _is_host_path(path: str) -> bool:
@@ -129,7 +141,7 @@ def _allow_capabilities(draft: Draft, allowed: tuple[str, ...]) -> None:
 
 
 def _keep_capabilities(draft: Draft, is_kept: Callable[[str], bool]) -> None:
-    sets = _part(draft.root, "process", "capabilities") or {}
+    sets = part(draft.root, "process", "capabilities") or {}
     for name in _CAPABILITY_SETS:
         present = sets.get(name)
         if present:
@@ -148,47 +160,8 @@ def _set_rlimits(draft: Draft, rlimits: tuple[dict[str, Any], ...]) -> None:
             present.append(rlimit)
 
 
-def _default_resources(draft: Draft, values: dict[str, float]) -> None:
-    for name, value in values.items():
-        if _limit(draft.root, name) is None:
-            _set_limit(draft, name, value)
-
-
-def _cap_resources(draft: Draft, values: dict[str, float]) -> None:
-    for name, value in values.items():
-        present = _limit(draft.root, name)
-        if present is None or present > value:
-            _set_limit(draft, name, value)
-
-
-def _limit(config: Config, name: str) -> float | None:
-    """A resource's limit, None where it has none: bytes of memory, number of CPUs or of processes."""
-    if name == "cpus":
-        quota = _number(config, "cpu", "quota")
-        return quota / (_number(config, "cpu", "period") or _CPU_PERIOD) if quota else None
-    return _number(config, name, "limit")
-
-
-def _number(config: Config, *names: str) -> float | None:
-    """A number that limits something: absent, 0 and negative ones do not (runtime-spec config-linux.md)."""
-    value = _part(config, "linux", "resources", *names)
-    if value is not None and not isinstance(value, int):
-        raise Fault(f"/linux/resources/{'/'.join(names)} is no number")
-    return value if value and value > 0 else None
-
-
-def _set_limit(draft: Draft, name: str, value: float) -> None:
-    if name == "cpus":
-        cpu = draft.object("linux", "resources", "cpu")
-        period = cpu.get("period") or _CPU_PERIOD
-        cpu["period"] = period
-        cpu["quota"] = int(value * period)
-    else:
-        draft.object("linux", "resources", name)["limit"] = int(value)
-
-
 def _default_seccomp(draft: Draft, profile: dict[str, Any]) -> None:
-    if not _part(draft.root, "linux", "seccomp"):
+    if not part(draft.root, "linux", "seccomp"):
         draft.object("linux")["seccomp"] = profile
 
 
@@ -197,7 +170,7 @@ def _force_seccomp(draft: Draft, profile: dict[str, Any]) -> None:
 
 
 def _default_apparmor(draft: Draft, profile: str) -> None:
-    if "process" in draft.root and not _part(draft.root, "process", "apparmorProfile"):
+    if "process" in draft.root and not part(draft.root, "process", "apparmorProfile"):
         draft.object("process")["apparmorProfile"] = profile
 
 
@@ -250,6 +223,8 @@ CHECKS: dict[str, Callable[[Config, Config, Any], str]] = {
     "user.forbidRoot": _root_user,
     "user.range": _user_outside,
     "namespaces.forbidHost": _host_namespace,
+    "devices.forbid": devices.forbidden,
+    "devices.allow": devices.outside,
 }
 CHANGES: dict[str, Callable[[Draft, Any], None]] = {
     "env.default": _default_env,
@@ -260,8 +235,8 @@ CHANGES: dict[str, Callable[[Draft, Any], None]] = {
     "capabilities.drop": _drop_capabilities,
     "capabilities.allow": _allow_capabilities,
     "rlimits": _set_rlimits,
-    "resources.default": _default_resources,
-    "resources.max": _cap_resources,
+    "resources.default": limits.default,
+    "resources.max": limits.cap,
     "seccomp.default": _default_seccomp,
     "seccomp.force": _force_seccomp,
     "apparmor.default": _default_apparmor,

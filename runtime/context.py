@@ -23,9 +23,10 @@ class Context:
     """The global options, what was prepared for the command, and what the command reports beside its status.
 
     `rootless` is "auto", "true" or "false". `config` is the bundle's config.json, already patched, for the commands
-    that make a container; `process` the process object that `exec` runs; both are None where the command reads them
-    itself. `judged` holds what policies found the sources of binds, and the rootfs, to be, by their absolute paths:
-    nothing else may be mounted from there. `given` holds the long names of the command's flags that the engine gave.
+    that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are None
+    where the command reads them itself. `judged` holds what policies found the sources of binds, and the rootfs, to be,
+    by their absolute paths: nothing else may be mounted from there. `given` holds the long names of the command's flags
+    that the engine gave.
     `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back.
     """
 
@@ -40,6 +41,7 @@ class Context:
         "log",
         "phases",
         "process",
+        "resources",
         "root",
         "rootless",
         "systemd_cgroup",
@@ -63,6 +65,7 @@ class Context:
         self.debug = debug
         self.config: dict[str, Any] | None = None
         self.process: dict[str, Any] | None = None
+        self.resources: dict[str, Any] | None = None
         self.judged: dict[str, Identity] = {}
         self.given: set[str] = set()
         self.hook_results: list[dict[str, Any]] = []

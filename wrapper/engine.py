@@ -1,9 +1,17 @@
-"""Who called: the calling process, and the container engine above it."""
+"""Who called: the calling process, and the container engine above it.
+
+Policies exempt engines, so the name must be nothing that a caller can choose. Where the host's root runs hookrun, an
+engine is a process that root runs too, from a file that root alone can write; only of such a process is the command
+line believed. A user who runs hookrun himself runs his engine himself as well and can make it say anything: his Podman
+and Buildah keep their names, which any user can have, but his daemons are called `rootless-docker` and the like.
+What containerd's namespaces claim (`-namespace moby`) anybody with its socket can claim too: see `claims`.
+"""
 
 from __future__ import annotations
 
 import sys
 
+from hookrun.runtime.context import in_user_namespace
 from hookrun.runtime.jsonio import read_bytes
 from hookrun.runtime.linux import os
 
@@ -17,7 +25,10 @@ _NAMES = {
     "kubelet": "kubernetes",
 }
 _NAMESPACES = {"moby": "docker", "plugins.moby": "docker", "k8s.io": "kubernetes", "buildkit": "buildkit"}
+_OF_ANY_USER = ("podman", "buildah")  # which have no daemon
+_ROOTLESS = "rootless-"
 _FURTHEST = 8
+_OTHERS_WRITE = 0o022
 
 
 class Process:
@@ -32,13 +43,18 @@ class Process:
 
 
 class Caller(Process):
-    """The process that called hookrun."""
+    """The process that called hookrun.
 
-    __slots__ = ("engine",)
+    `engine` is the engine's name: docker, containerd, kubernetes, podman, cri-o, buildkit, buildah, or the caller's own
+    name, which is "" where it would be taken for an engine's. `shim` is the pid of the containerd shim that says so,
+    0 where none does.
+    """
+
+    __slots__ = ("engine", "shim")
 
     def __init__(self, pid: int) -> None:
         super().__init__(pid)
-        self.engine = _engine(self)
+        self.engine, self.shim = _engine(self)
 
     def above(self, ask: bool) -> Process | None:
         """The process above the caller, for a shim the engine; None where it can't be known.
@@ -60,31 +76,55 @@ def caller() -> Caller:
     return Caller(os.getppid())
 
 
-def _engine(process: Caller) -> str:
-    """The engine's name: docker, containerd, kubernetes, podman, cri-o, buildkit, buildah, or the caller's own name.
-
-    containerd's shims and conmon have no engine for a parent once they run; they carry its name on their command line.
-    """
-    name = os.path.basename(process.exe or (process.cmdline or [""])[0])
-    if name.startswith("containerd-shim") or name == "docker-containerd-shim":
-        namespace = _after(process.cmdline, "-namespace", "--namespace")
-        return _NAMESPACES.get(namespace, "containerd")
-    if name == "conmon":
-        exit_command = os.path.basename(_after(process.cmdline, "--exit-command"))
-        return _NAMES.get(exit_command, "cri-o")
-    return _NAMES.get(name) or _ancestor(process.pid) or name
+def is_rootless() -> bool:
+    """Whether a user calls, who may be root in a user namespace of his own."""
+    return os.geteuid() != 0 or in_user_namespace()
 
 
-def _ancestor(pid: int) -> str:
-    """The first engine among the parents, for scripts between an engine and hookrun."""
+def _engine(caller: Process) -> tuple[str, int]:
+    """The nearest engine's name, for there may be scripts between an engine and hookrun; and its shim's pid."""
+    of_user = is_rootless()
+    pid = caller.pid
     for _ in range(_FURTHEST):
-        pid = _parent(pid)
         if pid <= 1:
             break
-        name = _NAMES.get(os.path.basename(_exe(pid)))
-        if name:
-            return name
-    return ""
+        name, is_shim = _named(pid)
+        if name and of_user:
+            return (name if name in _OF_ANY_USER else _ROOTLESS + name), 0
+        if name and _is_roots(pid):
+            return name, pid if is_shim else 0
+        pid = _parent(pid)
+    own = os.path.basename(caller.exe or (caller.cmdline or [""])[0])
+    return ("" if own in _NAMES.values() or own.startswith(_ROOTLESS) else own), 0
+
+
+def _named(pid: int) -> tuple[str, bool]:
+    """The engine that a process is a part of, "" if none, and whether the process is a shim of containerd's.
+
+    Shims and conmon have no engine for a parent once they run; they carry its name on their command line. Podman alone
+    has conmon call something at the container's exit.
+    """
+    name = os.path.basename(_exe(pid))
+    if name.startswith("containerd-shim") or name == "docker-containerd-shim":
+        namespace = _after(_cmdline(pid), "-namespace", "--namespace")
+        return _NAMESPACES.get(namespace, "containerd"), True
+    if name == "conmon":
+        exit_command = _after(_cmdline(pid), "--exit-command")
+        return ("podman" if exit_command else "cri-o"), False
+    return _NAMES.get(name, ""), False
+
+
+def _is_roots(pid: int) -> bool:
+    """Whether root runs a process, from a file that nobody else can write (proc(5), /proc/PID/status: Uid)."""
+    try:
+        file = os.stat(f"/proc/{pid}/exe")
+        status = read_bytes(f"/proc/{pid}/status")
+    except OSError:
+        return False
+    if file.st_uid != 0 or file.st_mode & _OTHERS_WRITE:
+        return False
+    real, effective = status.partition(b"\nUid:")[2].split(None, 2)[:2]
+    return real == effective == b"0"
 
 
 def _after(words: list[str], *options: str) -> str:

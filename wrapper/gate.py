@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     Config = dict[str, Any]
 
-_LABELS = "io.kubernetes.cri-o.Labels"  # a JSON object; CRI-O alone passes labels (its pkg/annotations)
-
 
 def decide(call: Call, bundle: Bundle, snapshot: Config | None, engine: str) -> Verdict:
     """Apply the snapshot's policies and hooks, and those of --hook-config-path, to the bundle's config.
@@ -71,7 +69,9 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look) 
         return verdict
     from hookrun.policies import decide as policies
 
-    outcome = policies.decide(plan, config, {**_invocation(call, config, plan, engine), "look": look})
+    verdict.told = _told(engine, call.container, config, plan["asks"])
+    invocation = {**_invocation(call, config, plan, engine, verdict.told), "look": look}
+    outcome = policies.decide(plan, config, invocation)
     verdict.config = outcome.config
     verdict.denied = outcome.denied
     verdict.decisions = outcome.decisions
@@ -95,32 +95,29 @@ def demand_settled(sources: Iterable[str]) -> None:
             )
 
 
-def _invocation(call: Call, config: Config, plan: Config, engine: str) -> Config:
+def _invocation(call: Call, config: Config, plan: Config, engine: str, told: Config | None) -> Config:
     """What policies may ask of a call, see `hookrun.policies.match.View`."""
     return {
         "engine": engine,
         "command": call.command,
         "runtime": os.path.basename(os.fsdecode(call.argv[0])),
         "container": call.container,
-        "labels": labels(config),
-        "host_namespaces": host_namespaces(config) if plan["asks"] else None,
+        **(told or {"image": "", "labels": {}}),
+        "host_namespaces": host_namespaces(config) if "namespaces.forbidHost" in plan["asks"] else None,
         "is_whole": True,
     }
 
 
-def labels(config: Config) -> Config:
-    """The labels that the engine passes in the config."""
-    annotations = config.get("annotations")
-    text = annotations.get(_LABELS) if isinstance(annotations, dict) else None
-    if not text:
-        return {}
-    from hookrun.runtime import jsonio
+def _told(engine: str, container: str, config: Config, asks: list[str]) -> Config | None:
+    """What the engine's own records tell of the container, as far as a policy asks; None where none does."""
+    if "image" not in asks and "label" not in asks:
+        return None
+    from hookrun.wrapper import claims
 
-    try:
-        found = jsonio.loads(text)
-    except (TypeError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return {
+        "image": claims.image(engine, container, config) if "image" in asks else "",
+        "labels": claims.labels(engine, container, config) if "label" in asks else {},
+    }
 
 
 def host_namespaces(config: Config) -> list[str]:

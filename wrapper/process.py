@@ -8,7 +8,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.container import Container
     from hookrun.runtime.context import Context
     from hookrun.wrapper.argv import Call
     from hookrun.wrapper.record import Record
@@ -27,7 +26,7 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
         return
     is_delegated = bool(call.globals["runtime-path"] or record.runtime)
     try:
-        config = _container_config(context, call, is_delegated) if is_policed else {}
+        config = container_config(context, call, is_delegated) if is_policed else {}
         process = _process(call, config)
     except Failure:
         return
@@ -38,12 +37,13 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     from hookrun.wrapper import gate
 
     # The container's mounts were judged when it was made, and are not made again.
-    verdict = gate.judge(call, {**config, "process": process}, content, record.engine, sources.stated({}))
+    engine = record.confirm(config or None)
+    verdict = gate.judge(call, {**config, "process": process}, content, engine, sources.stated({}))
     verdict.hooks = []
     record.judge(verdict)
     if verdict.denied:
         raise Failure(f"exec failed: {verdict.denied}", _FAILED)
-    if verdict.config["process"] is process:
+    if verdict.config["process"] == process:
         return
     if is_delegated:
         changers = [entry["policy"] for entry in verdict.decisions if entry["action"] in ("patched", "hooked")]
@@ -64,22 +64,38 @@ def _process(call: Call, config: dict[str, Any]) -> dict[str, Any]:
     return execution.process_from_flags(own, call.options, call.given, call.arguments[1:])
 
 
-def _container_config(context: Context, call: Call, is_delegated: bool) -> dict[str, Any]:
+def container_config(context: Context, call: Call, is_delegated: bool) -> dict[str, Any]:
     """The config that the container runs with. Raises Failure.
 
-    Another runtime keeps it in the bundle alone, and its state may not say where that is: the process is judged by
-    itself then.
+    Another runtime keeps it in the bundle alone; where its state does not say where that is, it is {}.
     """
+    if is_delegated:
+        return _bundles_config(f"{context.root}/{call.container}")
     from hookrun.runtime import container as containers
 
-    try:
-        found: Container = containers.load(context.root, call.container)
-        if not is_delegated:
-            return found.config
-        from hookrun.wrapper.bundle import Bundle
+    return containers.load(context.root, call.container).config
 
-        return Bundle(found.bundle).config
-    except Failure:
-        if is_delegated:
-            return {}
-        raise
+
+def _bundles_config(directory: str) -> dict[str, Any]:
+    """The config in the bundle of another runtime's container, whose state is in `directory`."""
+    from hookrun.runtime import jsonio
+    from hookrun.wrapper.bundle import Bundle
+
+    for name in ("state.json", "status"):  # of runc and youki; of crun
+        try:
+            bundle = _bundle_in(jsonio.read(f"{directory}/{name}"))
+            return Bundle(bundle).config if bundle else {}
+        except (Failure, OSError):
+            continue
+    return {}
+
+
+def _bundle_in(state: Any) -> str:
+    """The bundle's path, which runc keeps among the labels, youki and crun by its name."""
+    if not isinstance(state, dict):
+        return ""
+    config = state.get("config")
+    labels = config.get("labels") if isinstance(config, dict) else None
+    words = [label for label in labels or () if isinstance(label, str) and label.startswith("bundle=")]
+    found = words[0].removeprefix("bundle=") if words else state.get("bundle")
+    return found if isinstance(found, str) and found.startswith("/") else ""

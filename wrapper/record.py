@@ -37,7 +37,19 @@ _ENTERING = (*_MAKING, "exec")
 class Record:
     """The line of one call, in the making."""
 
-    __slots__ = ("_call", "_caller", "_config", "_mask", "_notice", "_settings", "_start", "_time", "_verdict", "id")
+    __slots__ = (
+        "_call",
+        "_caller",
+        "_config",
+        "_mask",
+        "_notice",
+        "_resources",
+        "_settings",
+        "_start",
+        "_time",
+        "_verdict",
+        "id",
+    )
 
     def __init__(self, call: Call, settings: Settings, notice: str = "") -> None:
         """Note when the call began and who made it. `notice` is said once in each file of the record."""
@@ -49,6 +61,7 @@ class Record:
         self._caller: Caller = caller()
         self._config: dict[str, Any] | None = None
         self._verdict: Verdict | None = None
+        self._resources: dict[str, Any] | None = None
         self.id = os.urandom(6).hex()
         self._notice = notice
 
@@ -77,6 +90,17 @@ class Record:
         """The name of the engine that called."""
         return self._caller.engine
 
+    def confirm(self, config: dict[str, Any] | None) -> str:
+        """The engine's name, once its own records bear out what a shim claims of the container with this config.
+
+        None is a config that is not known.
+        """
+        if self._caller.shim:
+            from hookrun.wrapper import claims
+
+            self._caller.engine = claims.confirmed(self._caller, self._call.container, config)
+        return self._caller.engine
+
     def require(self) -> None:
         """Raise Failure if the settings require a record and it can't be written."""
         if not (self._settings.record_enabled and self._settings.record_required):
@@ -92,6 +116,13 @@ class Record:
     def judge(self, verdict: Verdict) -> None:
         """Note what was decided about a call that has no bundle: `exec`."""
         self._verdict = verdict
+
+    def judge_update(self, verdict: Verdict, asked: dict[str, Any], judged: dict[str, Any]) -> None:
+        """Note what was decided about the limits that an `update` asked for, and what policies made of them."""
+        from hookrun.wrapper import changes
+
+        self._verdict = verdict
+        self._resources = {"asked": asked, "patch": changes.between(asked, judged)}
 
     def change(self, bundle: Bundle, verdict: Verdict, written: bytes | None) -> None:
         """Note the config before and after; `written` are the new config.json's bytes, None where nothing changed."""
@@ -146,6 +177,8 @@ class Record:
             "bundle": os.path.abspath(call.options["bundle"] or ".") if "bundle" in call.options else None,
             "process": self._mask.process(context.process) if context.process else None,
             "decisions": self._mask.texts(verdict.decisions) if verdict else [],
+            "resources": self._resources,
+            "told": self._told(),
             "hooks": [self._mask.process(hook) for hook in verdict.hooks] if verdict else [],
             "sources": verdict.sources if verdict else {},
             "hook_results": self._mask.texts(context.hook_results),
@@ -155,6 +188,12 @@ class Record:
             "status": status,
             "error": self._mask.text(error) if error else "",
         }
+
+    def _told(self) -> dict[str, Any] | None:
+        told = self._verdict.told if self._verdict else None
+        if told is None:
+            return None
+        return {"image": told["image"], "labels": self._mask.config({"annotations": told["labels"]})["annotations"]}
 
     def _callers(self) -> dict[str, Any]:
         above = self._caller.above(ask=self._call.command in _MAKING)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _STDOUT = 1
 _ENTERING = frozenset(("create", "run", "exec", "restore"))
+_UPDATE = "update"
 
 
 def main(arguments: list[bytes], state: str = STATE) -> int:
@@ -61,6 +62,8 @@ def _recorded(context: Context, call: argv.Call, state: str) -> int:
     try:
         if call.command in _ENTERING:
             _prepare(context, call, found, record)
+        elif call.command == _UPDATE:
+            _judge_resources(context, call, found, record)
         status = _run(context, call, record)
     except Failure as failure:
         error, status = failure.text, failure.status
@@ -104,7 +107,7 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
     if (found.content is not None or call.globals["hook-config-path"]) and not bundle.is_patched:
         from hookrun.wrapper import gate
 
-        verdict = gate.decide(call, bundle, found.content, record.engine)
+        verdict = gate.decide(call, bundle, found.content, record.confirm(bundle.config))
     written = None
     if not verdict.denied and (verdict.config is not bundle.config or bundle.is_outdated):
         written = bundle.rewrite(verdict.config)
@@ -134,16 +137,30 @@ def _judge_process(context: Context, call: argv.Call, found: snapshot.Snapshot, 
     process.judge(context, call, found.content or {}, record)
 
 
+def _judge_resources(context: Context, call: argv.Call, found: snapshot.Snapshot, record: Record) -> None:
+    """Let policies judge and change the limits that `update` sets. Raises Failure where one of them forbids it."""
+    found.demand()
+    if found.content is not None:
+        from hookrun.wrapper import update
+
+        update.judge(context, call, found.content, record)
+
+
 def _run(context: Context, call: argv.Call, record: Record) -> int:
     runtime = call.globals["runtime-path"] or record.runtime
     if runtime:
+        if not record.is_supervised:
+            _close(context, record, None, "")
+        if context.resources is not None:
+            from hookrun.wrapper import update
+
+            call = update.handed_over(call, context.resources)
         if record.is_supervised:
             from hookrun.wrapper import supervise
 
             return supervise.run(runtime, call)
         from hookrun.wrapper import delegate
 
-        _close(context, record, None, "")
         delegate.run(runtime, call)
     name = f"hookrun.runtime.commands.{call.command}"
     __import__(name)

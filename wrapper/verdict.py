@@ -14,15 +14,17 @@ class Verdict:
 
     `decisions` and `hooks` are for the record: which policy did what in how many milliseconds, and which hook comes
     from where; so is `sources`, what the mounts' sources are. `denied` is the message of the policy that forbids the
-    call. `judged` is for the core, see `Context`.
+    call. `judged` is for the core, see `Context`. `told` is "image" and "labels" from the engine's own records, None
+    where no policy asked for them.
     """
 
-    __slots__ = ("config", "decisions", "denied", "hooks", "judged", "sources")
+    __slots__ = ("config", "decisions", "denied", "hooks", "judged", "sources", "told")
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
         self.decisions: list[dict[str, Any]] = []
         self.hooks: list[dict[str, Any]] = []
         self.denied = ""
+        self.told: dict[str, Any] | None = None
         self.judged: dict[str, Identity] = {}
         self.sources: dict[str, Any] = {}

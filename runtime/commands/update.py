@@ -62,14 +62,16 @@ _BLOCK_DEVICES = (
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     """Set the limits that the flags, or the JSON of --resources, name. Raises Failure with the old ones in force."""
     container = containers.load(context.root, arguments[0])
-    wanted = _from_file(options["resources"]) if options["resources"] else from_flags(options, context.given)
-    _complete(wanted)
-    memory = section(wanted, "memory")
+    resources = context.resources
+    if resources is None:
+        resources = wanted(options, context.given)
+    _complete(resources)
+    memory = section(resources, "memory")
     if memory.get("kernel") is not None or memory.get("kernelTCP") is not None:
         context.log.warning("Kernel memory settings are ignored and will be removed")
     kept = container.state["config"]["cgroups"]
     old = limits.of_state(kept)
-    new = merged(old, wanted)
+    new = merged(old, resources)
     schemata = _schemata(container, options)
     if container.status() == "stopped":
         raise Failure("container not running")
@@ -81,6 +83,11 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     return 0
 
 
+def wanted(options: dict[str, Any], given: set[str]) -> Resources:
+    """The resources that a command line names, by the JSON of --resources or else by its flags. Raises Failure."""
+    return _from_file(options["resources"]) if options["resources"] else from_flags(options, given)
+
+
 def _from_file(path: str) -> Resources:
     try:
         data = jsonio.read_bytes("/dev/stdin" if path == "-" else path)
@@ -89,12 +96,12 @@ def _from_file(path: str) -> Resources:
     if not data.strip():
         raise Failure("EOF")
     try:
-        wanted = jsonio.loads(data)
+        found = jsonio.loads(data)
     except ValueError as error:
         raise Failure(f"{path}: {error}") from None
-    shape.check(wanted, shape.RESOURCES, path)
-    found: Resources = wanted or {}
-    return found
+    shape.check(found, shape.RESOURCES, path)
+    resources: Resources = found or {}
+    return resources
 
 
 def from_flags(options: dict[str, Any], given: set[str]) -> Resources:

@@ -114,7 +114,10 @@ REFUSED: list[tuple[str, list[str], str, list[str]]] = [
         "restricted: all capabilities",
         ["--user", "1000", "--cap-drop", "ALL", "--cap-add", "NET_BIND_SERVICE", "--security-opt", "no-new-privileges"],
     ),
-    ("cis-docker", ["--device", "/dev/null:/dev/other"], "CIS 5.18", []),
+    ("pod-security-baseline", ["--device-cgroup-rule", "b *:* rwm"], "raw disks", ["--device-cgroup-rule", "c 1:3 rwm"]),
+    ("pod-security-baseline", ["--security-opt", "seccomp=unconfined"], "seccomp profile can not be unconfined", []),
+    ("cis-docker", ["--device", "/dev/full:/dev/other", "--device", "/dev/loop-control"], "CIS 5.18", ["--device", "/dev/full:/dev/other"]),
+    ("cis-docker", ["--cgroup-parent", "/own"], "CIS 5.25", []),
     ("cis-docker", ["--security-opt", "seccomp=unconfined"], "CIS 5.22", []),
     ("cis-docker", ["--uts", "host"], "the host's uts namespace", ["--hostname", "other"]),
     ("cis-docker", ["-v", "/usr:/h:ro"], "CIS 5.6", ["-v", "/var/tmp:/h:ro"]),
@@ -179,6 +182,21 @@ def test_resource_ceilings(site: Site) -> None:
     assert site.told(IMAGE, "sh", "-c", script) == "1024\n"
     assert site.told("--pids-limit", "100000", IMAGE, "sh", "-c", script) == "4096\n"
     assert site.told("--pids-limit", "77", IMAGE, "sh", "-c", script) == "77\n"
+
+
+def test_docker_update(site: Site) -> None:
+    """`docker update` takes no ceiling away."""
+    site.in_force("resource-ceilings")
+    name = fresh_id("p")
+    site.docker.check("run", "-d", "--name", name, "--runtime", RUNTIME, "--network", "none", IMAGE, "sleep", "600")
+    script = "cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max"
+    try:
+        for asked, after in (("77", "77"), ("-1", "1024"), ("100000", "4096")):
+            site.docker.check("update", "--pids-limit", asked, name)
+            assert site.docker.check("exec", name, "sh", "-c", script) == after
+        assert site.last("update")["resources"]["patch"] == [{"op": "replace", "path": "/pids/limit", "value": 4096}]
+    finally:
+        site.docker("rm", "-f", name)
 
 
 def test_cis_defaults(site: Site) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import marshal
+from typing import Any
 
 import pytest
 
-from hookrun.policies import compiler
+from hookrun.policies import compiler, testing
 from hookrun.policies.document import Invalid
 from tests.policies.support import document, plan
 
@@ -14,6 +16,9 @@ HEAD = "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: one}\n"
 
 # What follows HEAD; line:column and a part of the text.
 WRONG: list[tuple[str, str, str]] = [
+    ("spec:\n  devices: {}\n", "5:12", "it must have one of forbid, allow"),
+    ("spec:\n  devices: {allow: [{path: /dev/fuse}]}\n", "5:21", "type and major must both be there"),
+    ("spec:\n  devices: {forbid: [{}]}\n", "5:22", "it must have one of path, type, major, minor"),
     ("spec:\n  mach: {}\n", "5:3", "there is no 'mach' here; did you mean 'match'?"),
     ("spec:\n  match: {engin: docker}\n", "5:11", "there is no 'engin' here; did you mean 'engine'?"),
     ("spec:\n  match: {field: hostname, equals: x}\n", "5:18", "it must begin with '/'"),
@@ -103,3 +108,39 @@ def test_policies_are_found_by_what_they_want() -> None:
     )
     assert made["always"] == [2]
     assert dict(made["index"]) == {("namespace",): {"shop": [0]}, ("image",): {"x": [1], "y": [1]}, ("field", "hostname"): {"h": [3]}}
+
+
+@pytest.mark.parametrize(
+    ("match", "told"),
+    [
+        ({"label": "a"}, "docker, podman, cri-o tell the label: under other engines a container has none"),
+        ({"labels": {"a.*": "x"}, "engine": "docker"}, ""),
+        ({"labels": {"a": "x"}, "engine": ["docker", "kubernetes", "buildah"]}, "under buildah, kubernetes a container has none"),
+        ({"image": "x", "engine": "kubernetes"}, ""),
+        ({"image": "x", "engine": "containerd"}, "docker, podman, kubernetes, cri-o tell the image: under containerd a container has none"),
+        ({"none": {"image": "x"}}, "tell the image: under other engines"),
+        ({"annotation": "a"}, ""),
+    ],
+)
+def test_what_engines_do_not_tell(match: Any, told: str) -> None:
+    (source,) = compiler.load(document(match=match), "p.yaml")
+    lines = compiler.untold(source)
+    assert len(lines) == bool(told)
+    assert all(line.startswith("p.yaml:1:1: policy one: ") and told in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("invocation", "problem"),
+    [
+        ({"engine": "containerd", "labels": {"a": "b"}}, "containerd does not tell it: only docker, podman, cri-o do"),
+        ({"engine": "kubernetes", "labels": {"a": "b"}}, "kubernetes does not tell it"),
+        ({"engine": "buildkit", "image": "x"}, "buildkit does not tell it: only docker, podman, kubernetes, cri-o do"),
+        ({"engine": "kubernetes", "image": "x"}, ""),
+        ({"labels": {"a": "b"}}, ""),
+    ],
+)
+def test_a_test_can_not_state_what_the_engine_does_not_tell(invocation: Any, problem: str) -> None:
+    text = json.loads(document()) | {"tests": [{"invocation": invocation, "expect": {"changed": False}}]}
+    (source,) = compiler.load(json.dumps(text), "p.yaml")
+    (outcome,) = testing.run(source)
+    assert problem in outcome.problem if problem else not outcome.problem

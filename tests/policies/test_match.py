@@ -92,7 +92,7 @@ def test_what_is_absent_passes_negations_alone(operator: str) -> None:
         ({"label": "app", "equals": "shop"}, True),
         ({"labels": {"app": "shop"}}, True),
         ({"label": "a.+", "matches": "^sh"}, True),
-        ({"label": "io.x/tier", "equals": "front"}, True),
+        ({"label": "io.x/tier", "equals": "front"}, False),
         ({"all": [{"engine": "docker"}, {"any": [{"command": "x"}, {"none": [{"command": "exec"}]}]}]}, True),
         ({"any": [{"engine": "x"}, {"command": "x"}]}, False),
         ({"none": [{"engine": "x"}, {"command": "x"}]}, True),
@@ -105,31 +105,59 @@ def test_conditions(condition: Any, holds: bool) -> None:
     assert matches(condition, CONFIG, labels={"app": "shop"}) is holds
 
 
-@pytest.mark.parametrize(
-    "annotations",
-    [
-        {
-            "io.kubernetes.cri.sandbox-namespace": "shop",
-            "io.kubernetes.cri.sandbox-name": "web-0",
-            "io.kubernetes.cri.container-name": "web",
-            "io.kubernetes.cri.image-name": "registry.example/web:1",
-        },
-        {
-            "io.kubernetes.cri-o.Namespace": "shop",
-            "io.kubernetes.cri-o.KubeName": "web-0",
-            "io.kubernetes.container.name": "web",
-            "io.kubernetes.cri-o.ContainerName": "k8s_web_web-0_shop",
-            "io.kubernetes.cri-o.ImageName": "registry.example/web:1",
-        },
-    ],
-    ids=["containerd", "cri-o"],
-)
-def test_kubernetes_names(annotations: dict[str, str]) -> None:
-    config = {"annotations": annotations}
-    assert matches({"namespace": "shop", "pod": "web-0", "container": "web"}, config)
-    assert matches({"image": {"matches": "^registry.example/"}}, config)
-    assert not matches({"namespace": "other"}, config)
-    assert not matches({"container": "test"}, config), "the id counts only where there is no name"
+NAMED: dict[str, dict[str, str]] = {
+    "kubernetes": {
+        "io.kubernetes.cri.sandbox-namespace": "shop",
+        "io.kubernetes.cri.sandbox-name": "web-0",
+        "io.kubernetes.cri.container-name": "web",
+        "io.kubernetes.cri.image-name": "registry.example/web:1",
+    },
+    "cri-o": {
+        "io.kubernetes.pod.namespace": "shop",
+        "io.kubernetes.pod.name": "web-0",
+        "io.kubernetes.container.name": "web",
+    },
+}
+ENGINES = ["docker", "containerd", "podman", "buildah", "buildkit", "kubernetes", "cri-o", "rootless-kubernetes", "bash", ""]
+
+
+@pytest.mark.parametrize("engine", NAMED)
+def test_kubernetes_names(engine: str) -> None:
+    config = {"annotations": NAMED[engine]}
+    image = "" if engine == "kubernetes" else "registry.example/web:1"
+    assert matches({"namespace": "shop", "pod": "web-0", "container": "web"}, config, engine=engine)
+    assert matches({"image": {"matches": "^registry.example/"}}, config, engine=engine, image=image)
+    assert not matches({"namespace": "other"}, config, engine=engine)
+    assert not matches({"container": "test"}, config, engine=engine), "the id counts only where there is no name"
+
+
+@pytest.mark.parametrize("owner", NAMED)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_kubernetes_names_from_others_than_who_sets_them(engine: str, owner: str) -> None:
+    """`docker run --annotation io.kubernetes.cri.sandbox-namespace=kube-system` is in no namespace."""
+    config = {"annotations": NAMED[owner]}
+    for fact in ("namespace", "pod"):
+        assert matches({fact: {"exists": True}}, config, engine=engine) is (engine == owner)
+    assert matches({"container": "test"}, config, engine=engine) is (engine != owner)
+    for key in NAMED[owner]:
+        is_told = engine == owner or (engine == "kubernetes" and owner == "cri-o")
+        assert matches({"annotation": key}, config, engine=engine) is is_told
+        assert matches({"annotation": key.replace(".", "[.]")}, config, engine=engine) is is_told
+        assert not matches({"label": key}, config, engine=engine)
+
+
+def test_a_pod_can_not_name_itself_another_under_cri_o() -> None:
+    """CRI-O puts a pod's annotations over its own; the kubelet's labels come last."""
+    forged = {
+        **NAMED["cri-o"],
+        "io.kubernetes.cri-o.Namespace": "kube-system",
+        "io.kubernetes.cri-o.KubeName": "kube-proxy",
+        "io.kubernetes.cri-o.ContainerName": "POD",
+        "io.kubernetes.cri-o.ImageName": "registry.k8s.io/pause",
+        "io.kubernetes.cri.sandbox-namespace": "kube-system",
+    }
+    assert matches({"namespace": "shop", "pod": "web-0", "container": "web"}, {"annotations": forged}, engine="cri-o")
+    assert not matches({"image": {"exists": True}}, {"annotations": forged}, engine="cri-o")
 
 
 def test_match_sees_what_the_engine_wrote() -> None:

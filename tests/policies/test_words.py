@@ -187,3 +187,41 @@ def test_namespaces_that_the_caller_found_to_be_the_hosts() -> None:
     text = document(namespaces={"forbidHost": "network"})
     assert not judged(config, text).denied
     assert judged(config, text, hostNamespaces=["network"]).denied
+
+
+@pytest.mark.parametrize("name", ["kernel.core_pattern", "kernel/core_pattern"])
+def test_a_sysctl_by_its_other_spelling(name: str) -> None:
+    config = {"linux": {"sysctl": {name: "x"}}}
+    for pattern in ("kernel.*", "kernel/*", "kernel.core_pattern", "kernel/core_pattern", "kernel*"):
+        assert refusal(config, sysctl={"forbid": [pattern]}), pattern
+        assert not refusal(config, sysctl={"allow": [pattern]}), pattern
+    for pattern in ("net.*", "kernel.core", "kernel/core_patterns"):
+        assert not refusal(config, sysctl={"forbid": [pattern]}), pattern
+        assert refusal(config, sysctl={"allow": [pattern]}), pattern
+
+
+def test_a_sysctl_with_an_interface_in_it() -> None:
+    for name in ("net.ipv4.conf.eth0/1.mtu", "net/ipv4/conf/eth0.1/mtu"):
+        assert refusal({"linux": {"sysctl": {name: "1"}}}, sysctl={"forbid": ["net.ipv4.conf.eth0/1.mtu"]})
+        assert not refusal({"linux": {"sysctl": {name: "1"}}}, sysctl={"forbid": ["net.ipv4.conf.eth0.1.mtu"]})
+
+
+def test_additional_groups_are_groups() -> None:
+    user = {"uid": 5, "gid": 100, "additionalGids": [101, 0]}
+    message = "running with the gid 0 is not allowed: it must be in 100-200"
+    assert refusal({"process": {"user": user}}, user={"gids": ["100-200"]}).endswith(message)
+    assert not refusal({"process": {"user": {**user, "additionalGids": [101]}}}, user={"gids": ["100-200"]})
+
+
+@pytest.mark.parametrize(
+    ("mappings", "refused"),
+    [
+        ([{"containerID": 0, "hostID": 100000, "size": 65536}], False),
+        ([{"containerID": 0, "hostID": 0, "size": 65536}], True),
+        ([{"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1, "hostID": 0, "size": 1}], True),
+        ([], False),
+    ],
+)
+def test_a_user_namespace_with_the_hosts_root(mappings: list[dict[str, int]], refused: bool) -> None:
+    config = {"linux": {"namespaces": [{"type": "user"}], "uidMappings": mappings}}
+    assert bool(refusal(config, namespaces={"forbidHost": ["user"]})) is refused

@@ -116,12 +116,3 @@ def test_host_namespaces_are_known_by_what_they_are(host: ConfiguredHost, bundle
     bundle.config.pop("hostname")
     bundle.write()
     assert "the host's uts namespace is not allowed" in host.runtime.run(bundle.path).err
-
-
-def test_labels_of_cri_o(host: ConfiguredHost, bundle: Bundle) -> None:
-    in_force(host, {"match": {"labels": {"app": "shop"}}, "deny": [{"message": "no shops"}]})
-    assert host.runtime.run(bundle.path).status == 0
-    for text, denied in (('{"app": "shop"}', True), ('{"app": "x"}', False), ("[]", False), ("{", False)):
-        bundle.config["annotations"] = {"io.kubernetes.cri-o.Labels": text}
-        bundle.write()
-        assert ("no shops" in host.runtime.run(bundle.path).err) is denied, text

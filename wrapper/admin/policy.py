@@ -16,7 +16,7 @@ from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import changes, gate
+from hookrun.wrapper import changes, claims, gate, update
 from hookrun.wrapper.admin import files, output, sources, trace
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin.trace_store import Query, Store
@@ -93,6 +93,9 @@ def lint(context: typer.Context, paths: Paths = None) -> None:
         typer.echo(problem)
     if problems:
         raise typer.Exit(1)
+    for source in found:
+        for line in compiler.untold(source):
+            typer.echo(f"note: {line}")
     typer.echo(f"{len(found)} {_plural(len(found), 'policy', 'policies')}, nothing wrong")
 
 
@@ -169,7 +172,7 @@ def explain_call(
         one = source.policy
         typer.echo(f"policy {one.name} ({one.mode}, {one.file}:{one.line})")
         _echo("  ", explain.matching(one, view))
-        if one.mode == "off" or (one.match is not None and not match.holds(one.match, view)):
+        if one.mode == "off" or not match.is_for(one, view):
             typer.echo("  -> does nothing")
             continue
         step = decide.judge(one, current, call)
@@ -206,7 +209,7 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
         bundle = path if path.is_dir() else path.parent
         return config, {
             **call,
-            "labels": gate.labels(config),
+            **_told(engine, "", config),
             "host_namespaces": gate.host_namespaces(config),
             "look": Exposure(str(bundle.absolute()), config).look,
             "is_whole": True,
@@ -232,6 +235,8 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
     if call["command"] == "exec" and call["process"]:
         made = store.find(call["container"])
         config = {**store.after(made), "process": call["process"]} if made["config"] else {"process": call["process"]}
+    elif call["command"] == "update":
+        config = _updated(store, call)
     else:
         config = store.before(call)
     return config, {
@@ -239,11 +244,27 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         "command": call["command"],
         "runtime": call["runtime"]["name"],
         "container": call["container"],
-        "labels": gate.labels(config),
+        **(call.get("told") or _told(call["engine"], call["container"], config)),
         "host_namespaces": None,
         "look": policy_sources.stated(call.get("sources") or {}),
         "is_whole": True,
     }
+
+
+def _updated(store: Store, call: dict[str, Any]) -> dict[str, Any]:
+    """The container's config with the limits that a recorded update asked for. Raises Failure."""
+    resources = call.get("resources")
+    if not resources:
+        raise Failure(f"{call['id']}: no policy was in force: the record does not say what the update asked for")
+    config = store.after(store.find(call["container"]))
+    linux = config.get("linux") or {}
+    asked = update.overlaid(linux.get("resources") or {}, resources["asked"])
+    return {**config, "linux": {**linux, "resources": asked}}
+
+
+def _told(engine: str, container: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What the engine's own records tell of a container now."""
+    return {"image": claims.image(engine, container, config), "labels": claims.labels(engine, container, config)}
 
 
 @app.command("simulate")
@@ -283,7 +304,7 @@ def _judged(candidates: list[Source], config: dict[str, Any], call: dict[str, An
     view = match.View(config, call)
     for source in candidates:
         one = source.policy
-        if one.match is not None and not match.holds(one.match, view):
+        if not match.is_for(one, view):
             continue
         step = decide.judge(one, config, call)
         if step.denied or step.fault:
@@ -306,7 +327,7 @@ def _configs_below(directory: Path, engine: str) -> list[tuple[str, dict[str, An
     found = []
     for path in sorted(directory.rglob("*.json")):
         config = _config_in(path)
-        call = {**testing.invocation({"engine": engine}), "labels": gate.labels(config)}
+        call = {**testing.invocation({"engine": engine}), **_told(engine, "", config)}
         found.append((str(path.relative_to(directory)), config, call))
     return found
 
@@ -315,7 +336,7 @@ def _recorded_calls(context: typer.Context) -> list[tuple[str, dict[str, Any], d
     store = Store(trace.directory_of(hosts.of(context)))
     found = []
     for call in list(store.select(Query())):  # the index is closed before it is asked for single calls
-        if call["command"] not in ("create", "run", "restore", "exec"):
+        if call["command"] not in ("create", "run", "restore", "exec", "update"):
             continue
         try:
             config, invocation = recorded(store, call)
