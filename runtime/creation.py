@@ -11,6 +11,7 @@ from hookrun.runtime import (
     init,
     jsonio,
     mappings,
+    needs,
     rootfs,
     spawn,
     terminal,
@@ -146,6 +147,12 @@ class Creation:
         manager = self._make_cgroups()
         self.context.phase("cgroups")
         plan = self._plan(manager)
+        needs.load_for_birth(
+            self.config,
+            manager.modules_of_apply,
+            console=self._has_terminal(),
+            pidfd=bool(self.request.pidfd_socket),
+        )
         self.context.phase("plan")
         self._birth = spawn.give_birth(plan.namespaces, plan.entrance, self._child_main(plan))
         self.context.phase("clone")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import channel, entry, handover, spawn, terminal
+from hookrun.runtime import channel, entry, handover, needs, spawn, terminal
 from hookrun.runtime import process as processes
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces, os, pids
@@ -83,6 +83,13 @@ class Execution:
     def run(self) -> Birth:
         """Start the process; returns once it has become its program. Raises Failure, with nothing left running."""
         plan = self._plan()
+        needs.load_for_entry(
+            self.process,
+            plan.platform,
+            console=plan.console is not None,
+            pidfd=bool(self.request.pidfd_socket),
+            resctrl=bool(self.container.state.get("intel_rdt_path")),
+        )
         self.context.phase("plan")
         birth = self._give_birth(plan)
         self.context.phase("clone")

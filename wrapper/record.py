@@ -37,7 +37,19 @@ _ENTERING = (*_MAKING, "exec")
 class Record:
     """The line of one call, in the making."""
 
-    __slots__ = ("_call", "_caller", "_config", "_mask", "_notice", "_settings", "_start", "_time", "_verdict", "id")
+    __slots__ = (
+        "_above",
+        "_call",
+        "_caller",
+        "_config",
+        "_mask",
+        "_notice",
+        "_settings",
+        "_start",
+        "_time",
+        "_verdict",
+        "id",
+    )
 
     def __init__(self, call: Call, settings: Settings, notice: str = "") -> None:
         """Note when the call began and who made it. `notice` is said once in each file of the record."""
@@ -47,6 +59,7 @@ class Record:
         self._settings = settings
         self._mask = Mask(settings)
         self._caller: Caller = caller()
+        self._above = self._caller.above(ask=call.command in _MAKING) if settings.record_enabled else None
         self._config: dict[str, Any] | None = None
         self._verdict: Verdict | None = None
         self.id = os.urandom(6).hex()
@@ -156,8 +169,7 @@ class Record:
         }
 
     def _callers(self) -> dict[str, Any]:
-        above = self._caller.above(ask=self._call.command in _MAKING)
-        return {**self._process(self._caller), "above": self._process(above) if above else None}
+        return {**self._process(self._caller), "above": self._process(self._above) if self._above else None}
 
     def _process(self, process: Process) -> dict[str, Any]:
         return {"pid": process.pid, "exe": process.exe, "cmdline": self._mask.words(process.cmdline)}
@@ -217,6 +229,10 @@ def _append(settings: Settings, line: bytes, notice: str) -> None:
 
 
 def _is_rotated(settings: Settings) -> bool:
+    from hookrun.runtime.linux import imports
+
+    if imports.are_closed():  # who has entered a container leaves it to the next call
+        return False
     from hookrun.wrapper import record_space
 
     return record_space.rotate(settings)

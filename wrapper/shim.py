@@ -150,9 +150,12 @@ def _run(context: Context, call: argv.Call, record: Record) -> int:
 
 def _fault(error: Exception, context: Context) -> str:
     if context.debug:
-        import traceback
+        from hookrun.runtime.linux import imports
 
-        context.log.debug(traceback.format_exc())
+        if not imports.are_closed():
+            import traceback
+
+            context.log.debug(traceback.format_exc())
     return f"internal error: {type(error).__name__}: {error}"
 
 

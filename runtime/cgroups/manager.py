@@ -27,6 +27,8 @@ class Manager:
     """The cgroups of one container."""
 
     __slots__ = ("explicit", "paths", "rootless", "rules")
+    modules_of_apply: tuple[str, ...] = ()
+    """What a new container's limits take after the clone, where no module can be imported any more."""
 
     def __init__(self, paths: dict[str, str], *, rootless: bool, explicit: bool, rules: list[Rule] | None) -> None:
         self.paths = paths
