@@ -5,7 +5,7 @@ Sources: config.md, config-linux.md; runc's specconv and configs/validate for th
 
 from __future__ import annotations
 
-from hookrun.runtime import hooks, jsonio, process, shape
+from hookrun.runtime import go_decoder, hooks, jsonio, process, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces, os
 from hookrun.runtime.sections import linux
@@ -31,7 +31,7 @@ _CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted")
 
 
 def read(bundle: str) -> Any:
-    """The JSON of a bundle's config.json. Raises Failure."""
+    """The JSON of a bundle's config.json, in the spec's spelling. Raises Failure."""
     path = f"{bundle}/{FILE_NAME}"
     try:
         data = jsonio.read_bytes(path)
@@ -40,9 +40,11 @@ def read(bundle: str) -> Any:
     except OSError as error:
         raise Failure(f"open {path}: {reason(error)}") from None
     try:
-        return jsonio.loads(data)
+        config = jsonio.loads(data)
     except ValueError as error:
         raise Failure(f"{path}: {error}") from None
+    go_decoder.normalize(config, shape.CONFIG)
+    return config
 
 
 def check(config: Any) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def check(config: Any) -> dict[str, Any]:
     _check_hostname(config, kinds)
     _check_restrictions(config, kinds)
     _check_mappings(config, kinds)
+    process.check_reach(config["process"], linux(config))
     _check_time_offsets(config, kinds)
     _check_sysctls(config, kinds)
     _check_hooks(config)
@@ -127,6 +130,8 @@ def _check_restrictions(config: dict[str, Any], kinds: dict[str, str]) -> None:
 def _check_mappings(config: dict[str, Any], kinds: dict[str, str]) -> None:
     mapped = linux(config).get("uidMappings") or linux(config).get("gidMappings")
     if "user" not in kinds:
+        if os.geteuid() != 0:
+            raise Failure("rootless container requires user namespaces")
         if mapped:
             raise Failure("user namespace mappings specified, but user namespace isn't enabled in the config")
         return

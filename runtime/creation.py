@@ -66,7 +66,7 @@ class Request:
         self.detach = detach
         self.bundle = os.path.abspath(options["bundle"] or ".")
         self.pid_file = os.path.abspath(options["pid-file"]) if options["pid-file"] else ""
-        self.preserve_fds: int = options["preserve-fds"]
+        self.preserve_fds: int = max(0, options["preserve-fds"])  # as runc's loop has it
         self.no_pivot: bool = options["no-pivot"]
         self.no_new_keyring: bool = options["no-new-keyring"]
         self.pidfd_socket: str = options.get("pidfd-socket") or ""

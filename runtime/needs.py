@@ -1,8 +1,8 @@
 """Which modules a container's features take after the clone, loaded before it by the parent, for both processes.
 
 Most containers use few of the features, and each module costs time: so none of these is imported at the top of the
-modules that use it. What is forgotten here raises Failure in `linux/imports.py`; `tests/security/test_imports.py` finds it
-before that.
+modules that use it. What is forgotten here raises Failure in `linux/imports.py`, and fails a test in
+`tests/security/test_imports.py` before that.
 """
 
 from __future__ import annotations

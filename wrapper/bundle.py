@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import jsonio
+from hookrun.runtime import go_decoder, jsonio, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
 from hookrun.wrapper.digest import sha256_hex
@@ -21,10 +21,10 @@ class Bundle:
     Beside a rewritten config.json lies ORIGINAL: a line with the SHA-256 of what was written and the pid of who wrote
     it, then the bytes from before. When a create is tried again, the change starts from those, and what is there is
     `is_outdated`; when another hookrun runs in the same process (as the runtime that the first one executed), the
-    config is done: `is_patched`.
+    config is done: `is_patched`. `is_respelled`: `config` says the same in the spec's own words.
     """
 
-    __slots__ = ("config", "directory", "is_outdated", "is_patched", "original")
+    __slots__ = ("config", "directory", "is_outdated", "is_patched", "is_respelled", "original")
 
     def __init__(self, directory: str) -> None:
         self.directory = directory or "."
@@ -37,6 +37,7 @@ class Bundle:
             self.is_outdated = not self.is_patched
             self.original = self.original if self.is_patched else before
         self.config: dict[str, Any] = _parsed(self.original)
+        self.is_respelled = go_decoder.normalize(self.config, shape.CONFIG)
 
     def _earlier(self) -> tuple[int, bytes] | None:
         """Who wrote the config.json that is there now, and what it was before; None if it was no hookrun."""

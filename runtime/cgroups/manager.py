@@ -143,6 +143,8 @@ def below(base: str, sub: str) -> str:
 
 
 def _signal_one(pid: int, number: int, log: Log) -> None:
+    if not pid:  # what the kernel lists for a process that this pid namespace does not see; kill(2) means ourselves
+        return
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
 from tests.support.runtimes import RUNC
-
-
-@pytest.fixture
-def host() -> Iterator[ConfiguredHost]:
-    place = Path(tempfile.mkdtemp(prefix="hr-gate-", dir="/var/tmp"))
-    place.chmod(0o755)
-    host = ConfiguredHost(place)
-    yield host
-    host.close()
-    shutil.rmtree(place)
 
 
 def in_force(host: ConfiguredHost, *specs: dict[str, Any]) -> None:
