@@ -110,3 +110,24 @@ def test_labels_of_cri_o(host: ConfiguredHost, bundle: Bundle) -> None:
         bundle.config["annotations"] = {"io.kubernetes.cri-o.Labels": text}
         bundle.write()
         assert ("no shops" in host.runtime.run(bundle.path).err) is denied, text
+
+
+def test_policies_that_are_gone_are_not_forgotten(host: ConfiguredHost, bundle: Bundle) -> None:
+    """Who deletes the snapshot alone does not get rid of the policies; the operator can, and can have them back."""
+    in_force(host, {"deny": [{"message": "never"}]})
+    (host.state / "snapshot").unlink()
+    bundle.command("true")
+    result = host.runtime.run(bundle.path)
+    assert result.status == 1
+    assert f"the snapshot {host.state}/snapshot is gone" in result.err
+    told = host.hookctl("doctor")
+    assert told.status == 1
+    assert "hookctl rollback" in told.out
+    assert host.hookctl("rollback", "--yes").status == 0
+    assert "policy p0: never" in host.runtime.run(bundle.path).err
+    (host.state / "snapshot").unlink()
+    host.apply()
+    assert "policy p0: never" in host.runtime.run(bundle.path).err
+    (host.config / "policies.d/p0.yaml").unlink()
+    host.apply()
+    assert host.runtime.run(bundle.path).status == 0
