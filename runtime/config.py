@@ -5,7 +5,7 @@ Sources: config.md, config-linux.md; runc's specconv and configs/validate for th
 
 from __future__ import annotations
 
-from hookrun.runtime import go_decoder, hooks, jsonio, process, shape
+from hookrun.runtime import devices, go_decoder, hooks, jsonio, process, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces, os
 from hookrun.runtime.sections import linux
@@ -47,12 +47,10 @@ def read(bundle: str) -> Any:
     return config
 
 
-def check(config: Any) -> dict[str, Any]:
+def check(found: Any) -> dict[str, Any]:
     """The config, found fit to be run, older forms brought to today's. Raises Failure."""
-    if not isinstance(config, dict):
-        raise Failure(f"{FILE_NAME}: it must be a JSON object")
-    _modernize(config)
-    shape.check(config, shape.CONFIG, FILE_NAME)
+    check_form(found)
+    config: dict[str, Any] = found
     process.validate(config.get("process"))
     _check_root(config)
     for index, mount in enumerate(config.get("mounts") or ()):
@@ -75,6 +73,19 @@ def check(config: Any) -> dict[str, Any]:
 
         placement.check(linux(config))
     return config
+
+
+def check_form(config: Any) -> None:
+    """Bring older forms to today's; refuse types and numbers that could mean something else to another reader.
+
+    What another runtime is to read passes here first, where policies judge it. Raises Failure.
+    """
+    if not isinstance(config, dict):
+        raise Failure(f"{FILE_NAME}: it must be a JSON object")
+    _modernize(config)
+    shape.check(config, shape.CONFIG, FILE_NAME)
+    process.check_ids((config.get("process") or {}).get("user") or {})
+    devices.check(config)
 
 
 def _modernize(config: dict[str, Any]) -> None:

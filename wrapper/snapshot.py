@@ -48,6 +48,12 @@ class Snapshot:
         self.notice = notice
         self.is_damaged = damaged
 
+    @property
+    def has_policies(self) -> bool:
+        """Whether any policy is in force."""
+        plan = (self.content or {}).get("policies")
+        return bool(plan and plan["policies"])
+
     def demand(self) -> None:
         """Raise Failure if the snapshot is damaged, unless the operator's onError is `allow`."""
         if self.is_damaged and on_error(self.directory) != ALLOW:
@@ -86,7 +92,7 @@ def _missing(directory: str, path: str) -> Snapshot:
     """A host that never had a snapshot is one that runs plain runc; one that had is not."""
     if not os.path.exists(f"{directory}/{HISTORY}"):
         return Snapshot(directory, None, _NONE)
-    notice = f"the snapshot {path} is gone, though one was in force; `hookctl rollback` or `hookctl apply` writes it anew"
+    notice = f"the snapshot {path} is gone, but one was in force; `hookctl rollback` or `hookctl apply` writes it anew"
     return Snapshot(directory, None, notice, damaged=True)
 
 
