@@ -14,6 +14,7 @@ from hookrun import policies
 from hookrun.policies import compiler, decide, document, explain, match, testing
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
+from hookrun.runtime import go_decoder, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import changes, gate
 from hookrun.wrapper.admin import files, output, sources, trace
@@ -215,6 +216,7 @@ def _config_in(path: Path) -> dict[str, Any]:
         raise Failure(f"{path}: {error}") from None
     if not isinstance(config, dict):
         raise Failure(f"{path}: not a JSON object")
+    go_decoder.normalize(config, shape.CONFIG)
     return config
 
 
