@@ -5,7 +5,7 @@ Sources: config.md, config-linux.md; runc's specconv and configs/validate for th
 
 from __future__ import annotations
 
-from hookrun.runtime import hooks, jsonio, process, shape
+from hookrun.runtime import devices, go_decoder, hooks, jsonio, process, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces, os
 from hookrun.runtime.sections import linux
@@ -31,7 +31,7 @@ _CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted")
 
 
 def read(bundle: str) -> Any:
-    """The JSON of a bundle's config.json. Raises Failure."""
+    """The JSON of a bundle's config.json, in the spec's spelling. Raises Failure."""
     path = f"{bundle}/{FILE_NAME}"
     try:
         data = jsonio.read_bytes(path)
@@ -40,17 +40,17 @@ def read(bundle: str) -> Any:
     except OSError as error:
         raise Failure(f"open {path}: {reason(error)}") from None
     try:
-        return jsonio.loads(data)
+        config = jsonio.loads(data)
     except ValueError as error:
         raise Failure(f"{path}: {error}") from None
+    go_decoder.normalize(config, shape.CONFIG)
+    return config
 
 
-def check(config: Any) -> dict[str, Any]:
+def check(found: Any) -> dict[str, Any]:
     """The config, found fit to be run, older forms brought to today's. Raises Failure."""
-    if not isinstance(config, dict):
-        raise Failure(f"{FILE_NAME}: it must be a JSON object")
-    _modernize(config)
-    shape.check(config, shape.CONFIG, FILE_NAME)
+    check_form(found)
+    config: dict[str, Any] = found
     process.validate(config.get("process"))
     _check_root(config)
     for index, mount in enumerate(config.get("mounts") or ()):
@@ -60,6 +60,7 @@ def check(config: Any) -> dict[str, Any]:
     _check_hostname(config, kinds)
     _check_restrictions(config, kinds)
     _check_mappings(config, kinds)
+    process.check_reach(config["process"], linux(config))
     _check_time_offsets(config, kinds)
     _check_sysctls(config, kinds)
     _check_hooks(config)
@@ -72,6 +73,19 @@ def check(config: Any) -> dict[str, Any]:
 
         placement.check(linux(config))
     return config
+
+
+def check_form(config: Any) -> None:
+    """Bring older forms to today's; refuse types and numbers that could mean something else to another reader.
+
+    What another runtime is to read passes here first, where policies judge it. Raises Failure.
+    """
+    if not isinstance(config, dict):
+        raise Failure(f"{FILE_NAME}: it must be a JSON object")
+    _modernize(config)
+    shape.check(config, shape.CONFIG, FILE_NAME)
+    process.check_ids((config.get("process") or {}).get("user") or {})
+    devices.check(config)
 
 
 def _modernize(config: dict[str, Any]) -> None:
@@ -127,6 +141,8 @@ def _check_restrictions(config: dict[str, Any], kinds: dict[str, str]) -> None:
 def _check_mappings(config: dict[str, Any], kinds: dict[str, str]) -> None:
     mapped = linux(config).get("uidMappings") or linux(config).get("gidMappings")
     if "user" not in kinds:
+        if os.geteuid() != 0:
+            raise Failure("rootless container requires user namespaces")
         if mapped:
             raise Failure("user namespace mappings specified, but user namespace isn't enabled in the config")
         return

@@ -25,6 +25,25 @@ if TYPE_CHECKING:
 EXEC_FIFO = "exec.fifo"
 STATE = "state.json"
 CONFIG = "config.json"
+_HIGHEST_PID = 1 << 22  # PID_MAX_LIMIT (include/linux/threads.h)
+_LATEST_START = (1 << 63) - 1
+_FORM = {
+    "id": str,
+    "init_process_pid": int,
+    "init_process_start": int,
+    "created": str,
+    "cgroup_paths": {"*": str},
+    "intel_rdt_path": str,
+    "intel_rdt_created": bool,
+    "config": {
+        "rootfs": str,
+        "oci_version": str,
+        "labels": [str],
+        "hook_stages": [str],
+        "namespaces": [{"type": str, "path": str}],
+        "cgroups": {"name": str, "parent": str, "path": str, "scope_prefix": str, "Systemd": bool, "Rootless": bool},
+    },
+}
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+,-.")
 
 
@@ -147,24 +166,53 @@ def load(root: str, container_id: str) -> Container:
 
 
 def _checked_state(path: str, data: bytes) -> dict[str, Any]:
-    damaged = Failure(f"{path}: damaged state file; `delete --force` cleans the container up")
     try:
         state = jsonio.loads(data)
-        whole = (
-            isinstance(state["init_process_pid"], int)
-            and state["init_process_pid"] > 0
-            and isinstance(state["init_process_start"], int)
-            and isinstance(state["cgroup_paths"], dict)
-            and isinstance(state["created"], str)
-            and isinstance(state["config"]["rootfs"], str)
-            and isinstance(state["config"]["oci_version"], str)
-            and isinstance(state["config"]["labels"], list)
-            and isinstance(state["config"]["hook_stages"], list)
-            and isinstance(state["config"]["namespaces"], list)
-        )
-    except (ValueError, KeyError, TypeError):
-        raise damaged from None
-    if not whole:
-        raise damaged
+    except ValueError:
+        state = None
+    if not is_whole(state) and not is_whole(_respelled(state)):
+        raise Failure(f"{path}: damaged state file; `delete --force` cleans the container up")
     found: dict[str, Any] = state
     return found
+
+
+def is_whole(state: Any, *, unfinished: bool = False) -> bool:
+    """Whether a value is a container's state; one that is `unfinished` has no process yet."""
+    try:
+        config = state["config"]
+        return (
+            _is_number(state["init_process_pid"], 0 if unfinished else 1, _HIGHEST_PID)
+            and _is_number(state["init_process_start"], 0, _LATEST_START)
+            and _is_map(state["cgroup_paths"])
+            and isinstance(state["created"], str)
+            and isinstance(config["rootfs"], str)
+            and isinstance(config["oci_version"], str)
+            and _are_strings(config["labels"])
+            and _are_strings(config["hook_stages"])
+            and isinstance(config["namespaces"], list)
+            and all(_is_map(entry) and {"type", "path"} <= entry.keys() for entry in config["namespaces"])
+            and isinstance(config["cgroups"], dict)
+            and isinstance(state.get("intel_rdt_path", ""), str)
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _is_number(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(element, str) for element in value)
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(element, str) for element in value.values())
+
+
+def _respelled(state: Any) -> Any:
+    """The same with keys in another case folded, as in configs (`go_decoder`)."""
+    from hookrun.runtime import go_decoder
+
+    go_decoder.normalize(state, _FORM)
+    return state

@@ -83,6 +83,22 @@ def load_progress(root: str, container_id: str) -> dict[str, Any] | None:
     return {} if os.path.isdir(directory) else None
 
 
+def was_finished(directory: str) -> bool:
+    """Whether it was a container once, whatever became of its state: that was written, or `start` was called."""
+    has_started = os.path.lexists(f"{directory}/{CONFIG}") and not os.path.lexists(f"{directory}/{EXEC_FIFO}")
+    return has_started or os.path.lexists(f"{directory}/{STATE}")
+
+
+def process_in_damaged_state(directory: str) -> tuple[int, int] | None:
+    """Pid and start time of the first process, as far as a damaged state still has both."""
+    try:
+        state = jsonio.loads(jsonio.read_bytes(f"{directory}/{STATE}"))
+        found = state["init_process_pid"], state["init_process_start"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if all(type(number) is int for number in found) and found[0] > 0 else None
+
+
 def list_ids(root: str) -> list[str]:
     """The ids under a root, sorted. Raises Failure."""
     try:

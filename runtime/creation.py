@@ -11,6 +11,7 @@ from hookrun.runtime import (
     init,
     jsonio,
     mappings,
+    needs,
     rootfs,
     spawn,
     terminal,
@@ -65,7 +66,7 @@ class Request:
         self.detach = detach
         self.bundle = os.path.abspath(options["bundle"] or ".")
         self.pid_file = os.path.abspath(options["pid-file"]) if options["pid-file"] else ""
-        self.preserve_fds: int = options["preserve-fds"]
+        self.preserve_fds: int = max(0, options["preserve-fds"])  # as runc's loop has it
         self.no_pivot: bool = options["no-pivot"]
         self.no_new_keyring: bool = options["no-new-keyring"]
         self.pidfd_socket: str = options.get("pidfd-socket") or ""
@@ -146,6 +147,12 @@ class Creation:
         manager = self._make_cgroups()
         self.context.phase("cgroups")
         plan = self._plan(manager)
+        needs.load_for_birth(
+            self.config,
+            manager.modules_of_apply,
+            console=self._has_terminal(),
+            pidfd=bool(self.request.pidfd_socket),
+        )
         self.context.phase("plan")
         self._birth = spawn.give_birth(plan.namespaces, plan.entrance, self._child_main(plan))
         self.context.phase("clone")

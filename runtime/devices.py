@@ -21,6 +21,7 @@ _TYPES = {"c": _CHARACTER, "u": _CHARACTER, "b": 0o060000, "p": 0o010000}
 _FORMAT = 0o170000
 _PERMISSIONS = 0o7777
 _DEFAULT_MODE = 0o666
+_LARGEST = {"major": 0xFFF, "minor": 0xFFFFF}  # the kernel keeps 12 and 20 bits (include/linux/kdev_t.h)
 
 _DEFAULTS = (
     {"path": "/dev/null", "type": "c", "major": 1, "minor": 3},
@@ -33,10 +34,18 @@ _DEFAULTS = (
 
 
 def check(config: dict[str, Any]) -> None:
-    """Refuse devices of no known type, in runc's words. Called by the parent. Raises Failure."""
-    for device in _own(config):
+    """Refuse devices of no known type, in runc's words, and numbers that mknod(2) would cut to another device's.
+
+    Called by the parent. Raises Failure.
+    """
+    for index, device in enumerate(_own(config)):
         if device.get("type") not in _TYPES:
             raise Failure(f'invalid device type "{device.get("type", "")}"')
+        for field, largest in _LARGEST.items():
+            if device.get("path") and not 0 <= (device.get(field) or 0) <= largest:
+                raise Failure(
+                    f"config.json: linux.devices.{index}.{field}: {device[field]} is out of range (0 to {largest})"
+                )
 
 
 def create(root: int, config: dict[str, Any], by_bind: bool) -> None:
@@ -97,8 +106,11 @@ def _make_node(parent: int, name: str, device: dict[str, Any]) -> bool:
 
 
 def _bind_node(parent: int, name: str, path: str) -> None:
-    """Show the host's node of the same path."""
-    tree = mounts.open_tree(path, recursive=False)
+    """Show the host's node of the same path. Raises Failure where the host has none, OSError."""
+    try:
+        tree = mounts.open_tree(path, recursive=False)
+    except OSError as error:
+        raise Failure(f"error creating device nodes: open {path}: {reason(error)}") from None
     target = os.open(name, os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0, dir_fd=parent)
     try:
         mounts.attach(tree, target)

@@ -1,7 +1,6 @@
 """`exec`, the child's side: from the host into the container (runc: setns_init_linux.go).
 
-Everything that is still needed after the mount namespace is entered is imported before: a later import would look for
-its file in the container's root.
+It can import nothing: what few processes need is loaded by `needs` before the clone.
 """
 
 from __future__ import annotations
@@ -89,7 +88,6 @@ class Entry:
         if not self.plan.affinity:
             attributes.reset_cpu_affinity()
         os.setsid()
-        self._import_what_comes_later()
         self._enter_namespaces()
         self._set_affinity("final")
         self._join_keyring()
@@ -97,17 +95,6 @@ class Entry:
         self._set_attributes()
         self.line.ask(channel.READY)
         self._become_user_and_execute()
-
-    def _import_what_comes_later(self) -> None:
-        if self.process.get("apparmorProfile") or self.process.get("selinuxLabel"):
-            from hookrun.runtime.linux import lsm  # noqa: F401
-        if self.process.get("scheduler") or self.process.get("ioPriority") or self.plan.affinity:
-            from hookrun.runtime import scheduling  # noqa: F401
-        if self.plan.platform.get("personality") or self.plan.platform.get("memoryPolicy"):
-            from hookrun.runtime import placement  # noqa: F401
-        if self.plan.console is not None:
-            import _socket  # noqa: F401
-            import fcntl  # noqa: F401
 
     def _enter_namespaces(self) -> None:
         """All at once by the pidfd of the container's first process; the pid namespace the parent has chosen."""

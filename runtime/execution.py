@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import channel, entry, handover, spawn, terminal
+from hookrun.runtime import channel, entry, handover, needs, spawn, terminal
 from hookrun.runtime import process as processes
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import namespaces, os, pids
@@ -40,7 +40,7 @@ class Request:
         self.console: str = options["console-socket"]
         self.pid_file = os.path.abspath(options["pid-file"]) if options["pid-file"] else ""
         self.pidfd_socket: str = options.get("pidfd-socket") or ""
-        self.preserve_fds: int = options["preserve-fds"]
+        self.preserve_fds: int = max(0, options["preserve-fds"])
         self.cgroups = _sub_cgroups(options["cgroup"] or [])
 
 
@@ -73,6 +73,7 @@ class Execution:
         self.request = request
         self.pty_line: int | None = None
         processes.validate(process)
+        processes.check_reach(process, linux(container.config))
         terminal.check_sanity(bool(process.get("terminal")), request.detach, request.console)
         handover.check_preserved(3, request.preserve_fds)
         pidfd = pids.open_if_alive(container.init_pid, container.init_start_time)
@@ -83,6 +84,13 @@ class Execution:
     def run(self) -> Birth:
         """Start the process; returns once it has become its program. Raises Failure, with nothing left running."""
         plan = self._plan()
+        needs.load_for_entry(
+            self.process,
+            plan.platform,
+            console=plan.console is not None,
+            pidfd=bool(self.request.pidfd_socket),
+            resctrl=bool(self.container.state.get("intel_rdt_path")),
+        )
         self.context.phase("plan")
         birth = self._give_birth(plan)
         self.context.phase("clone")
@@ -270,8 +278,6 @@ def _id(text: str, kind: str) -> int:
         raise Failure(
             f'parsing {text} as int for {kind} failed: strconv.Atoi: parsing "{text}": invalid syntax'
         ) from None
-    if not 0 <= number <= 0xFFFFFFFE:
-        raise Failure(f"--user: {kind} {number} is out of range")
     return number
 
 
@@ -282,7 +288,7 @@ def completed(process: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def process_from_file(path: str) -> dict[str, Any]:
     """The process object of --process. Raises Failure."""
-    from hookrun.runtime import jsonio, shape
+    from hookrun.runtime import go_decoder, jsonio, shape
 
     try:
         found = jsonio.loads(jsonio.read_bytes(path))
@@ -292,5 +298,6 @@ def process_from_file(path: str) -> dict[str, Any]:
         raise Failure(f"{path}: {error}") from None
     if not isinstance(found, dict):
         raise Failure(f"{path}: it must be a JSON object")
+    go_decoder.normalize(found, shape.PROCESS)
     shape.check(found, shape.PROCESS, path)
     return found

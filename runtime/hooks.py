@@ -20,6 +20,7 @@ _KEPT_BYTES = 16384
 _SIGPIPE = 13
 _SIGXFSZ = 25
 _SIGKILL = 9
+_LONGEST_POLL = 0x7FFFFFFF  # milliseconds
 STATUSES = {
     # From a spec in which the container was created by then; crun and the spec's validation suite hold to it.
     "prestart": "created",
@@ -152,13 +153,13 @@ class _Run:
     def _wait(self, poll: Any, deadline: float | None, timeout: int | None) -> str:
         while True:
             left = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000) + 1)
-            ready = [descriptor for descriptor, _ in poll.poll(left)]
+            ready = [descriptor for descriptor, _ in poll.poll(left if left is None else min(left, _LONGEST_POLL))]
             for descriptor in ready:
                 if descriptor != self._pidfd and not self._read(descriptor):
                     poll.unregister(descriptor)
             if self._pidfd in ready:
                 return self._ended()
-            if not ready:
+            if not ready and (left is None or left <= _LONGEST_POLL):
                 pids.send_signal(self._pidfd, _SIGKILL)
                 os.waitpid(self._pid, 0)
                 return f"hook ran past specified timeout of {float(timeout or 0):.1f}s"

@@ -1,7 +1,6 @@
 """The container's first process, from its birth to execve, in the order of runc's standard_init_linux.go.
 
-Everything that this process still needs after pivot_root is imported at its top: a later import would look for its
-file in the container's root.
+It can import nothing: what few containers need is loaded by `needs` before the clone.
 """
 
 from __future__ import annotations
@@ -90,7 +89,6 @@ class Init:
 
     def run(self) -> NoReturn:
         """From birth to execve; does not return. Raises Failure, OSError."""
-        self._import_what_comes_later()
         self._mappings = memory.unchanged_mappings()
         self._detach_from_parent()
         variables = processes.parse_environment(self.process)
@@ -104,21 +102,6 @@ class Init:
         self._set_attributes()
         self.line.ask(channel.READY)
         self._become_user_and_wait(variables)
-
-    def _import_what_comes_later(self) -> None:
-        """Modules that few containers need, while their files can still be found."""
-        process, platform = self.process, linux(self.config)
-        if process.get("apparmorProfile") or process.get("selinuxLabel"):
-            from hookrun.runtime.linux import lsm  # noqa: F401
-        if process.get("scheduler") or process.get("ioPriority"):
-            from hookrun.runtime import scheduling  # noqa: F401
-        if platform.get("personality") or platform.get("memoryPolicy"):
-            from hookrun.runtime import placement  # noqa: F401
-        if self.plan.console is not None:
-            import _socket  # noqa: F401
-            import fcntl  # noqa: F401
-        if self.config.get("hooks"):
-            import select  # noqa: F401
 
     def _detach_from_parent(self) -> None:
         attributes.set_parent_death_signal(_SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import select
 
 from hookrun.runtime.errors import Failure, reason
@@ -40,8 +41,6 @@ class Proxy:
 
     def bind(self) -> None:
         """Make the socket, writable for the container's user. Raises Failure."""
-        import _socket
-
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
         try:
             directory = os.open(os.path.dirname(self._path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -81,8 +80,6 @@ class Proxy:
             os.close(pidfd)
 
     def _send(self, line: bytes, main_pid: int) -> None:
-        import _socket
-
         host = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
         try:
             host.connect(self._host)

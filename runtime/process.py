@@ -25,6 +25,7 @@ _AT_EACCESS = 0x200
 _DIRECTORY = 0o040000
 _TYPE_MASK = 0o170000
 _NULL_DEVICE = 0x103
+_HIGHEST_ID = 0x7FFFFFFF
 
 RLIMITS = {
     "RLIMIT_CPU": 0,
@@ -57,6 +58,7 @@ def validate(process: dict[str, Any] | None) -> None:
         raise Failure("Cwd must be an absolute path")
     if not process.get("args"):
         raise Failure("args must not be empty")
+    check_ids(process.get("user") or {})
     if process.get("scheduler") or process.get("ioPriority") or process.get("execCPUAffinity"):
         from hookrun.runtime import scheduling
 
@@ -74,6 +76,40 @@ def validate(process: dict[str, Any] | None) -> None:
         if kind in seen:
             raise Failure(f"process.rlimits: {kind} is there twice")
         seen.add(kind)
+
+
+def check_ids(user: dict[str, Any]) -> None:
+    """Refuse ids that runc refuses (moby/sys/user): above them, -1 tells setresuid(2) to change nothing.
+
+    Raises Failure.
+    """
+    for number in (user.get("uid", 0), user.get("gid", 0), *(user.get("additionalGids") or ())):
+        if not 0 <= number <= _HIGHEST_ID:
+            raise _no_user(f"uids and gids must be in range 0-{_HIGHEST_ID}")
+
+
+def check_reach(process: dict[str, Any], platform: dict[str, Any]) -> None:
+    """Refuse a user whom the container's user namespace does not have, and groups that its maker can't set.
+
+    `platform` is the container's `linux` object. Source: runc's setupUser. Raises Failure.
+    """
+    user = process.get("user") or {}
+    for kind in ("uid", "gid"):
+        mappings = platform.get(f"{kind}Mappings")
+        if mappings and not any(_is_mapped(user.get(kind, 0), entry) for entry in mappings):
+            raise _no_user(f"cannot set {kind} to unmapped user in user namespace")
+    if user.get("additionalGids") and os.geteuid() != 0:
+        raise _no_user("cannot set any additional groups in a rootless container")
+
+
+def _is_mapped(number: int, entry: dict[str, Any]) -> bool:
+    first: int = entry.get("containerID", 0)
+    size: int = entry.get("size", 0)
+    return first <= number < first + size
+
+
+def _no_user(why: str) -> Failure:
+    return Failure(f"unable to start container process: unable to setup user: {why}")
 
 
 def set_rlimits(pid: int, limits: list[dict[str, Any]] | None) -> None:
@@ -125,7 +161,7 @@ class Identity:
         """Become this user with these groups; the permitted capabilities stay. Raises Failure."""
         attributes.set_keep_capabilities(True)
         if self.umask is not None:
-            os.umask(self.umask)
+            os.umask(self.umask & 0o777)
         _own_stdio(self.uid)
         try:
             if self.may_set_groups:
@@ -134,8 +170,6 @@ class Identity:
             os.setresuid(self.uid, self.uid, self.uid)
         except OSError as error:
             raise Failure(f"unable to setup user: {reason(error)}") from None
-        except OverflowError:
-            raise Failure("unable to setup user: process.user: an id is out of range") from None
         attributes.set_keep_capabilities(False)
 
     def drop_bounding(self) -> None:

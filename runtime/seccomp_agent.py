@@ -6,6 +6,9 @@ process_linux.go (recvSeccompFd, sendContainerProcessState).
 
 from __future__ import annotations
 
+import _socket
+from _struct import pack
+
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
@@ -39,9 +42,6 @@ def _message(profile: dict[str, Any], pid: int, state: dict[str, Any]) -> bytes:
 
 
 def _send(path: str, message: bytes, descriptor: int) -> None:
-    import _socket
-    from _struct import pack
-
     agent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         agent.connect(path)

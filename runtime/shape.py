@@ -18,6 +18,7 @@ _U8 = (0, 0xFF)
 _U16 = (0, 0xFFFF)
 _U32 = (0, 0xFFFFFFFF)
 _U64 = (0, 0xFFFFFFFFFFFFFFFF)
+_ID = (0, 0xFFFFFFFE)  # the one above is -1, which tells chown(2) to leave the owner
 _I32 = (-0x80000000, 0x7FFFFFFF)
 _I64 = (-0x8000000000000000, 0x7FFFFFFFFFFFFFFF)
 _STRINGS = [str]
@@ -105,7 +106,7 @@ _LINUX = {
     "cgroupsPath": str,
     "namespaces": [{"type": str, "path": str}],
     "devices": [
-        {"path": str, "type": str, "major": _I64, "minor": _I64, "fileMode": _U32, "uid": _U32, "gid": _U32},
+        {"path": str, "type": str, "major": _I64, "minor": _I64, "fileMode": _U32, "uid": _ID, "gid": _ID},
     ],
     "netDevices": {"*": {"name": str}},
     "seccomp": {

@@ -150,7 +150,7 @@ def become_standard_streams(descriptor: int) -> None:
 def clear_onlcr(descriptor: int) -> None:
     """Have the terminal leave a newline as it is: the outer terminal does the translation (docs/terminals.md).
 
-    Called inside the rootfs, where termios can't be imported any more.
+    Called by the container's process, which does without termios.
     """
     import fcntl
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundles import Bundle
+from tests.support.configured import ConfiguredHost
 from tests.support.runtimes import HOOKRUN, RUNC, Runtime
 
 pytest_plugins = ["tests.matrix"]
@@ -38,6 +39,17 @@ def runc(tmp_path: Path) -> Iterator[Runtime]:
     runtime = Runtime(RUNC, tmp_path / "runc-root")
     yield runtime
     runtime.delete_all()
+
+
+@pytest.fixture
+def host() -> Iterator[ConfiguredHost]:
+    """A host that hookctl has configured, with its launcher."""
+    place = Path(tempfile.mkdtemp(prefix="hr-host-", dir="/var/tmp"))
+    place.chmod(0o755)
+    host = ConfiguredHost(place)
+    yield host
+    host.close()
+    shutil.rmtree(place)
 
 
 @pytest.fixture(params=["hookrun", "runc"])

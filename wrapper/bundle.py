@@ -2,63 +2,91 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import jsonio
+from hookrun.runtime import go_decoder, jsonio, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
-from hookrun.wrapper.digest import sha256_hex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hookrun.wrapper.originals import Original
+
 CONFIG = "config.json"
-ORIGINAL = ".hookrun-original"
 
 
 class Bundle:
     """A bundle's config as the engine wrote it: `original` are its bytes, `config` the value, never changed in place.
 
-    Beside a rewritten config.json lies ORIGINAL: a line with the SHA-256 of what was written and the pid of who wrote
-    it, then the bytes from before. When a create is tried again, the change starts from those, and what is there is
-    `is_outdated`; when another hookrun runs in the same process (as the runtime that the first one executed), the
-    config is done: `is_patched`.
+    `notes` is where `originals` are kept, "" for nowhere. When a create is tried again, the change starts from what was
+    there before the first, and what is there is `is_outdated`; when another hookrun runs in the same process (as the
+    runtime that the first one executed), the config is done: `is_patched`. `is_respelled`: `config` says the same in
+    the spec's own words.
     """
 
-    __slots__ = ("config", "directory", "is_outdated", "is_patched", "original")
+    __slots__ = ("_notes", "config", "directory", "is_outdated", "is_patched", "is_respelled", "original")
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, notes: str = "") -> None:
         self.directory = directory or "."
+        self._notes = notes
         self.original = _read(self.directory)
         self.is_patched = self.is_outdated = False
         earlier = self._earlier()
         if earlier is not None:
-            writer, before = earlier
-            self.is_patched = writer == os.getpid()
-            self.is_outdated = not self.is_patched
-            self.original = self.original if self.is_patched else before
+            self.is_patched = earlier.is_ours
+            self.is_outdated = not earlier.is_ours
+            self.original = self.original if self.is_patched else earlier.before
         self.config: dict[str, Any] = _parsed(self.original)
+        self.is_respelled = go_decoder.normalize(self.config, shape.CONFIG)
 
-    def _earlier(self) -> tuple[int, bytes] | None:
-        """Who wrote the config.json that is there now, and what it was before; None if it was no hookrun."""
-        try:
-            data = jsonio.read_bytes(f"{self.directory}/{ORIGINAL}")
-        except OSError:
+    def _earlier(self) -> Original | None:
+        """What hookrun noted about the config.json that is there now, None if another wrote it."""
+        if not os.path.isdir(self._notes):
             return None
-        head, _, before = data.partition(b"\n")
-        written, _, writer = head.decode("ascii", "replace").partition(" ")
-        return (int(writer), before) if written == sha256_hex(self.original) and writer.isdecimal() else None
+        from hookrun.wrapper import originals
+
+        return originals.find(self._notes, self.directory, self.original)
 
     def rewrite(self, config: dict[str, Any]) -> bytes:
         """Put `config` in config.json's place, with the same owner and mode; returns its bytes. Raises Failure."""
+        from hookrun.wrapper import originals
+
         data = jsonio.dumps(config).encode()
-        head = f"{sha256_hex(data)} {os.getpid()}\n".encode()
         try:
-            status = os.stat(f"{self.directory}/{CONFIG}")
-            _replace(f"{self.directory}/{ORIGINAL}", head + self.original, status)
-            _replace(f"{self.directory}/{CONFIG}", data, status)
+            if self._notes:
+                originals.keep(self._notes, self.directory, self.original, data)
+            _replace(f"{self.directory}/{CONFIG}", data)
         except OSError as error:
-            raise Failure(f"cannot rewrite {self.directory}/{CONFIG}: {reason(error)}") from None
+            where = f" ({error.filename})" if error.filename else ""
+            raise Failure(f"cannot rewrite {self.directory}/{CONFIG}: {reason(error)}{where}") from None
         return data
+
+
+def restore(directory: str, notes: str) -> None:
+    """Leave a bundle whose container is deleted as the engine made it, unless somebody changed its config since."""
+    from hookrun.wrapper import originals
+
+    path = f"{directory}/{CONFIG}"
+    before = originals.forget(notes, directory, path)
+    if before is not None:
+        try:
+            _replace(path, before)
+        except OSError:  # read-only by now, or gone
+            return
+
+
+def of_container(root: str, container_id: str, *, may_live: bool) -> str:
+    """The bundle of a container, by runc's or crun's state file; "" for one that lives, unless it `may_live`."""
+    for name in ("state.json", "status"):
+        try:
+            state = jsonio.loads(jsonio.read_bytes(f"{root}/{container_id}/{name}"))
+            labels = (state.get("config") or {}).get("labels") or [f"bundle={state.get('bundle') or ''}"]
+            bundle = next(label[7:] for label in labels if label.startswith("bundle="))
+            lives = os.path.exists(f"/proc/{state.get('init_process_pid') or state['pid']}")
+            return "" if lives and not may_live else str(bundle)
+        except (OSError, ValueError, AttributeError, TypeError, KeyError, StopIteration):
+            continue
+    return ""
 
 
 def _read(directory: str) -> bytes:
@@ -86,8 +114,9 @@ def _parsed(data: bytes) -> dict[str, Any]:
     return config
 
 
-def _replace(path: str, data: bytes, like: os.stat_result) -> None:
-    """A file written beside its place and renamed into it, with the owner and mode of another."""
+def _replace(path: str, data: bytes) -> None:
+    """A file written beside its place and renamed into it, with the owner and mode of what was there."""
+    like = os.stat(path)
     temporary = f"{path}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600)

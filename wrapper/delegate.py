@@ -9,9 +9,31 @@ from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from hookrun.wrapper.argv import Call
+
+
+def demand_own(path: str) -> None:
+    """Refuse a file that others could exchange between the policies' decision and the other runtime's reading.
+
+    Raises Failure.
+    """
+    from hookrun.wrapper import ownership
+
+    try:
+        problem = ownership.exchangeable(path)
+    except OSError as error:
+        raise Failure(f"open {path}: {reason(error)}") from None
+    if problem:
+        raise Failure(f"{problem}: the runtime behind hookrun could read another {path} than the policies judged")
+
+
+def check_form(config: dict[str, Any]) -> None:
+    """Refuse a config that another runtime could read otherwise than the policies do. Raises Failure."""
+    from hookrun.runtime import config as configs
+
+    configs.check_form(config)
 
 
 def run(runtime: str, call: Call) -> NoReturn:

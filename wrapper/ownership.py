@@ -5,6 +5,12 @@ from __future__ import annotations
 from hookrun.runtime.linux import os
 
 _OTHERS_WRITE = 0o022
+_TYPE = 0o170000
+_LINK = 0o120000
+_STICKY = 0o1000
+_STICKY_DIRECTORY = 0o041000
+_MOST_LINKS = 40
+_ELOOP = 40
 _OVERFLOW_UID = 65534  # what the kernel shows for an owner that the user namespace does not map
 
 
@@ -17,6 +23,42 @@ def problem(path: str) -> str:
     if not status.st_mode & _OTHERS_WRITE and (status.st_uid in (0, os.geteuid()) or _may_be_root(status.st_uid)):
         return ""
     return f"others than root can write it (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})"
+
+
+def exchangeable(path: str) -> str:
+    """Why others than root and this user could exchange what lies at an absolute path, "" where they can't.
+
+    Every directory on the way counts, and every symlink. Raises OSError where there is nothing.
+    """
+    here, left, links = "/", path.split("/")[::-1], 0
+    problem = _replaceable("/")
+    while left and not problem:
+        part = left.pop()
+        if part == "..":
+            here = os.path.dirname(here)
+        elif part not in ("", "."):
+            place = os.path.join(here, part)
+            problem = _replaceable(place)
+            if os.lstat(place).st_mode & _TYPE == _LINK:
+                links += 1
+                if links > _MOST_LINKS:
+                    raise OSError(_ELOOP, os.strerror(_ELOOP), path)
+                target = os.readlink(place)
+                here = "/" if target.startswith("/") else here
+                left += target.split("/")[::-1]
+            else:
+                here = place
+    return problem
+
+
+def _replaceable(place: str) -> str:
+    """In a sticky directory, as /tmp, others can exchange only what is theirs."""
+    status = os.lstat(place)
+    is_open = status.st_mode & _OTHERS_WRITE and status.st_mode & (_TYPE | _STICKY) != _STICKY_DIRECTORY
+    is_link = status.st_mode & _TYPE == _LINK
+    if (is_link or not is_open) and (status.st_uid in (0, os.geteuid()) or _may_be_root(status.st_uid)):
+        return ""
+    return f"{place}: others than root can write it (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})"
 
 
 def _may_be_root(uid: int) -> bool:

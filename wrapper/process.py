@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     """Read the process, for the record and the policies; leave in `context.process` what is to run.
 
     Policies see the container's config with this process in it, and change the process alone. Raises Failure, with
-    exec's status, where one of them forbids it. Where there is no such container or process, that is for `exec` to say.
+    exec's status, where one of them forbids it or it can't be read.
     """
     is_policed = bool(content.get("policies") and content["policies"]["policies"])
     if not is_policed and not call.options["process"]:
@@ -27,8 +28,10 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     is_delegated = bool(call.globals["runtime-path"] or record.runtime)
     try:
         config = container_config(context, call, is_delegated) if is_policed else {}
-        process = _process(call, config)
-    except Failure:
+        process = _process(call, config, is_delegated and is_policed)
+    except Failure as failure:
+        if is_policed:  # what was not judged is not run: neither by the other runtime nor at a second reading
+            raise Failure(f"exec failed: {failure.text}", _FAILED) from None
         return
     context.process = process
     if not is_policed:
@@ -55,13 +58,22 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     context.process = verdict.config["process"]
 
 
-def _process(call: Call, config: dict[str, Any]) -> dict[str, Any]:
+def _process(call: Call, config: dict[str, Any], is_for_another: bool) -> dict[str, Any]:
     from hookrun.runtime import execution
+    from hookrun.runtime import process as processes
 
     own = config.get("process") or {}
-    if call.options["process"]:
-        return execution.completed(execution.process_from_file(call.options["process"]), own)
-    return execution.process_from_flags(own, call.options, call.given, call.arguments[1:])
+    if not call.options["process"]:
+        process = execution.process_from_flags(own, call.options, call.given, call.arguments[1:])
+    else:
+        if is_for_another:
+            from hookrun.wrapper import delegate
+
+            delegate.demand_own(os.path.abspath(call.options["process"]))
+        process = execution.completed(execution.process_from_file(call.options["process"]), own)
+    if is_for_another:
+        processes.check_ids(process.get("user") or {})
+    return process
 
 
 def container_config(context: Context, call: Call, is_delegated: bool) -> dict[str, Any]:
@@ -70,32 +82,13 @@ def container_config(context: Context, call: Call, is_delegated: bool) -> dict[s
     Another runtime keeps it in the bundle alone; where its state does not say where that is, it is {}.
     """
     if is_delegated:
-        return _bundles_config(f"{context.root}/{call.container}")
+        from hookrun.wrapper import bundle
+
+        directory = bundle.of_container(context.root, call.container, may_live=True)
+        try:
+            return bundle.Bundle(directory).config if directory else {}
+        except Failure:
+            return {}
     from hookrun.runtime import container as containers
 
     return containers.load(context.root, call.container).config
-
-
-def _bundles_config(directory: str) -> dict[str, Any]:
-    """The config in the bundle of another runtime's container, whose state is in `directory`."""
-    from hookrun.runtime import jsonio
-    from hookrun.wrapper.bundle import Bundle
-
-    for name in ("state.json", "status"):  # of runc and youki; of crun
-        try:
-            bundle = _bundle_in(jsonio.read(f"{directory}/{name}"))
-            return Bundle(bundle).config if bundle else {}
-        except (Failure, OSError):
-            continue
-    return {}
-
-
-def _bundle_in(state: Any) -> str:
-    """The bundle's path, which runc keeps among the labels, youki and crun by its name."""
-    if not isinstance(state, dict):
-        return ""
-    config = state.get("config")
-    labels = config.get("labels") if isinstance(config, dict) else None
-    words = [label for label in labels or () if isinstance(label, str) and label.startswith("bundle=")]
-    found = words[0].removeprefix("bundle=") if words else state.get("bundle")
-    return found if isinstance(found, str) and found.startswith("/") else ""

@@ -38,6 +38,7 @@ class Record:
     """The line of one call, in the making."""
 
     __slots__ = (
+        "_above",
         "_call",
         "_caller",
         "_config",
@@ -59,6 +60,7 @@ class Record:
         self._settings = settings
         self._mask = Mask(settings)
         self._caller: Caller = caller()
+        self._above = self._caller.above(ask=call.command in _MAKING) if settings.record_enabled else None
         self._config: dict[str, Any] | None = None
         self._verdict: Verdict | None = None
         self._resources: dict[str, Any] | None = None
@@ -196,8 +198,7 @@ class Record:
         return {"image": told["image"], "labels": self._mask.config({"annotations": told["labels"]})["annotations"]}
 
     def _callers(self) -> dict[str, Any]:
-        above = self._caller.above(ask=self._call.command in _MAKING)
-        return {**self._process(self._caller), "above": self._process(above) if above else None}
+        return {**self._process(self._caller), "above": self._process(self._above) if self._above else None}
 
     def _process(self, process: Process) -> dict[str, Any]:
         return {"pid": process.pid, "exe": process.exe, "cmdline": self._mask.words(process.cmdline)}
@@ -257,6 +258,10 @@ def _append(settings: Settings, line: bytes, notice: str) -> None:
 
 
 def _is_rotated(settings: Settings) -> bool:
+    from hookrun.runtime.linux import imports
+
+    if imports.are_closed():  # who has entered a container leaves it to the next call
+        return False
     from hookrun.wrapper import record_space
 
     return record_space.rotate(settings)

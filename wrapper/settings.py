@@ -155,6 +155,13 @@ def default_record_directory(state: str) -> str:
     return f"{home}/hookrun"
 
 
+def notes_directory(state: str) -> str:
+    """Where hookrun notes what it has rewritten: `originals`. Root's notes go with the bundles, at a restart."""
+    if os.geteuid() == 0 and os.stat("/").st_uid == 0:
+        return "/run/hookrun-bundles" if state == STATE else f"{state}/bundles"
+    return f"{default_record_directory(state)}/bundles"
+
+
 def _home() -> str:
     """The user's home where the caller does not say: Podman passes no HOME to `start`, `kill` and `delete`."""
     import pwd

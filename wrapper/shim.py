@@ -59,16 +59,19 @@ def _recorded(context: Context, call: argv.Call, state: str) -> int:
         _close(context, record, status, call.answer.error)
         return status
     error = ""
+    rewritten = ""
     try:
         if call.command in _ENTERING:
-            _prepare(context, call, found, record)
+            rewritten = _prepare(context, call, found, record)
         elif call.command == _UPDATE:
             _judge_resources(context, call, found, record)
-        status = _run(context, call, record)
+        status = _run(context, call, record, state)
     except Failure as failure:
         error, status = failure.text, failure.status
     except Exception as fault:  # a fault of ours must reach the engine's log too, or nobody can tell what happened
         error, status = _fault(fault, context), 1
+    if rewritten and (error or (call.command == "run" and not (call.options["detach"] or call.options["keep"]))):
+        _restore(rewritten, state)
     if error:
         context.log.fatal(record.pointed_to(error))
     _close(context, record, status, error)
@@ -84,47 +87,63 @@ def _close(context: Context, record: Record, status: int | None, error: str) -> 
         context.log.warning(problem)
 
 
-def _prepare(context: Context, call: argv.Call, found: snapshot.Snapshot, record: Record) -> None:
-    """What goes before a command that enters a container: seal the interpreter, decide, patch."""
+def _prepare(context: Context, call: argv.Call, found: snapshot.Snapshot, record: Record) -> str:
+    """What goes before a command that enters a container: seal the interpreter, decide, patch.
+
+    Returns the bundle whose config was rewritten, "" where none was.
+    """
     from hookrun.wrapper import seal
 
     seal.ensure(found.directory)
     found.demand()
     record.require()
+    rewritten = ""
     if call.command == "exec":
         _judge_process(context, call, found, record)
     else:
-        _patch(context, call, found, record)
+        rewritten = _patch(context, call, found, record)
     context.phase("decide")
+    return rewritten
 
 
-def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: Record) -> None:
-    """Let policies and hooks change the bundle's config. Raises Failure where one of them forbids the call."""
+def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: Record) -> str:
+    """Let policies and hooks change the bundle's config; returns the bundle if it did.
+
+    Another runtime gets the very config that was judged. Raises Failure where a policy forbids the call.
+    """
     from hookrun.wrapper.verdict import Verdict
 
-    bundle = _bundle(call)
+    is_judged_for_another = found.has_policies and bool(_other_runtime(call, record))
+    bundle = _bundle(call, found.directory)
+    if is_judged_for_another:
+        from hookrun.wrapper import delegate
+
+        delegate.demand_own(f"{os.path.abspath(bundle.directory)}/config.json")
+        delegate.check_form(bundle.config)
     verdict = Verdict(bundle.config)
     if (found.content is not None or call.globals["hook-config-path"]) and not bundle.is_patched:
         from hookrun.wrapper import gate
 
         verdict = gate.decide(call, bundle, found.content, record.confirm(bundle.config))
     written = None
-    if not verdict.denied and (verdict.config is not bundle.config or bundle.is_outdated):
+    is_changed = verdict.config is not bundle.config or bundle.is_outdated
+    if not verdict.denied and (is_changed or (is_judged_for_another and not bundle.is_patched)):
         written = bundle.rewrite(verdict.config)
     record.change(bundle, verdict, written)
     if verdict.denied:
         raise Failure(verdict.denied)
     context.config = verdict.config
     context.judged = verdict.judged
-    if verdict.judged and (call.globals["runtime-path"] or record.runtime):
+    if verdict.judged and is_judged_for_another:
         gate.demand_settled(verdict.judged)
+    return os.path.abspath(bundle.directory) if written is not None else ""
 
 
-def _bundle(call: argv.Call) -> Bundle:
+def _bundle(call: argv.Call, state: str) -> Bundle:
     from hookrun.wrapper import bundle
 
     try:
-        return bundle.Bundle(call.options["bundle"])
+        return bundle.Bundle(call.options["bundle"], settings.notes_directory(state))
     except Failure as failure:
         prefix = f"runc {call.command} failed: " if call.command in ("create", "run") else ""
         raise Failure(prefix + failure.text) from None
@@ -146,33 +165,69 @@ def _judge_resources(context: Context, call: argv.Call, found: snapshot.Snapshot
         update.judge(context, call, found.content, record)
 
 
-def _run(context: Context, call: argv.Call, record: Record) -> int:
-    runtime = call.globals["runtime-path"] or record.runtime
-    if runtime:
-        if not record.is_supervised:
-            _close(context, record, None, "")
-        if context.resources is not None:
-            from hookrun.wrapper import update
+def _restore(bundle: str, state: str) -> None:
+    from hookrun.wrapper import bundle as bundles
 
-            call = update.handed_over(call, context.resources)
+    bundles.restore(bundle, settings.notes_directory(state))
+
+
+def _bundle_to_leave(context: Context, call: argv.Call, state: str) -> str:
+    """The bundle of a container that is to be deleted, if any bundle was rewritten on this host; else ""."""
+    if call.command != "delete" or not os.path.isdir(settings.notes_directory(state)):
+        return ""
+    from hookrun.wrapper import bundle
+
+    return bundle.of_container(context.root, call.container, may_live=call.options["force"])
+
+
+def _other_runtime(call: argv.Call, record: Record) -> str:
+    """The runtime that the command line or the settings name in place of hookrun's own core, or ""."""
+    named: str = call.globals["runtime-path"] or record.runtime
+    return named
+
+
+def _for_another(context: Context, call: argv.Call) -> argv.Call:
+    """The command line for another runtime, which gets the very limits that were judged."""
+    if context.resources is None:
+        return call
+    from hookrun.wrapper import update
+
+    return update.handed_over(call, context.resources)
+
+
+def _run(context: Context, call: argv.Call, record: Record, state: str) -> int:
+    runtime = _other_runtime(call, record)
+    left = _bundle_to_leave(context, call, state)
+    if runtime:
         if record.is_supervised:
             from hookrun.wrapper import supervise
 
-            return supervise.run(runtime, call)
+            ended = supervise.run(runtime, _for_another(context, call))
+            if left and not ended:
+                _restore(left, state)
+            return ended
         from hookrun.wrapper import delegate
 
-        delegate.run(runtime, call)
+        if left:
+            _restore(left, state)
+        _close(context, record, None, "")
+        delegate.run(runtime, _for_another(context, call))
     name = f"hookrun.runtime.commands.{call.command}"
     __import__(name)
     status: int = sys.modules[name].run(context, call.options, call.arguments)
+    if left:
+        _restore(left, state)
     return status
 
 
 def _fault(error: Exception, context: Context) -> str:
     if context.debug:
-        import traceback
+        from hookrun.runtime.linux import imports
 
-        context.log.debug(traceback.format_exc())
+        if not imports.are_closed():
+            import traceback
+
+            context.log.debug(traceback.format_exc())
     return f"internal error: {type(error).__name__}: {error}"
 
 

@@ -15,6 +15,7 @@ import sys
 
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.jsonio import read_bytes
+from hookrun.runtime.linux import os
 from hookrun.wrapper import ownership
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NAME = "snapshot"
+HISTORY = "history"
 ON_ERROR = "on-error"
 DENY = "deny"
 ALLOW = "allow"
@@ -45,6 +47,12 @@ class Snapshot:
         self.content = content
         self.notice = notice
         self.is_damaged = damaged
+
+    @property
+    def has_policies(self) -> bool:
+        """Whether any policy is in force."""
+        plan = (self.content or {}).get("policies")
+        return bool(plan and plan["policies"])
 
     def demand(self) -> None:
         """Raise Failure if the snapshot is damaged, unless the operator's onError is `allow`."""
@@ -73,11 +81,19 @@ def load(directory: str) -> Snapshot:
         _check_owner(path)
         return Snapshot(directory, _unpacked(read_bytes(path)))
     except FileNotFoundError:
-        return Snapshot(directory, None, _NONE)
+        return _missing(directory, path)
     except (OSError, _Damaged) as error:
         why = reason(error) if isinstance(error, OSError) else error
         notice = f"cannot use the snapshot {path}: {why}; `hookctl apply` writes it anew"
         return Snapshot(directory, None, notice, damaged=True)
+
+
+def _missing(directory: str, path: str) -> Snapshot:
+    """A host that never had a snapshot is one that runs plain runc; one that had is not."""
+    if not os.path.exists(f"{directory}/{HISTORY}"):
+        return Snapshot(directory, None, _NONE)
+    notice = f"the snapshot {path} is gone, but one was in force; `hookctl rollback` or `hookctl apply` writes it anew"
+    return Snapshot(directory, None, notice, damaged=True)
 
 
 def _check_owner(path: str) -> None:

@@ -5,6 +5,7 @@ A value travels with its signature; in Python: numbers, str, bytes for `ay`, lis
 
 from __future__ import annotations
 
+import _socket
 import time
 from _struct import pack, unpack_from
 
@@ -210,8 +211,6 @@ class Connection:
     __slots__ = ("_serial", "_signals", "_socket")
 
     def __init__(self, address: str) -> None:
-        import _socket
-
         self._serial = 0
         self._signals: list[Message] = []
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)

@@ -82,7 +82,7 @@ def _exception(device: Device, letters: frozenset[str], allow: bool) -> list[byt
         narrowing = [_instruction(_MOVE, _SCRATCH, _WANTED), _instruction(_AND, _SCRATCH, number=bits)]
         tests.append((_IF_NOT_SAME, _SCRATCH, _WANTED, 0))
     for register, number in ((_MAJOR, major), (_MINOR, minor)):
-        if number > _LARGEST_NUMBER:
+        if not ANY <= number <= _LARGEST_NUMBER:
             raise Failure(f"invalid device number {number}")
         if number != ANY:
             tests.append((_IF_NOT, register, 0, number))

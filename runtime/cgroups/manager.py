@@ -27,6 +27,8 @@ class Manager:
     """The cgroups of one container."""
 
     __slots__ = ("explicit", "paths", "rootless", "rules")
+    modules_of_apply: tuple[str, ...] = ()
+    """What a new container's limits take after the clone, where no module can be imported any more."""
 
     def __init__(self, paths: dict[str, str], *, rootless: bool, explicit: bool, rules: list[Rule] | None) -> None:
         self.paths = paths
@@ -141,6 +143,8 @@ def below(base: str, sub: str) -> str:
 
 
 def _signal_one(pid: int, number: int, log: Log) -> None:
+    if not pid:  # what the kernel lists for a process that this pid namespace does not see; kill(2) means ourselves
+        return
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -29,6 +29,7 @@ _NAME = "org.freedesktop.systemd1"
 _PATH = "/org/freedesktop/systemd1"
 _MANAGER = "org.freedesktop.systemd1.Manager"
 _PATIENCE_SECONDS = 30.0
+_PROPERTIES = "hookrun.runtime.cgroups.systemd_properties"
 _UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
 _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 
@@ -243,6 +244,7 @@ class UnifiedManager(V2Manager):
     """A scope on v2."""
 
     __slots__ = ("_created", "_resources", "_scope")
+    modules_of_apply: tuple[str, ...] = (*V2Manager.modules_of_apply, _PROPERTIES)
 
     def __init__(self, scope: _Scope, paths: dict[str, str], rules: list[Rule] | None) -> None:
         super().__init__(paths, rootless=scope.rootless, explicit=True, rules=rules)
@@ -296,6 +298,7 @@ class LegacyManager(V1Manager):
     """A scope on v1, and cgroups of the same name in the hierarchies that systemd leaves alone."""
 
     __slots__ = ("_created", "_resources", "_scope")
+    modules_of_apply: tuple[str, ...] = (*V1Manager.modules_of_apply, "math", _PROPERTIES)
 
     def __init__(self, scope: _Scope, paths: dict[str, str], rules: list[Rule] | None) -> None:
         super().__init__(paths, rootless=False, explicit=True, rules=rules)

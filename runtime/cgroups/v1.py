@@ -99,6 +99,7 @@ class V1Manager(Manager):
     """The cgroups of a container in the v1 hierarchies."""
 
     __slots__ = ()
+    modules_of_apply: tuple[str, ...] = ("hookrun.runtime.cgroups.devices", "hookrun.runtime.cgroups.v1_controllers")
 
     @property
     def main_path(self) -> str:

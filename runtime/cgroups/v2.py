@@ -37,6 +37,12 @@ class V2Manager(Manager):
     """The one cgroup of a container in the unified hierarchy."""
 
     __slots__ = ()
+    modules_of_apply: tuple[str, ...] = (
+        "hookrun.runtime.cgroups.device_program",
+        "hookrun.runtime.cgroups.v2_controllers",
+        "math",
+        "resource",
+    )
 
     @property
     def main_path(self) -> str:

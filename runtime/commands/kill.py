@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hookrun.runtime.context import Context
 
 _HIGHEST_SIGNAL = 64
+_MOST_DIGITS = 18
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -36,10 +37,9 @@ def _is_many(container: Container) -> bool:
 
 def parse_signal(text: str) -> int:
     """The number of a signal given as a number or as a name with or without SIG. Raises Failure."""
-    try:
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS:
         return int(text)
-    except ValueError:
-        pass
     name = text.upper()
     number = getattr(_signal, name if name.startswith("SIG") else f"SIG{name}", None)
     if not isinstance(number, int) or not 0 < number <= _HIGHEST_SIGNAL:
@@ -56,6 +56,8 @@ def signal_init(container: Container, number: int) -> None:
         pids.send_signal(pidfd, number)
     except OSError as error:
         raise Failure(f"unable to signal init: {reason(error)}") from None
+    except OverflowError:
+        raise Failure("unable to signal init: invalid argument") from None
     finally:
         os.close(pidfd)
     if number == _signal.SIGKILL:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hookrun.runtime import container as containers
-from hookrun.runtime import container_directory, jsonio, shape
+from hookrun.runtime import container_directory, go_decoder, jsonio, shape
 from hookrun.runtime.cgroups import resources as limits
 from hookrun.runtime.cgroups.resources import section
 from hookrun.runtime.errors import Failure, reason
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 _UINT64 = (0, (1 << 64) - 1)
+_MOST_DIGITS = 4000  # of more Python makes no number
 
 # Flag -> section, field; in the order in which runc looks at them, which is that of its errors.
 _TEXTS = {"cpuset-cpus": ("cpu", "cpus"), "cpuset-mems": ("cpu", "mems")}
@@ -99,6 +100,7 @@ def _from_file(path: str) -> Resources:
         found = jsonio.loads(data)
     except ValueError as error:
         raise Failure(f"{path}: {error}") from None
+    go_decoder.normalize(found, shape.RESOURCES)
     shape.check(found, shape.RESOURCES, path)
     resources: Resources = found or {}
     return resources
@@ -129,7 +131,7 @@ def _number(flag: str, text: str, bounds: tuple[int, int]) -> int:
     digits = text[1:] if signed and text[:1] in ("-", "+") else text
     if not (digits.isascii() and digits.isdigit()):
         raise Failure(f"{problem}: invalid syntax")
-    if not bounds[0] <= int(text) <= bounds[1]:
+    if len(digits) > _MOST_DIGITS or not bounds[0] <= int(text) <= bounds[1]:
         raise Failure(f"{problem}: value out of range")
     return int(text)
 
@@ -147,11 +149,12 @@ def _size(flag: str, text: str) -> int:
         raise Failure(f"{problem} strconv.ParseFloat: parsing {quoted(number)}: invalid syntax") from None
     if size < 0:
         raise Failure(f"{problem} invalid size: '{text}'")
-    if suffix in ("", "b"):
-        return int(size)
-    if suffix[0] not in _SIZE_UNITS or suffix[1:] not in ("", "b", "ib"):
+    if suffix not in ("", "b") and (suffix[0] not in _SIZE_UNITS or suffix[1:] not in ("", "b", "ib")):
         raise Failure(f"{problem} invalid suffix: '{suffix}'")
-    return int(size * (1 << _SIZE_UNITS[suffix[0]]))
+    size *= 1 << _SIZE_UNITS.get(suffix[:1], 0)
+    if size > _INT64[1]:
+        raise Failure(f"{problem} invalid size: '{text}'")
+    return int(size)
 
 
 def _complete(wanted: Resources) -> None:

@@ -5,7 +5,7 @@ Sources: namespaces(7), clone(2), setns(2); config-linux.md for the spec's names
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import imports, os
 from hookrun.runtime.linux.syscalls import NR, address, call
 
 CLONE_PARENT = 0x00008000
@@ -50,7 +50,8 @@ _CLONE_ARGS_SIZE = 88
 def clone(flags: int, cgroup: int | None = None) -> tuple[int, int]:
     """Fork by clone3 into the namespaces of `flags`, and into the cgroup v2 whose directory is open as `cgroup`.
 
-    Returns the child's pid and a pidfd of it; (0, -1) in the child. The interpreter must have one thread.
+    Returns the child's pid and a pidfd of it; (0, -1) in the child, which can import nothing any more. The interpreter
+    must have one thread.
     Raises OSError.
     """
     pidfd = bytearray(4)
@@ -64,16 +65,24 @@ def clone(flags: int, cgroup: int | None = None) -> tuple[int, int]:
         fields[10] = cgroup
     packed = b"".join(field.to_bytes(8, "little") for field in fields)
     pid = call(NR.clone3, packed, _CLONE_ARGS_SIZE)
-    return pid, int.from_bytes(pidfd, "little") if pid else -1
+    if not pid:
+        imports.close()
+        return 0, -1
+    return pid, int.from_bytes(pidfd, "little")
 
 
 def unshare(flags: int) -> None:
-    """unshare(2). Raises OSError."""
+    """unshare(2); nothing can be imported any more. Raises OSError."""
+    imports.close()
     call(NR.unshare, flags)
 
 
 def join(descriptor: int, flags: int) -> None:
-    """setns(2): join one namespace by its descriptor, or several by a pidfd. Raises OSError."""
+    """setns(2): join one namespace by its descriptor, or several by a pidfd; nothing can be imported any more.
+
+    Raises OSError.
+    """
+    imports.close()
     call(NR.setns, descriptor, flags)
 
 

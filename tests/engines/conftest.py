@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundles import busybox_rootfs
-from tests.support.docker import Docker
+from tests.support.docker import Docker, running
 from tests.support.runtimes import HOOKRUN
 
 IMAGE = "hookrun-test"
@@ -33,12 +33,9 @@ def docker(image_rootfs: Path) -> Iterator[Docker]:
     directory = Path(tempfile.mkdtemp(prefix="hrd-", dir="/var/tmp"))
     config = directory / "daemon.json"
     config.write_text(json.dumps({"runtimes": {"hookrun": {"path": str(HOOKRUN)}}}))
-    daemon = Docker(directory, config)
     try:
-        daemon.start()
-        daemon.import_image(image_rootfs, IMAGE)
-        yield daemon
+        with running(Docker(directory, config), image_rootfs, IMAGE) as daemon:
+            yield daemon
     finally:
-        daemon.stop()
         subprocess.run(["rm", "-rf", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120)
         shutil.rmtree(directory, ignore_errors=True)

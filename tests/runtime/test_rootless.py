@@ -94,3 +94,26 @@ def test_ids_that_the_user_may_not_map(own: Bundle, runtime: Runtime) -> None:
     own.linux["uidMappings"] = [{"containerID": 0, "hostID": 0, "size": 10}]
     result = call(runtime, "run", "--bundle", str(own.write().path), fresh_id("rootless"))
     assert result.status == 1
+
+
+def test_what_an_ordinary_user_cannot_have(own: Bundle, runtime: Runtime) -> None:
+    """runc's words: validate/rootless.go, setupUser."""
+
+    def refusal() -> str:
+        result = call(runtime, "run", "--bundle", str(own.write().path), fresh_id("rootless"))
+        assert result.status == 1
+        return result.err
+
+    own.process["user"] = {"uid": 0, "gid": 0, "additionalGids": [5]}
+    assert "cannot set any additional groups in a rootless container" in refusal()
+    own.process["user"] = {"uid": 1000, "gid": 0}
+    assert "cannot set uid to unmapped user in user namespace" in refusal()
+    own.process["user"] = {"uid": 0, "gid": 0}
+    own.linux["devices"] = [{"path": "/dev/hr-nosuch", "type": "c", "major": 1, "minor": 3}]
+    refused = refusal()
+    assert "dev/hr-nosuch" in refused
+    assert "no such file or directory" in refused
+    assert "mknodat" not in refused
+    own.linux["devices"] = []
+    own.without_namespace("user").linux.update(uidMappings=None, gidMappings=None)
+    assert "rootless container requires user namespaces" in refusal()

@@ -6,6 +6,8 @@ import itertools
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ _bridges = itertools.count()
 class Docker:
     """A running dockerd and its client."""
 
-    def __init__(self, directory: Path, config: Path) -> None:
+    def __init__(self, directory: Path, config: Path, env: dict[str, str] | None = None) -> None:
         self.directory = directory
         self.socket = f"unix://{directory}/d.sock"
         self.log = directory / "dockerd.log"
         self._bridge = f"hrbr{os.getpid()}-{next(_bridges)}"
         self._config = config
+        self._env = {**os.environ, **(env or {})}
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -45,6 +48,7 @@ class Docker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=self._env,
             )
         wait_for(lambda: self("version").status == 0, f"dockerd to answer: {self.log}", 120)
 
@@ -122,6 +126,17 @@ class Docker:
                 return result.out + result.err
             assert time.monotonic() < deadline, f"{container} never said {text!r}: {result.out}{result.err}"
             time.sleep(0.05)
+
+
+@contextmanager
+def running(daemon: Docker, rootfs: Path, image: str) -> Iterator[Docker]:
+    """A daemon with an image of a directory, stopped in the end."""
+    try:
+        daemon.start()
+        daemon.import_image(rootfs, image)
+        yield daemon
+    finally:
+        daemon.stop()
 
 
 def _free_address() -> str:

@@ -17,13 +17,14 @@ _OWN = {
     runtime.cgroups.files runtime.cgroups.manager runtime.cgroups.resources runtime.cgroups.v1
     runtime.cgroups.v1_controllers runtime.channel runtime.commands.create runtime.config
     runtime.container_directory runtime.container_mounts runtime.copy_up runtime.covered_paths runtime.creation
-    runtime.dev runtime.devices runtime.handover runtime.hooks runtime.host_mounts runtime.id_mapped runtime.init
-    runtime.linux.attributes runtime.linux.capabilities runtime.linux.filesystems runtime.linux.memory
-    runtime.linux.mount_options runtime.linux.mounts runtime.linux.namespaces runtime.linux.network
-    runtime.linux.numbers runtime.linux.paths runtime.linux.procfs runtime.linux.syscalls runtime.linux.whole_file
-    runtime.mappings runtime.mount_flags runtime.mountinfo runtime.process runtime.rootfs runtime.rootfs_mounts
-    runtime.sections runtime.shape runtime.spawn runtime.sysctls runtime.terminal wrapper.bundle wrapper.gate
-    wrapper.injection wrapper.kept_configs wrapper.verdict
+    runtime.dev runtime.devices runtime.go_decoder runtime.handover runtime.hooks runtime.host_mounts
+    runtime.id_mapped runtime.init runtime.linux.attributes runtime.linux.capabilities runtime.linux.filesystems
+    runtime.linux.imports runtime.linux.memory runtime.linux.mount_options runtime.linux.mounts
+    runtime.linux.namespaces runtime.linux.network runtime.linux.numbers runtime.linux.paths runtime.linux.procfs
+    runtime.linux.syscalls runtime.linux.whole_file runtime.mappings runtime.mount_flags runtime.mountinfo
+    runtime.needs runtime.process runtime.rootfs runtime.rootfs_mounts runtime.sections runtime.shape
+    runtime.spawn runtime.sysctls runtime.terminal select wrapper.bundle wrapper.gate wrapper.injection
+    wrapper.kept_configs wrapper.verdict
     """,
     "start": """
     runtime.commands.start
@@ -35,8 +36,8 @@ _OWN = {
     _ctypes runtime.cgroups.choice runtime.cgroups.entrance runtime.cgroups.files runtime.cgroups.manager
     runtime.cgroups.v1 runtime.channel runtime.commands.exec runtime.entry runtime.execution runtime.foreground
     runtime.handover runtime.linux.attributes runtime.linux.capabilities runtime.linux.filesystems
-    runtime.linux.namespaces runtime.linux.numbers runtime.linux.syscalls runtime.process runtime.sections
-    runtime.shape runtime.spawn runtime.terminal wrapper.process select
+    runtime.linux.imports runtime.linux.namespaces runtime.linux.numbers runtime.linux.syscalls runtime.needs
+    runtime.process runtime.sections runtime.shape runtime.spawn runtime.terminal select wrapper.process
     """,
     "kill": """
     runtime.commands.kill

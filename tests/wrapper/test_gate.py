@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
 from tests.support.runtimes import RUNC
-
-
-@pytest.fixture
-def host() -> Iterator[ConfiguredHost]:
-    place = Path(tempfile.mkdtemp(prefix="hr-gate-", dir="/var/tmp"))
-    place.chmod(0o755)
-    host = ConfiguredHost(place)
-    yield host
-    host.close()
-    shutil.rmtree(place)
 
 
 def in_force(host: ConfiguredHost, *specs: dict[str, Any]) -> None:
@@ -116,3 +101,24 @@ def test_host_namespaces_are_known_by_what_they_are(host: ConfiguredHost, bundle
     bundle.config.pop("hostname")
     bundle.write()
     assert "the host's uts namespace is not allowed" in host.runtime.run(bundle.path).err
+
+
+def test_policies_that_are_gone_are_not_forgotten(host: ConfiguredHost, bundle: Bundle) -> None:
+    """Who deletes the snapshot alone does not get rid of the policies; the operator can, and can have them back."""
+    in_force(host, {"deny": [{"message": "never"}]})
+    (host.state / "snapshot").unlink()
+    bundle.command("true")
+    result = host.runtime.run(bundle.path)
+    assert result.status == 1
+    assert f"the snapshot {host.state}/snapshot is gone" in result.err
+    told = host.hookctl("doctor")
+    assert told.status == 1
+    assert "hookctl rollback" in told.out
+    assert host.hookctl("rollback", "--yes").status == 0
+    assert "policy p0: never" in host.runtime.run(bundle.path).err
+    (host.state / "snapshot").unlink()
+    host.apply()
+    assert "policy p0: never" in host.runtime.run(bundle.path).err
+    (host.config / "policies.d/p0.yaml").unlink()
+    host.apply()
+    assert host.runtime.run(bundle.path).status == 0

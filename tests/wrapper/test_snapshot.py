@@ -40,6 +40,17 @@ def test_without_one_everything_goes_on(tmp_path: Path) -> None:
     found.demand()
 
 
+def test_one_that_is_gone_is_no_host_without_one(state: Path) -> None:
+    (state / snapshot.HISTORY).mkdir()
+    (state / snapshot.NAME).unlink()
+    found = snapshot.load(str(state))
+    with pytest.raises(Failure, match=rf"^the snapshot {state}/snapshot is gone, .*`hookctl rollback`"):
+        found.demand()
+    (state / snapshot.ON_ERROR).write_text("allow\n")
+    found.demand()
+    assert found.content is None
+
+
 def test_every_damaged_byte_is_found(state: Path) -> None:
     path = state / snapshot.NAME
     data = path.read_bytes()

@@ -18,6 +18,7 @@ import typer
 from hookrun.runtime.linux import syscalls
 from hookrun.wrapper import kept_configs, seal, settings, snapshot
 from hookrun.wrapper.admin import engines, host, output
+from hookrun.wrapper.admin.engines import daemon, stock_runc
 from hookrun.wrapper.admin.engines.engine import Engine
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.standing import Standing, problem_of
@@ -235,6 +236,32 @@ def _engine(standing: Standing) -> Iterator[Finding]:
             yield Finding(state, engine.name, f"{text}: {problem}", f"{command} --name {runtime.name}`")
         else:
             yield Finding(GOOD, engine.name, f"{text}: {runtime.path}, in {runtime.file}")
+    if standing.ours and engine.stock_units:
+        yield from _other_doors(standing)
+
+
+def _other_doors(standing: Standing) -> Iterator[Finding]:
+    """What runs beside hookrun although it is registered: runtimes that a caller may name, and image builds."""
+    engine = standing.engine
+    launchers = Path(standing.ours[0].path).parent
+    pids = [*standing.pids, *daemon.pids(engines.of(engines.Kind.CONTAINERD))]
+    stock = {pid: stock_runc.leads_to(pid) for pid in pids}
+    open_to = {program for program in stock.values() if program and Path(program).parent != launchers}
+    if not stock:
+        text = f"{engine.program} does not run: what `--runtime runc` and image builds call can't be told"
+        yield Finding(NOTE, engine.name, text)
+    elif open_to:
+        text = f"`--runtime runc` and image builds call {', '.join(sorted(open_to))}, past hookrun"
+        advice = f"`hookctl engine register {engine.name} --only` closes that"
+        if (launchers / stock_runc.NAME).exists():
+            advice = f"restart {' and '.join(engine.stock_units)}, or `hookctl engine register {engine.name} --only`"
+        yield Finding(NOTE, engine.name, text, advice)
+    else:
+        yield Finding(GOOD, engine.name, "`--runtime runc` and image builds call hookrun")
+    for runtime in standing.runtimes:
+        if runtime not in standing.ours:
+            text = f"`--runtime {runtime.name}` calls {runtime.path or 'a shim of its own'}, past hookrun"
+            yield Finding(NOTE, engine.name, text, f"take it out of {runtime.file} if callers must not have it")
 
 
 def _delegate(chosen: settings.Settings) -> Iterator[Finding]:

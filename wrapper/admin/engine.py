@@ -10,7 +10,7 @@ from loguru import logger
 
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper.admin import engines, host, launcher, output
-from hookrun.wrapper.admin.engines import daemon, monitors
+from hookrun.wrapper.admin.engines import daemon, monitors, stock_runc
 from hookrun.wrapper.admin.engines.engine import Change, Engine
 from hookrun.wrapper.admin.standing import Standing, names, problem_of
 
@@ -24,6 +24,9 @@ File = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the change, make none.")]
 Reload = Annotated[bool, typer.Option("--reload", help="Have the engine take the change up: reload or restart it.")]
+Units = Annotated[
+    Path, typer.Option("--unit-directory", help="Where drop-ins of systemd units go, if not where they always do.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -33,7 +36,11 @@ def register(
     engine: Kind,
     name: Name = "hookrun",
     default: Annotated[bool, typer.Option("--default", help="Make it what containers run with.")] = False,
+    only: Annotated[
+        bool, typer.Option("--only", help="Have the stock name runc lead to it too, for image builds as well.")
+    ] = False,
     file: File = None,
+    units: Units = stock_runc.UNIT_DIRECTORY,
     dry_run: DryRun = False,
     reload: Reload = False,
 ) -> None:
@@ -43,11 +50,16 @@ def register(
     program = launcher.path_of(state, name)
     chosen = engines.of(engine, file)
     change = chosen.register(name, program, default)
+    drop_ins = stock_runc.changes(chosen, units.absolute(), program.parent) if only else []
     if dry_run:
-        _show(change)
+        for one in (change, *drop_ins):
+            _show(one)
         return
     launcher.install(state, name)
     _make(chosen, change, reload)
+    if only:
+        launcher.install(state, stock_runc.NAME)
+        _make_drop_ins(chosen, drop_ins, reload)
     found = chosen.runtime(name)
     if default and not (found and found.is_default):
         logger.warning("{} is not the default: a file that is read later than {} names another", name, change.path)
@@ -60,19 +72,26 @@ def unregister(
     engine: Kind,
     name: Name = "hookrun",
     file: File = None,
+    units: Units = stock_runc.UNIT_DIRECTORY,
     dry_run: DryRun = False,
     reload: Reload = False,
 ) -> None:
-    """Take hookrun away from an engine; the default runtime is again what it was before."""
+    """Take hookrun away from an engine; the default runtime, and the name runc, are again what they were before."""
     launcher.check_name(name)
     state = host.of(context).state
     program = launcher.path_of(state, name)
     chosen = engines.of(engine, file)
     change = chosen.unregister(name, program)
+    others = [one for one in chosen.runtimes() if one.name != name and chosen.is_ours(one, program.parent)]
+    drop_ins = [] if others else stock_runc.undone(chosen, units.absolute())
     if dry_run:
-        _show(change)
+        for one in (change, *drop_ins):
+            _show(one)
         return
     _make(chosen, change, reload)
+    _make_drop_ins(chosen, drop_ins, reload)
+    if drop_ins:
+        _remove_stock(state)
     left = chosen.runtime(name)
     if left:
         logger.warning("{} names the runtime {} still: take it away there", left.file, name)
@@ -145,6 +164,25 @@ def _users(program: Path) -> list[str]:
         if uses:
             users.append(engine.name)
     return users
+
+
+def _make_drop_ins(engine: Engine, changes: list[Change], reload: bool) -> None:
+    for change in changes:
+        change.make()
+        typer.echo(f"{change.path}: {'written' if change.after else 'removed'}")
+        if not change.after:
+            stock_runc.tidy(change)
+    if changes:
+        typer.echo(stock_runc.restart(engine) if reload else stock_runc.advice(engine))
+
+
+def _remove_stock(state: Path) -> None:
+    program = launcher.path_of(state, stock_runc.NAME)
+    if using := stock_runc.users(program.parent):
+        pids = ", ".join(map(str, using))
+        typer.echo(f"{program}: kept for processes that find it as runc ({pids}); remove it when they have ended")
+    else:
+        launcher.remove(state, stock_runc.NAME)
 
 
 def _show(change: Change) -> None:

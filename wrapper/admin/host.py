@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from hookrun import wrapper
+from hookrun.wrapper import snapshot
 
 CONFIG = Path("/etc/hookrun")
 STATE = Path(wrapper.STATE)
@@ -39,7 +40,7 @@ class Host:
     @property
     def history(self) -> Path:
         """The snapshots before the one in force."""
-        return self.state / "history"
+        return self.state / snapshot.HISTORY
 
     @property
     def launchers(self) -> Path:

@@ -15,6 +15,7 @@ from hookrun.policies import compiler, decide, document, explain, match, testing
 from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
+from hookrun.runtime import go_decoder, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import changes, claims, gate, update
 from hookrun.wrapper.admin import files, output, sources, trace
@@ -227,6 +228,7 @@ def _config_in(path: Path) -> dict[str, Any]:
         raise Failure(f"{path}: {error}") from None
     if not isinstance(config, dict):
         raise Failure(f"{path}: not a JSON object")
+    go_decoder.normalize(config, shape.CONFIG)
     return config
 
 

@@ -384,7 +384,7 @@ def test_reload_by_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" >>{log}\ntest "$2" != crio || {{ echo no such unit >&2; exit 5; }}\n')
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(daemon, "_SYSTEMD", tmp_path)
+    monkeypatch.setattr(daemon, "SYSTEMD", tmp_path)
     for kind in (Kind.DOCKER, Kind.CONTAINERD, Kind.PODMAN):
         daemon.take_up(engines.of(kind), NOTHING)
     with pytest.raises(Failure, match="systemctl reload crio: no such unit"):

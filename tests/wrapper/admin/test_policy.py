@@ -104,6 +104,8 @@ def test_explain(desk: Desk, tmp_path: Path) -> None:
         assert "  -> denied: no socket\nthe call is refused; the policies after it are not asked" in text
         assert "policy e" not in text
     assert '-> patched\n     add /hostname "x"' in desk.check("policy", "explain", tmp_path, "--engine", "podman")
+    (tmp_path / "config.json").write_text(json.dumps(SOCKET).replace("mounts", "Mounts").replace("source", "SOURCE"))
+    assert "  -> denied: no socket" in desk.check("policy", "explain", tmp_path)
 
 
 def test_simulate_on_configs(desk: Desk, tmp_path: Path) -> None:

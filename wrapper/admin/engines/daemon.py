@@ -13,7 +13,7 @@ from hookrun.wrapper.admin.engines.engine import Change, Engine
 
 _PATIENCE = 120  # seconds for systemctl: a restart waits for the daemon's start
 _RELOAD_PATIENCE = 30
-_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
+SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 
 
 def pids(engine: Engine) -> list[int]:
@@ -58,7 +58,7 @@ def take_up(engine: Engine, change: Change) -> str:
     """
     if not engine.unit:
         return f"{engine.name} reads it at each call"
-    is_service = _SYSTEMD.is_dir() and engine.file == engine.default_file
+    is_service = SYSTEMD.is_dir() and engine.file == engine.default_file
     done = _by_systemctl(engine) if is_service else _by_signal(engine)
     if engine.reloads:
         for words in _daemons(engine).values():
@@ -89,7 +89,12 @@ def _wait_for(engine: Engine, change: Change, words: list[str]) -> None:
 
 
 def _by_systemctl(engine: Engine) -> str:
-    words = ["systemctl", "reload" if engine.reloads else "restart", engine.unit]
+    return systemctl("reload" if engine.reloads else "restart", engine.unit)
+
+
+def systemctl(*arguments: str) -> str:
+    """Run systemctl(1); returns what was done. Raises Failure."""
+    words = ["systemctl", *arguments]
     try:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False

@@ -21,6 +21,7 @@ class Docker(Engine):
     program = "dockerd"
     default_file = Path("/etc/docker/daemon.json")
     unit = "docker"
+    stock_units = ("docker", "containerd")  # BuildKit is in the first, the second starts the shims
     reloads = True
 
     def runtimes(self) -> list[Runtime]:

@@ -62,6 +62,8 @@ class Engine(ABC):
     default_file: Path
     unit: str = ""
     """The daemon's systemd unit, "" where there is no daemon that would have to read the file again."""
+    stock_units: tuple[str, ...] = ()
+    """The units whose daemons call a runtime by the name `runc` alone, whatever the configuration says."""
     reloads: bool = False
     """Whether the daemon reads its configuration again on SIGHUP; else it has to be restarted."""
 
