@@ -28,21 +28,26 @@ def is_selected(mount: dict[str, Any], selector: Selector) -> bool:
 
     The rootfs is selected only for a file that it shows.
     """
+    has_source = False
+    for name, tests in selector:
+        has_source = has_source or name == "source"
+        for value in _values(mount, name):
+            if conditions.fits(value, tests):
+                break
+        else:
+            return False
     source = mount.get("source")
-    is_root = isinstance(source, sources.Source) and source.is_root
-    if is_root and not any(name == "source" for name, _ in selector):
-        return False
-    return all(any(conditions.fits(value, tests) for value in _values(mount, name)) for name, tests in selector)
+    return has_source or not (isinstance(source, sources.Source) and source.is_root)
 
 
 def _values(mount: dict[str, Any], name: str) -> list[Any]:
     source = mount.get("source", ABSENT)
+    if name == "source":
+        return [source]
     if name == "realPath":
         return source.real if isinstance(source, sources.Source) else [ABSENT]
     if name in sources.ATTRIBUTES:
         return [source.attributes.get(name, ABSENT) if isinstance(source, sources.Source) else ABSENT]
-    if name == "source":
-        return [source]
     value = mount.get(name, ABSENT)
     if name == "type":
         return ["bind" if is_bind(mount) else value]
@@ -101,6 +106,7 @@ def make_read_only(draft: Draft, selectors: tuple[Selector, ...]) -> None:
             continue
         places.add(destination)
         draft.own(("mounts",))[number] = {**draft.root["mounts"][number], "options": _read_only(mount)}
+    draft.invocation.pop("mounts", None)  # which remembers what was changed here
 
 
 def _read_only(mount: dict[str, Any]) -> list[str]:

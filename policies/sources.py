@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         def attributes(self) -> dict[str, Any]:
             """fileSystem, mountPoint, owner, mode; without those that nobody told."""
 
-        def shows(self, path: str) -> bool:
-            """Whether the mount shows what lies at a path."""
+        def shows(self, paths: tuple[str, ...]) -> str:
+            """The first of some paths such that the mount shows what lies there, "" where it shows none."""
 
         def is_at(self, path: str) -> bool:
             """Whether it is what lies at a path."""
@@ -66,16 +66,24 @@ class Stated:
         self.has_mounts_below: bool = bool(stated.get("mountsBelow"))
         self._shown: dict[str, bool] = stated.get("shows") or {}
 
-    def shows(self, path: str) -> bool:
+    def shows(self, paths: tuple[str, ...]) -> str:
+        return next((path for path in paths if self._is_shown(path)), "")
+
+    def _is_shown(self, path: str) -> bool:
         if path in self._shown:
             return self._shown[path]
-        return any(_is_within(_plain(path), name) for name in self.names)
+        return is_path(path) and any(_is_within(_plain(path), name) for name in self.names)
 
     def is_at(self, path: str) -> bool:
         return all(name == _plain(path) for name in self.real)
 
     def is_below(self, directory: str) -> bool:
         return all(name != directory and _is_within(name, directory) for name in self.real)
+
+
+def is_path(operand: Any) -> bool:
+    """Whether what a rule compares a source with is a path."""
+    return isinstance(operand, str) and operand.startswith("/")
 
 
 def _list(value: Any) -> list[str]:
@@ -143,7 +151,7 @@ class Source(str):
 
     def _passes(self, name: str, operand: Any) -> bool:
         if name in _FORBIDDING:
-            return self._facts.may_be_anything or _FORBIDDING[name](self._facts, operand)
+            return _FORBIDDING[name](self._facts, operand) or self._facts.may_be_anything
         if self.is_root:
             return name == "exists" and bool(operand)
         if name in _DEMANDING:
@@ -152,18 +160,18 @@ class Source(str):
 
 
 def _shows_one(facts: Facts, operand: tuple[Any, ...]) -> bool:
-    return any(_shows(facts, one) for one in operand)
+    return bool(facts.shows(operand))
 
 
 def _shows(facts: Facts, operand: Any) -> bool:
-    return isinstance(operand, str) and operand.startswith("/") and facts.shows(normpath(operand))
+    return bool(facts.shows((operand,)))
 
 
 def _begins_or_shows(facts: Facts, operand: str) -> bool:
     """A beginning names things in the directory of its last slash: whatever shows that directory shows them."""
     if any(f"{name}/".startswith(operand) for name in facts.names):
         return True
-    return operand.startswith("/") and facts.shows(operand.rpartition("/")[0] or "/")
+    return operand.startswith("/") and _shows(facts, operand.rpartition("/")[0] or "/")
 
 
 def _is_named(test: str) -> Callable[[Facts, Any], bool]:
@@ -205,8 +213,17 @@ _DEMANDING: dict[str, Callable[[Facts, Any], bool]] = {
 def mounts_of(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[str, Any]]:
     """The config's mounts with their sources to be judged, and last the rootfs, as the bind that it is.
 
-    `invocation["look"]` is a Look. What is no mount is left out: the runtime refuses it.
+    `invocation["look"]` is a Look, and `invocation["mounts"]` remembers the last answer. What is no mount is left out:
+    the runtime refuses it.
     """
+    last = invocation.get("mounts")
+    if last is None or last[0] is not config:
+        last = invocation["mounts"] = (config, _mounts(config, invocation))
+    found: list[dict[str, Any]] = last[1]
+    return found
+
+
+def _mounts(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[str, Any]]:
     look: Look = invocation["look"]
     mounts = config.get("mounts") or ()
     found = [

@@ -58,6 +58,11 @@ class Place:
         return joined(self.mount.root, self.path[len(self.mount.path.rstrip("/")) :])
 
 
+def device_number(device: int) -> str:
+    """A device as mountinfo writes it: major:minor."""
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
 def find(path: str, table: MountTable) -> Place:
     """What lies at a path, symlinks followed. Raises OSError."""
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -69,9 +74,9 @@ def find(path: str, table: MountTable) -> Place:
 
 def of(descriptor: int, table: MountTable) -> Place:
     """Where what is open as `descriptor` lies. Raises OSError."""
-    status = statx.look(descriptor)
+    status = statx.Status(descriptor)
     path = os.readlink(f"/proc/self/fd/{descriptor}")
-    return Place(path if status.links else path.removesuffix(" (deleted)"), status, table)
+    return Place(path if status.stat.st_nlink else path.removesuffix(" (deleted)"), status, table)
 
 
 def names(place: Place) -> list[str]:
@@ -231,6 +236,6 @@ def of_filesystem(kind: str, source: str, options: list[str], table: MountTable)
     if source.startswith("/") and kind not in _SOURCELESS:
         place = settled(source, table)
         if place.status.is_block_device:
-            yield "{}:{}".format(*place.status.rdev), "/"
+            yield device_number(place.status.stat.st_rdev), "/"
         else:
             yield from _area(place.mount, place.inner, table)

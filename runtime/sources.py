@@ -48,7 +48,7 @@ class Identity:
 
     def is_file_of(self, descriptor: int) -> bool:
         """Whether a descriptor is open on the same file or directory. Raises OSError."""
-        return statx.look(descriptor).identity == self._file
+        return statx.Status(descriptor).identity == self._file
 
 
 def copy(descriptor: int, path: str, *, recursive: bool, judged: Identity, made_here: str = "") -> int:
@@ -66,8 +66,8 @@ def copy(descriptor: int, path: str, *, recursive: bool, judged: Identity, made_
     for _ in range(_MOST_TRIES):
         watch = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            found = Identity(places.of(descriptor, MountTable()), recursive=recursive, made_here=made_here)
-            if found != judged:
+            place = places.of(descriptor, MountTable(watch))
+            if Identity(place, recursive=recursive, made_here=made_here) != judged:
                 raise _changed(path)
             tree = mounts.copy_tree(descriptor, recursive)
             if not _has_changed(watch):

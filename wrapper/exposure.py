@@ -6,7 +6,7 @@ the core, which mounts nothing but what was judged.
 
 from __future__ import annotations
 
-from hookrun.policies.sources import Stated
+from hookrun.policies.sources import Stated, is_path
 from hookrun.runtime import container_mounts, places
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os
@@ -35,9 +35,16 @@ class Exposure:
         self._seen: dict[tuple[Any, ...], Facts] = {}
         self._shown: dict[str, Shown] = {}
         self._missing: set[str] = set()
+        self._looked_at: dict[int, tuple[dict[str, Any], Facts | None]] = {}
 
     def look(self, mount: dict[str, Any]) -> Facts | None:
         """The facts on a mount's source, see `hookrun.policies.sources.Look`."""
+        known = self._looked_at.get(id(mount))
+        if known is None:  # the mount is kept, so that no other one gets its id
+            known = self._looked_at[id(mount)] = (mount, self._looked_up(mount))
+        return known[1]
+
+    def _looked_up(self, mount: dict[str, Any]) -> Facts | None:
         try:
             parsed = container_mounts.parse(mount, self._bundle, self._root)
         except (AttributeError, Failure, TypeError):  # the runtime refuses such a mount
@@ -86,7 +93,18 @@ class Host:
     def __init__(self) -> None:
         self.table = MountTable()
         self._named: dict[str, Named] = {}
+        self._groups: dict[tuple[str, ...], Group] = {}
         self._plain_devices: set[str] | None = None
+
+    def named(self, path: str) -> Named:
+        if path not in self._named:
+            self._named[path] = Named(path, self)
+        return self._named[path]
+
+    def group(self, paths: tuple[str, ...]) -> Group:
+        if paths not in self._groups:
+            self._groups[paths] = Group([self.named(os.path.normpath(path)) for path in paths if is_path(path)])
+        return self._groups[paths]
 
     def is_plain(self, named: Named) -> bool:
         """Whether what a rule names surely lies on no overlay, some of whose files have a device of their own."""
@@ -94,28 +112,51 @@ class Host:
             self._plain_devices = self.table.devices(but="overlay")
         return named.device in self._plain_devices
 
-    def named(self, path: str) -> Named:
-        if path not in self._named:
-            self._named[path] = Named(path, self.table)
-        return self._named[path]
+
+class Group:
+    """The paths of one rule: most sources are told from all of them at one look."""
+
+    def __init__(self, members: list[Named]) -> None:
+        self.members = members
+        self.files = {member.identity: member for member in members if member.status}
+        self._on: dict[str, list[tuple[str, Named]]] = {}
+
+    def may_have_layers(self, host: Host) -> bool:
+        return not all(host.is_plain(member) for member in self.files.values())
+
+    def on(self, device: str, host: Host) -> list[tuple[str, Named]]:
+        """Where its paths lie on one file system."""
+        if device not in self._on:
+            self._on[device] = [
+                (inner, member)
+                for member in self.members
+                if member.device == device or not host.is_plain(member)
+                for origin, inner in member.origins()
+                if origin == device
+            ]
+        return self._on[device]
 
 
 class Named:
     """What lies at a path that a rule names; or would lie there."""
 
-    def __init__(self, path: str, table: MountTable) -> None:
+    def __init__(self, path: str, host: Host) -> None:
         self.path = path
-        self._table = table
+        self._host = host
         self._origins: list[Area] | None = None
         try:
             self.status: os.stat_result | None = os.stat(path)
         except (OSError, ValueError):  # ValueError: a null byte
             self.status = None
 
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """Device and inode; None where it is not there."""
+        return (self.status.st_dev, self.status.st_ino) if self.status else None
+
     def is_file(self, place: places.Place) -> bool:
         """Whether a place is this very file or directory."""
-        status = self.status
-        return status is not None and place.status.identity == (_device(status), status.st_ino)
+        return place.status.identity == self.identity
 
     def origins(self) -> list[Area]:
         """Where it lies, in its file system and in the layers of an overlay. Raises OSError."""
@@ -124,24 +165,18 @@ class Named:
         return self._origins
 
     def _found(self) -> list[Area]:
-        path, rest = self.path, ""
-        while True:
-            try:
-                return [
-                    (device, joined(inner, rest)) for device, inner in places.origins(places.find(path, self._table))
-                ]
-            except places.Uncertain:
-                return []
-            except (OSError, ValueError):
-                if path == "/":
-                    raise
-                rest = f"{os.path.basename(path)}/{rest}"
-                path = os.path.dirname(path)
+        if self.status is None and self.path != "/":
+            above, _, name = self.path.rpartition("/")
+            return [(device, joined(inner, name)) for device, inner in self._host.named(above or "/").origins()]
+        try:
+            return places.origins(places.find(self.path, self._host.table))
+        except places.Uncertain:
+            return []
 
     @property
     def device(self) -> str:
         """The number of the device that it is on, "" where it is not there."""
-        return "{}:{}".format(*_device(self.status)) if self.status else ""
+        return places.device_number(self.status.st_dev) if self.status else ""
 
     def has_other_names(self) -> bool:
         """Whether hard links lead to it from other directories."""
@@ -157,10 +192,11 @@ class Shown:
         self._place = place
         self._is_recursive = recursive
         self._is_root = is_root
+        self._is_alone: bool | None = None
         self._areas: list[Area] | None = None
         self._names: list[str] | None = None
         self._real: list[str] | None = None
-        self._answers: dict[str, bool] = {}
+        self._asked: dict[tuple[str, ...], Named | None] = {}
 
     @property
     def names(self) -> list[str]:
@@ -173,7 +209,7 @@ class Shown:
 
     @property
     def may_be_anything(self) -> bool:
-        return not self._is_one_file() and not self._found_areas()
+        return not self._found_areas()
 
     @property
     def real(self) -> list[str]:
@@ -186,7 +222,7 @@ class Shown:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        status = self._place.status
+        status, stat = self._place.status, self._place.status.stat
         try:
             kind = {"fileSystem": self._place.mount.kind}
         except (OSError, places.Uncertain):
@@ -194,8 +230,8 @@ class Shown:
         return {
             **kind,
             "mountPoint": status.is_mount_root,
-            "owner": status.uid,
-            "mode": f"{status.mode & 0o7777:04o}",
+            "owner": stat.st_uid,
+            "mode": f"{stat.st_mode & 0o7777:04o}",
         }
 
     @property
@@ -207,26 +243,34 @@ class Shown:
             and bool(self._host.table.below(status.mount_id, self._place.path))
         )
 
-    def shows(self, path: str) -> bool:
-        if path not in self._answers:
-            self._answers[path] = self._is_shown(self._host.named(path))
-        return self._answers[path]
+    def shows(self, paths: tuple[str, ...]) -> str:
+        group = self._host.group(paths)
+        found = group.files.get(self._place.status.identity)
+        if found is None and (not self._is_one_file() or group.may_have_layers(self._host)):
+            self._asked[paths] = found = self._found_below(group)
+        return found.path if found else ""
 
-    def _is_shown(self, named: Named) -> bool:
-        if named.is_file(self._place):
-            return True
-        if self._is_one_file() and self._host.is_plain(named):
-            return False
-        if any(_covers(area, origin) for area in self._found_areas() for origin in named.origins()):
-            return True
-        return named.has_other_names() and self._holds(named)
+    def _found_below(self, group: Group) -> Named | None:
+        """The first of a rule's paths that lies below what is shown."""
+        for device, area in self._found_areas():
+            for inner, named in group.on(device, self._host):
+                if is_within(inner, area):
+                    return named
+        for named in group.files.values():
+            if named.has_other_names() and self._holds(named):
+                return named
+        return None
 
     def _is_one_file(self) -> bool:
         """Whether there is nothing else that it shows: no directory, and no overlay's file, which is a layer's too."""
-        try:
-            return not self._place.status.is_directory and self._place.mount.kind != "overlay"
-        except (OSError, places.Uncertain):
+        if self._place.status.is_directory:
             return False
+        if self._is_alone is None:
+            try:
+                self._is_alone = self._place.mount.kind != "overlay"
+            except (OSError, places.Uncertain):
+                self._is_alone = False
+        return self._is_alone
 
     def _found_areas(self) -> list[Area]:
         """The parts of file systems that it shows; none where that can't be known."""
@@ -278,8 +322,13 @@ class Shown:
         if self.may_be_anything:
             found["mayBeAnything"] = True
         silent = Stated(self._source, found)
-        found["shows"] = {path: shown for path, shown in self._answers.items() if silent.shows(path) != shown}
-        return found
+        shows: dict[str, bool] = {}
+        for paths, shown in self._asked.items():
+            if shown is None:
+                shows.update((path, False) for path in paths if silent.shows((path,)))
+            elif not silent.shows((shown.path,)):
+                shows[shown.path] = True
+        return {**found, "shows": shows} if shows else found
 
 
 class Filesystem:
@@ -306,8 +355,11 @@ class Filesystem:
         """Whether it shows nothing of what is there on the host."""
         return not self._areas and not self.may_be_anything
 
-    def shows(self, path: str) -> bool:
-        return any(_covers(area, origin) for area in self._areas for origin in self._host.named(path).origins())
+    def shows(self, paths: tuple[str, ...]) -> str:
+        for named in self._host.group(paths).members:
+            if any(_covers(area, origin) for area in self._areas for origin in named.origins()):
+                return named.path
+        return ""
 
     def is_at(self, path: str) -> bool:
         return False
@@ -325,10 +377,6 @@ def _root_path(config: dict[str, Any], bundle: str) -> str:
 
 def _covers(area: Area, place: Area) -> bool:
     return area[0] == place[0] and is_within(place[1], area[1])
-
-
-def _device(status: os.stat_result) -> tuple[int, int]:
-    return os.major(status.st_dev), os.minor(status.st_dev)
 
 
 def _below(directory: str) -> Iterator[Any]:

@@ -125,6 +125,8 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
         from hookrun.wrapper import gate
 
         verdict = gate.decide(call, bundle, found.content, record.confirm(bundle.config))
+        if is_judged_for_another and not verdict.denied:
+            gate.demand_settled(verdict.judged)
     written = None
     is_changed = verdict.config is not bundle.config or bundle.is_outdated
     if not verdict.denied and (is_changed or (is_judged_for_another and not bundle.is_patched)):
@@ -134,8 +136,6 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
         raise Failure(verdict.denied)
     context.config = verdict.config
     context.judged = verdict.judged
-    if verdict.judged and is_judged_for_another:
-        gate.demand_settled(verdict.judged)
     return os.path.abspath(bundle.directory) if written is not None else ""
 
 
@@ -186,32 +186,28 @@ def _other_runtime(call: argv.Call, record: Record) -> str:
     return named
 
 
-def _for_another(context: Context, call: argv.Call) -> argv.Call:
-    """The command line for another runtime, which gets the very limits that were judged."""
-    if context.resources is None:
-        return call
-    from hookrun.wrapper import update
-
-    return update.handed_over(call, context.resources)
-
-
 def _run(context: Context, call: argv.Call, record: Record, state: str) -> int:
     runtime = _other_runtime(call, record)
     left = _bundle_to_leave(context, call, state)
     if runtime:
+        if not record.is_supervised:
+            if left:
+                _restore(left, state)
+            _close(context, record, None, "")
+        if context.resources is not None:
+            from hookrun.wrapper import update
+
+            call = update.handed_over(call, context.resources)
         if record.is_supervised:
             from hookrun.wrapper import supervise
 
-            ended = supervise.run(runtime, _for_another(context, call))
+            ended = supervise.run(runtime, call)
             if left and not ended:
                 _restore(left, state)
             return ended
         from hookrun.wrapper import delegate
 
-        if left:
-            _restore(left, state)
-        _close(context, record, None, "")
-        delegate.run(runtime, _for_another(context, call))
+        delegate.run(runtime, call)
     name = f"hookrun.runtime.commands.{call.command}"
     __import__(name)
     status: int = sys.modules[name].run(context, call.options, call.arguments)

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
-from tests.support.runtimes import PATIENCE, Result
+from tests.support.runtimes import PATIENCE, RUNC, Result, fresh_id
 from tests.wrapper.test_gate import in_force
 
 SEEN = "the socket is here"
@@ -320,3 +320,89 @@ def test_what_cannot_reach_it_passes(host: ConfiguredHost, bundle: Bundle, groun
     result = judged(host, bundle, NEIGHBOURS[way](ground))
     assert result.status == 0, result.err
     assert SEEN not in result.out
+
+
+# What was judged is what is mounted: a precreate filter, which runs between the two, plays who exchanges it.
+
+
+@pytest.fixture
+def exchanging(host: ConfiguredHost) -> Iterator[Callable[[str], None]]:
+    def exchange(commands: str) -> None:
+        host.hook("exchange.json", host.script("exchange", f"({commands}) >&2; cat"), "precreate")
+
+    yield exchange
+    (host.config / "hooks.d/exchange.json").unlink()
+    host.apply()
+
+
+LINK = bind("{place}/link")
+IDS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+Exchange = tuple[str, str, list[dict[str, Any]]]
+
+EXCHANGES: dict[str, Exchange] = {
+    "a link": ("ln -s good {place}/link", "ln -sfn run {place}/link", LINK),
+    "a directory": ("mkdir {place}/link", "rmdir {place}/link; ln -s run {place}/link", LINK),
+    "a directory above": ("mkdir -p {place}/up/link", "mv {place}/up {place}/down; ln -s . {place}/up; ln -s run {place}/link", bind("{place}/up/link")),
+    "a file": ("touch {place}/link", "ln -sf run/docker.sock {place}/link", LINK),
+    "nothing": ("true", "ln -s run {place}/link", LINK),
+    "a mount over it": ("mkdir {place}/link", "mount --bind {place}/run {place}/link", LINK),
+    "a mount below it": ("mkdir -p {place}/link/in", "mount --bind {place}/run {place}/link/in", LINK),
+    "an id-mapped link": ("ln -s good {place}/link", "ln -sfn run {place}/link", [{**LINK[0], "options": ["bind"], "uidMappings": IDS, "gidMappings": IDS}]),
+    "an id-mapped mount below": ("mkdir -p {place}/link/in", "mount --bind {place}/run {place}/link/in", [{**LINK[0], "options": ["rbind"], "uidMappings": IDS, "gidMappings": IDS}]),
+}  # fmt: skip
+
+
+def placed(mounts: list[dict[str, Any]], place: Path) -> list[dict[str, Any]]:
+    return [{**mount, "source": mount["source"].format(place=place)} for mount in mounts]
+
+
+@pytest.mark.parametrize("in_user_namespace", [False, True])
+@pytest.mark.parametrize("what", EXCHANGES)
+def test_what_is_exchanged_after_the_decision_is_not_mounted(
+    host: ConfiguredHost,
+    bundle: Bundle,
+    ground: Ground,
+    exchanging: Callable[[str], None],
+    what: str,
+    in_user_namespace: bool,
+) -> None:
+    before, after, mounts = EXCHANGES[what]
+    system("sh", "-c", before.format(place=ground.place))
+    exchanging(after.format(place=ground.place))
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket)}]}})
+    if in_user_namespace:
+        bundle.linux["namespaces"].append({"type": "user"})
+        bundle.linux.update({"uidMappings": IDS, "gidMappings": IDS})
+        system("chown", "-R", "100000:100000", bundle.rootfs)
+    result = judged(host, bundle, placed(mounts, ground.place))
+    assert SEEN not in result.out
+    assert result.status == 1, result.out
+    assert f"{ground.place}/" in result.err
+    assert "is not what the policies judged: it was changed meanwhile" in result.err
+
+
+def test_the_rootfs_is_not_exchanged(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, exchanging: Callable[[str], None]
+) -> None:
+    exchanging(f"mkdir -p {ground.run}/proc {ground.run}/dev {ground.run}/sys; mount --bind {ground.run} {bundle.rootfs}")
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket)}]}})
+    try:
+        result = judged(host, bundle, [])
+    finally:
+        system("umount", bundle.rootfs)
+    assert "is not what the policies judged" in result.err
+
+
+def test_a_source_that_others_can_exchange_is_not_left_to_another_runtime(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground
+) -> None:
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket)}]}})
+    theirs = ground.directory("theirs")
+    (theirs / "good").mkdir()
+    bundle.config["mounts"] += [bind(theirs / "good")[0], {**bind(ground.good)[0], "destination": "/i"}]
+    bundle.shell("ls /i").write()
+    assert host.runtime.call("--runtime-path", RUNC, "run", "--bundle", str(bundle.path), fresh_id()).out == "file\n"
+    theirs.chmod(0o777)
+    result = host.runtime.call("--runtime-path", RUNC, "run", "--bundle", str(bundle.path), fresh_id())
+    assert f"mount source {theirs}/good: others than root can change where it leads" in result.err
+    assert result.status == 1
