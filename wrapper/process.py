@@ -82,32 +82,13 @@ def container_config(context: Context, call: Call, is_delegated: bool) -> dict[s
     Another runtime keeps it in the bundle alone; where its state does not say where that is, it is {}.
     """
     if is_delegated:
-        return _bundles_config(f"{context.root}/{call.container}")
+        from hookrun.wrapper import bundle
+
+        directory = bundle.of_container(context.root, call.container, may_live=True)
+        try:
+            return bundle.Bundle(directory).config if directory else {}
+        except Failure:
+            return {}
     from hookrun.runtime import container as containers
 
     return containers.load(context.root, call.container).config
-
-
-def _bundles_config(directory: str) -> dict[str, Any]:
-    """The config in the bundle of another runtime's container, whose state is in `directory`."""
-    from hookrun.runtime import jsonio
-    from hookrun.wrapper.bundle import Bundle
-
-    for name in ("state.json", "status"):  # of runc and youki; of crun
-        try:
-            bundle = _bundle_in(jsonio.read(f"{directory}/{name}"))
-            return Bundle(bundle).config if bundle else {}
-        except (Failure, OSError):
-            continue
-    return {}
-
-
-def _bundle_in(state: Any) -> str:
-    """The bundle's path, which runc keeps among the labels, youki and crun by its name."""
-    if not isinstance(state, dict):
-        return ""
-    config = state.get("config")
-    labels = config.get("labels") if isinstance(config, dict) else None
-    words = [label for label in labels or () if isinstance(label, str) and label.startswith("bundle=")]
-    found = words[0].removeprefix("bundle=") if words else state.get("bundle")
-    return found if isinstance(found, str) and found.startswith("/") else ""

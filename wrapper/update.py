@@ -29,16 +29,13 @@ def judge(context: Context, call: argv.Call, content: dict[str, Any], record: Re
     """Let policies judge and change the limits; leave in `context.resources` those to set.
 
     Policies see the container's config with the limits that it would have. What they change counts in the parts of the
-    resources that the update names; all else stays as it is. Raises Failure where one of them forbids the update. Where
-    there is no such container, that is for `update` to say.
+    resources that the update names; all else stays as it is. Raises Failure where one of them forbids the update, and
+    where there is no such container.
     """
     if not (content.get("policies") and content["policies"]["policies"]):
         return
     is_delegated = bool(call.globals["runtime-path"] or record.runtime)
-    try:
-        config = process.container_config(context, call, is_delegated)
-    except Failure:
-        return
+    config = process.container_config(context, call, is_delegated)
     wanted = update.wanted(call.options, call.given)
     linux = config.get("linux") or {}
     asked = overlaid(overlaid(linux.get("resources") or {}, _current(context, call)), wanted)

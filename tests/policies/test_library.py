@@ -157,6 +157,7 @@ BROTHERS: list[tuple[str, dict[str, Any], str, str]] = [
     ("a cgroup elsewhere", {"linux": {"cgroupsPath": "/docker/../x"}}, "CIS 5.25", ""),
     ("a slice", {"annotations": {"org.systemd.property.Slice": "'x.slice'"}}, "CIS 5.25", ""),
     ("devices by a property", {"annotations": {"org.systemd.property.DevicePolicy": "'auto'"}}, "CIS 5.18", "devices of the host"),
+    ("a network device", {"linux": {"netDevices": {"eth0": {}}}}, "CIS 5.18", "devices of the host"),
     ("memory by its number", {"linux": {"devices": [{"path": "/dev/x", "type": "u", "major": 1, "minor": 1}]}}, "CIS 5.18", "devices of the host"),
     ("a disk in the place of /dev/null", {"linux": {"devices": [{"path": "/dev/null", "type": "b", "major": 8, "minor": 0}]}}, "CIS 5.18", "raw disks"),
     ("a second /proc", {"mounts": [{"destination": "/p", "type": "proc", "source": "proc"}]}, "", "a second /proc"),

@@ -158,6 +158,25 @@ def test_the_update_that_was_judged_is_the_one_that_is_made(box: Box, tmp_path: 
     assert box.limits()["pids"] == 99
 
 
+def test_what_can_not_be_judged_is_not_made(own: Box) -> None:
+    own.reset()
+    kept = own.host.runtime.root / own.id / "config.json"
+    kept.rename(kept.with_name("away"))
+    assert own.update("--pids-limit", "60").status == 1
+    kept.with_name("away").rename(kept)
+    assert own.limits()["pids"] == 50
+
+
+def test_simulate_and_explain_know_updates(own: Box) -> None:
+    own.reset()
+    assert own.update("--pids-limit", "5000").status == 0
+    simulated = own.host.hookctl("policy", "simulate").out
+    assert [line.split()[1:] for line in simulated.splitlines() if line.startswith(f"{own.id[:12]} update")][-1] == [
+        *("update", "p0", "changed", "/linux/resources/pids/limit")
+    ]
+    assert "-> patched\n     replace /linux/resources/pids/limit 100" in own.host.hookctl("policy", "explain", own.last()["id"]).out
+
+
 def test_who_is_asked(own: Box) -> None:
     """A policy that is not about limits has no say, unless it names the command."""
     never = [{"when": {"field": "/process/args/0", "equals": "sleep"}, "message": "never sleep"}]
