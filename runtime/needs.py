@@ -47,7 +47,7 @@ def _of_process(process: dict[str, Any], platform: dict[str, Any]) -> Iterator[s
         yield "hookrun.runtime.placement"
     if platform.get("seccomp"):
         yield "hookrun.runtime.linux.seccomp"
-        if platform["seccomp"].get("listenerPath"):
+        if any(entry.get("action") == "SCMP_ACT_NOTIFY" for entry in platform["seccomp"].get("syscalls") or ()):
             yield "hookrun.runtime.seccomp_agent"
     # Hooks are waited for, and the processes of a container that fails.
     yield "select"

@@ -49,17 +49,23 @@ class Bundle:
 
     def rewrite(self, config: dict[str, Any]) -> bytes:
         """Put `config` in config.json's place, with the same owner and mode; returns its bytes. Raises Failure."""
-        from hookrun.wrapper import originals
-
         data = jsonio.dumps(config).encode()
+        self._note(data)
         try:
-            if self._notes:
-                originals.keep(self._notes, self.directory, self.original, data)
             _replace(f"{self.directory}/{CONFIG}", data)
         except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            raise Failure(f"cannot rewrite {self.directory}/{CONFIG}: {reason(error)}{where}") from None
+            raise Failure(f"cannot rewrite {self.directory}/{CONFIG}: {reason(error)}") from None
         return data
+
+    def _note(self, data: bytes) -> None:
+        """Without a note, where none can be kept, a create that is tried again starts from what is there."""
+        from hookrun.wrapper import originals
+
+        if self._notes:
+            try:
+                originals.keep(self._notes, self.directory, self.original, data)
+            except OSError:
+                return
 
 
 def restore(directory: str, notes: str) -> None:
@@ -77,6 +83,8 @@ def restore(directory: str, notes: str) -> None:
 
 def of_container(root: str, container_id: str, *, may_live: bool) -> str:
     """The bundle of a container, by runc's or crun's state file; "" for one that lives, unless it `may_live`."""
+    if "/" in container_id:
+        return ""
     for name in ("state.json", "status"):
         try:
             state = jsonio.loads(jsonio.read_bytes(f"{root}/{container_id}/{name}"))
