@@ -32,6 +32,13 @@ if TYPE_CHECKING:
             """Where it really is: several paths if several mounts show all of its file system."""
 
         @property
+        def origins(self) -> list[str]:
+            """Where all that a mount of it shows really is: `real`, and so for what is mounted below or lies under it.
+
+            Empty where that can't be known.
+            """
+
+        @property
         def attributes(self) -> dict[str, Any]:
             """fileSystem, mountPoint, owner, mode; without those that nobody told."""
 
@@ -42,7 +49,7 @@ if TYPE_CHECKING:
             """Whether it is what lies at a path."""
 
         def is_below(self, directory: str) -> bool:
-            """Whether it lies in a directory, at any depth."""
+            """Whether all that a mount of it shows lies in a directory, at any depth."""
 
         @property
         def has_mounts_below(self) -> bool:
@@ -60,6 +67,7 @@ class Stated:
 
     def __init__(self, source: str, stated: dict[str, Any]) -> None:
         self.real: list[str] = _list(stated.get("realPath")) or [_plain(source)]
+        self.origins = self.real
         self.names: list[str] = _list(stated.get("names")) or list({_plain(source), *self.real})
         self.attributes = {name: stated[name] for name in ATTRIBUTES if name in stated}
         self.may_be_anything: bool = bool(stated.get("mayBeAnything"))
@@ -180,7 +188,7 @@ def _is_named(test: str) -> Callable[[Facts, Any], bool]:
 
 def _is_really_named(test: str) -> Callable[[Facts, Any], bool]:
     return lambda facts, operand: (
-        bool(facts.real) and all(conditions.OPERATORS[test](name, operand) for name in facts.real)
+        bool(facts.origins) and all(conditions.OPERATORS[test](name, operand) for name in facts.origins)
     )
 
 
@@ -191,7 +199,7 @@ def _is_at_one(facts: Facts, operand: tuple[Any, ...]) -> bool:
 def _really_begins(facts: Facts, operand: str) -> bool:
     if operand.endswith("/") and facts.is_below(operand.rstrip("/") or "/"):
         return True
-    return bool(facts.real) and all(name.startswith(operand) for name in facts.real)
+    return bool(facts.origins) and all(name.startswith(operand) for name in facts.origins)
 
 
 _FORBIDDING: dict[str, Callable[[Facts, Any], bool]] = {

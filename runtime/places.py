@@ -89,7 +89,14 @@ def real_names(place: Place) -> list[str]:
 
     Several where several mounts show as much. Raises Uncertain, OSError.
     """
-    found = place.table.names(place.mount.device, place.inner)
+    return real_names_of(place.mount.device, place.inner, place.table)
+
+
+def real_names_of(device: str, inner: str, table: MountTable) -> list[str]:
+    """`real_names` of a place in a file system. Raises Uncertain where no mount here shows it, OSError."""
+    found = table.names(device, inner)
+    if not found:
+        raise Uncertain
     shortest = min(len(root) for root, _ in found)
     return [name for root, name in found if len(root) == shortest]
 

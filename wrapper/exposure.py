@@ -196,6 +196,7 @@ class Shown:
         self._areas: list[Area] | None = None
         self._names: list[str] | None = None
         self._real: list[str] | None = None
+        self._origins: list[str] | None = None
         self._asked: dict[tuple[str, ...], Named | None] = {}
 
     @property
@@ -219,6 +220,19 @@ class Shown:
             except (OSError, places.Uncertain):
                 self._real = []
         return self._real
+
+    @property
+    def origins(self) -> list[str]:
+        if self._origins is None:
+            try:
+                self._origins = [
+                    name
+                    for device, inner in self._found_areas()
+                    for name in places.real_names_of(device, inner, self._host.table)
+                ]
+            except (OSError, places.Uncertain):
+                self._origins = []
+        return self._origins
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -301,13 +315,16 @@ class Shown:
         above = self._host.named(directory)
         if above.is_file(self._place):
             return False
+        return bool(self._found_areas()) and all(self._is_area_below(area, above) for area in self._found_areas())
+
+    def _is_area_below(self, area: Area, above: Named) -> bool:
+        if any(_covers(origin, area) for origin in above.origins()):
+            return True
         try:
-            area = (self._place.mount.device, self._place.inner)
+            names = places.real_names_of(*area, self._host.table)
         except (OSError, places.Uncertain):
             return False
-        if any(_covers(origin, area) for origin in above.origins()[:1]):
-            return True
-        return bool(self.real) and all(is_within(name, directory) for name in self.real)
+        return all(is_within(name, above.path) for name in names)
 
     def identity(self, rootfs: str) -> Identity:
         """What the core compares with what it mounts. Raises OSError."""
@@ -340,6 +357,7 @@ class Filesystem:
         self.may_be_anything = False
         self.names: list[str] = [mount.source] if mount.source.startswith("/") else []
         self.real: list[str] = []
+        self.origins: list[str] = []
         self.attributes: dict[str, Any] = {"fileSystem": mount.kind}
         self.has_mounts_below = False
         try:
