@@ -17,11 +17,11 @@ _CHUNK = 1 << 16
 class MountInfo:
     """One line."""
 
-    __slots__ = ("device", "id", "kind", "parent", "path", "root", "super_options")
+    __slots__ = ("device", "id", "kind", "parent", "path", "propagates", "root", "super_options")
 
     def __init__(self, line: str) -> None:
         mount, _, filesystem = line.partition(" - ")
-        fields = mount.split(" ", 5)
+        fields = mount.split(" ", 6)
         self.id = int(fields[0])
         self.parent = int(fields[1])
         """The id of the mount that it lies on."""
@@ -30,6 +30,8 @@ class MountInfo:
         self.root = _unescaped(fields[3])
         """The part of the file system that the mount shows."""
         self.path = _unescaped(fields[4])
+        self.propagates = "shared:" in fields[-1] or "master:" in fields[-1]
+        """Whether what is mounted below it elsewhere appears here, or the other way round (mount_namespaces(7))."""
         kinds = filesystem.split(" ")
         self.kind = kinds[0]
         self.super_options = kinds[2].split(",")

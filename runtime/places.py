@@ -126,6 +126,16 @@ def areas(place: Place, *, recursive: bool) -> Iterator[tuple[str, str]]:
         yield from _areas_below(place)
 
 
+def is_open(place: Place) -> bool:
+    """Whether a bind that is a slave or shared would show what others mount below the place later.
+
+    Raises Uncertain, OSError.
+    """
+    if not place.status.is_directory:
+        return False
+    return place.mount.propagates or any(mount.propagates for mount in place.table.below(place.mount.id, place.path))
+
+
 def areas_of_rootfs(place: Place) -> Iterator[tuple[str, str]]:
     """Like `areas`, for a rootfs: an overlay there is the engine's, whose layers nobody else chooses."""
     if place.mount.kind == "overlay":

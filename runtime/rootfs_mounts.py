@@ -106,6 +106,9 @@ class RootfsMounter:
         mount_flags.apply(tree, options.flags, options.cleared)
         if options.has_recursive:
             mounts.set_attributes(tree, options.recursive_set, options.recursive_clear, recursive=True)
+        if mount.source in self._judged and not options.propagation:
+            # It is a slave of the host's mount by default: what is mounted there later would appear, and unjudged.
+            mounts.change_propagation(tree, mounts.MS_PRIVATE | mounts.MS_REC)
         place, target = paths.find(self._root, mount.destination)
         _check_place(place, lambda: self._is_procfs(tree, mount))
         if target is None:

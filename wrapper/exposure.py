@@ -10,19 +10,23 @@ from hookrun.policies.sources import Stated, is_path
 from hookrun.runtime import container_mounts, places
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os
+from hookrun.runtime.linux.mounts import MS_SHARED, MS_SLAVE
 from hookrun.runtime.mountinfo import MountTable, is_within, joined
 from hookrun.runtime.sections import root_path
 from hookrun.runtime.sources import Identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from hookrun.policies.sources import Facts
     from hookrun.runtime.container_mounts import Mount
 
     Area = tuple[str, str]
+
+
+_OPENING = MS_SHARED | MS_SLAVE
 
 
 class Exposure:
@@ -51,7 +55,7 @@ class Exposure:
             return None
         if parsed.is_bind or parsed.kind == "bind":
             is_root = mount.get("destination") == "/"
-            key = (parsed.source, parsed.is_recursive, is_root)
+            key = (parsed.source, parsed.is_recursive, is_root, *parsed.options.propagation)
             if key not in self._seen:
                 self._seen[key] = self._shown_by(parsed, is_root=is_root)
             return self._seen[key]
@@ -63,7 +67,14 @@ class Exposure:
         except OSError:
             self._missing.add(mount.source)
             return Stated(os.path.realpath(mount.source), {})
-        seen = Shown(self._host, mount.source, place, recursive=mount.is_recursive, is_root=is_root)
+        seen = Shown(
+            self._host,
+            mount.source,
+            place,
+            recursive=mount.is_recursive,
+            is_root=is_root,
+            stays_open=any(change & _OPENING for change in mount.options.propagation),
+        )
         if mount.is_recursive or mount.source not in self._shown:
             self._shown[mount.source] = seen
         return seen
@@ -186,12 +197,23 @@ class Named:
 class Shown:
     """The source of a bind mount."""
 
-    def __init__(self, host: Host, source: str, place: places.Place, *, recursive: bool, is_root: bool) -> None:
+    def __init__(
+        self,
+        host: Host,
+        source: str,
+        place: places.Place,
+        *,
+        recursive: bool,
+        is_root: bool,
+        stays_open: bool,
+    ) -> None:
+        """`stays_open` is whether the config wants later mounts below the source to appear in the container."""
         self._host = host
         self._source = source
         self._place = place
         self._is_recursive = recursive
         self._is_root = is_root
+        self._stays_open = stays_open
         self._is_alone: bool | None = None
         self._areas: list[Area] | None = None
         self._names: list[str] | None = None
@@ -290,14 +312,17 @@ class Shown:
         """The parts of file systems that it shows; none where that can't be known."""
         if self._areas is None:
             try:
-                self._areas = list(
-                    places.areas_of_rootfs(self._place)
-                    if self._is_root
-                    else places.areas(self._place, recursive=self._is_recursive)
-                )
+                self._areas = list(self._find_areas())
             except (OSError, places.Uncertain):
                 self._areas = []
         return self._areas
+
+    def _find_areas(self) -> Iterable[Area]:
+        if self._is_root:
+            return places.areas_of_rootfs(self._place)
+        if self._stays_open and places.is_open(self._place):
+            return ()
+        return places.areas(self._place, recursive=self._is_recursive)
 
     def _holds(self, named: Named) -> bool:
         """Whether one of the file's hard links lies below. Rare, and the only way to know is to look everywhere."""

@@ -216,6 +216,14 @@ def by_type_none(ground: Ground) -> list[dict[str, Any]]:
     return [{"destination": "/h", "type": "none", "source": str(ground.socket), "options": ["bind"]}]
 
 
+def by_propagation(ground: Ground) -> list[dict[str, Any]]:
+    """Nothing is below it yet; what an engine mounts there for the next container would appear in this one."""
+    volumes = ground.directory("volumes")
+    ground.mount("--bind", volumes, volumes)
+    ground.mount("--make-shared", volumes)
+    return bind(volumes, "rbind", "rslave")
+
+
 def by_second_mount_of_the_file_system(ground: Ground) -> list[dict[str, Any]]:
     ground.mount("--bind", ground.place, ground.directory("again"))
     return [*bind(ground.place / "again", "bind"), {**bind(ground.run)[0], "destination": "/i"}]
@@ -254,6 +262,16 @@ def test_without_a_mount_namespace_all_is_shown(host: ConfiguredHost, bundle: Bu
     in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket), "message": "no socket"}]}})
     bundle.without_namespace("mount")
     assert "policy p0: no socket" in judged(host, bundle, []).err
+
+
+def test_what_is_mounted_later_does_not_appear(host: ConfiguredHost, bundle: Bundle, ground: Ground) -> None:
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket)}]}})
+    source = by_propagation(ground)[0]["source"]
+    (Path(source) / "v").mkdir()
+    bundle.config["mounts"] += bind(source, "rbind")
+    box = host.runtime.run_detached(bundle.command("sleep", "600").path)
+    ground.mount("--bind", ground.run, f"{source}/v")
+    assert host.runtime.exec(box, "ls", "/h/v").out == ""
 
 
 # The harmless neighbours.
@@ -299,6 +317,10 @@ def near_directory_above_without_what_is_mounted_there(ground: Ground) -> list[d
 def near_engines_own_files(ground: Ground) -> list[dict[str, Any]]:
     (ground.directory("docker/containers/x") / "hosts").write_text("127.0.0.1 localhost\n")
     return [{**bind(ground.place / "docker/containers/x/hosts")[0], "destination": "/etc/hosts"}]
+
+
+def near_private_bind_of_a_shared_directory(ground: Ground) -> list[dict[str, Any]]:
+    return bind(by_propagation(ground)[0]["source"], "rbind", "rprivate")
 
 
 def near_tmpfs(ground: Ground) -> list[dict[str, Any]]:
