@@ -94,7 +94,7 @@ def site(docker: Docker) -> Iterator[Site]:
 
 # The policy, what is refused, a part of its message, and the neighbour that is not.
 REFUSED: list[tuple[str, list[str], str, list[str]]] = [
-    ("no-engine-socket", ["-v", "/var/run:/h"], "policy no-engine-socket: mounting a directory that holds", ["-v", "/var/tmp:/h"]),
+    ("no-engine-socket", ["-v", "/var/run:/h"], "policy no-engine-socket: mounting a container engine's socket", ["-v", "/srv:/h"]),
     ("pod-security-baseline", ["--cap-add", "SYS_ADMIN"], "baseline: capabilities beyond", ["--cap-drop", "CHOWN"]),
     ("pod-security-baseline", ["--privileged"], "baseline: capabilities beyond", []),
     ("pod-security-baseline", ["-v", "/var/tmp:/h"], "mounting a path of the host", ["-v", "/anonymous"]),
@@ -120,7 +120,7 @@ REFUSED: list[tuple[str, list[str], str, list[str]]] = [
     ("cis-docker", ["--cgroup-parent", "/own"], "CIS 5.25", []),
     ("cis-docker", ["--security-opt", "seccomp=unconfined"], "CIS 5.22", []),
     ("cis-docker", ["--uts", "host"], "the host's uts namespace", ["--hostname", "other"]),
-    ("cis-docker", ["-v", "/usr:/h:ro"], "CIS 5.6", ["-v", "/var/tmp:/h:ro"]),
+    ("cis-docker", ["-v", "/usr:/h:ro"], "CIS 5.6", ["-v", "/srv:/h:ro"]),
 ]
 
 
@@ -140,7 +140,7 @@ def test_audit_only_records(site: Site) -> None:
     assert site.told("-v", "/var/run:/h:ro", IMAGE, "echo", "it runs") == "it runs\n"
     (decision,) = site.last("create")["decisions"]
     assert (decision["policy"], decision["mode"], decision["action"]) == ("no-engine-socket", "audit", "audited")
-    assert decision["message"].startswith("would be denied: mounting a directory")
+    assert decision["message"].startswith("would be denied: mounting a container engine's socket")
 
 
 def test_audit_changes_nothing(site: Site) -> None:

@@ -241,6 +241,16 @@ def both(place: Path, hook_directories: list[Path], image_rootfs: Path) -> Itera
     host.close()
 
 
+def hooks_of(podman: Podman, name: str, *words: str) -> dict[str, Any]:
+    """The hooks in a container's config while it is there: a deleted one leaves the bundle as Podman made it."""
+    podman.check("create", "--name", name, "--network", "none", *words)
+    podman.check("init", name)
+    hooks: dict[str, Any] = podman.config(name)["hooks"]
+    podman.check("start", "--attach", name)
+    podman.check("rm", name)
+    return hooks
+
+
 @pytest.mark.parametrize("words", CONTAINERS.values(), ids=CONTAINERS)
 def test_the_same_hooks_as_podmans_own(place: Path, both: tuple[Podman, Podman], words: list[str]) -> None:
     found = []
@@ -248,9 +258,7 @@ def test_the_same_hooks_as_podmans_own(place: Path, both: tuple[Podman, Podman],
     for podman in both:
         noted.unlink(missing_ok=True)
         name = fresh_id("hooks")
-        podman.check("run", "--name", name, "--network", "none", *[IMAGE if word == "IMAGE" else word for word in words])
-        hooks = podman.config(name)["hooks"]
-        podman.check("rm", name)
+        hooks = hooks_of(podman, name, *[IMAGE if word == "IMAGE" else word for word in words])
         hooks.pop("poststop", None)  # Podman runs those itself
         configured = {stage: [hook["args"][1] for hook in listed] for stage, listed in hooks.items()}
         found.append((configured, noted.read_text().split()))
@@ -264,9 +272,7 @@ def test_hooks_that_podman_added_are_not_added_again(
     options = [word for directory in hook_directories for word in ("--hooks-dir", str(directory))]
     podman = Podman(place / "with-hookrun", place / "compared/state/launchers/hookrun", *options)
     name = fresh_id("hooks")
-    podman.check("run", "--name", name, "--network", "none", IMAGE, "true")
-    hooks = podman.config(name)["hooks"]["createContainer"]
-    podman.check("rm", name)
+    hooks = hooks_of(podman, name, IMAGE, "true")["createContainer"]
     assert [hook["args"] for hook in hooks] == [["note", "10-always"]]
 
 

@@ -74,7 +74,10 @@ def examine(machine: Host) -> Iterator[Finding]:
     yield _snapshot(machine)
     yield _seal(machine)
     yield from _launchers(machine)
-    yield from _engines(machine, engines.found())
+    found = engines.found()
+    yield from _engines(machine, found)
+    for engine in found:
+        yield from _other_doors(Standing.of(engine, machine))
     chosen = settings.chosen(snapshot.load(str(machine.state)).content, "", str(machine.state))
     yield from _delegate(chosen)
     yield from _modes(machine, Path(chosen.record_directory))
@@ -236,13 +239,13 @@ def _engine(standing: Standing) -> Iterator[Finding]:
             yield Finding(state, engine.name, f"{text}: {problem}", f"{command} --name {runtime.name}`")
         else:
             yield Finding(GOOD, engine.name, f"{text}: {runtime.path}, in {runtime.file}")
-    if standing.ours and engine.stock_units:
-        yield from _other_doors(standing)
 
 
 def _other_doors(standing: Standing) -> Iterator[Finding]:
     """What runs beside hookrun although it is registered: runtimes that a caller may name, and image builds."""
     engine = standing.engine
+    if not (standing.ours and engine.stock_units):
+        return
     launchers = Path(standing.ours[0].path).parent
     pids = [*standing.pids, *daemon.pids(engines.of(engines.Kind.CONTAINERD))]
     stock = {pid: stock_runc.leads_to(pid) for pid in pids}
