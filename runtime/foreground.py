@@ -31,7 +31,7 @@ class Foreground:
         self._pidfd = -1
         self._master: int | None = None
         self._stdin: int | None = None
-        self._saved: list[Any] | None = None
+        self._saved: bytes | None = None
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wakeup = reader
         _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
