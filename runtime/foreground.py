@@ -12,10 +12,6 @@ import select
 from hookrun.runtime import terminal
 from hookrun.runtime.linux import os, pids
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 _NOT_PASSED_ON = frozenset((_signal.SIGCHLD, _signal.SIGKILL, _signal.SIGSTOP, _signal.SIGURG, _signal.SIGWINCH))
 _CHUNK = 32768
 

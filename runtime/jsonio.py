@@ -14,6 +14,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    _c: Any
+else:
+    try:
+        import _json as _c
+    except ImportError:
+        import _speedups as _c
+
 _CHUNK = 16384  # of more, malloc would give the memory back to the kernel after each read
 _BLANK = " \t\n\r"
 
@@ -40,21 +47,12 @@ def _unencodable(value: object) -> None:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-try:
-    import _json as _c
-except ImportError:
-    import _speedups as _c
-
-    def _encoder() -> Any:
-        memo: dict[Any, str] = {}
-        form = (None, _unencodable, _c.encode_basestring_ascii, None, ":", ",", False, False, True, memo)
-        # no decimals; namedtuples and other tuples are arrays; integers of every size are numbers
-        return _c.make_encoder(*form, False, False, True, None, None, None, False, False, None, False)
-
-else:
-
-    def _encoder() -> Any:
-        return _c.make_encoder(None, _unencodable, _c.encode_basestring_ascii, None, ":", ",", False, False, True)
+def _encoder() -> Any:
+    form = (None, _unencodable, _c.encode_basestring_ascii, None, ":", ",", False, False, True)
+    if _c.__name__ == "_json":
+        return _c.make_encoder(*form)
+    # no decimals; namedtuples and other tuples are arrays; integers of every size are numbers
+    return _c.make_encoder(*form, {}, False, False, True, None, None, None, False, False, None, False)
 
 
 _scan = _c.make_scanner(_Rules)
@@ -87,7 +85,8 @@ def _scan_explaining(text: str, start: int) -> tuple[Any, int]:
     except (StopIteration, SystemError, ValueError):
         from json.decoder import JSONDecoder
 
-        found = JSONDecoder(parse_constant=_Rules.parse_constant).scan_once(text, start)
+        decoder: Any = JSONDecoder(parse_constant=_Rules.parse_constant)
+        found = decoder.scan_once(text, start)
     return found
 
 

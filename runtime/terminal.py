@@ -175,7 +175,8 @@ def set_raw(descriptor: int) -> bytes | None:
     raw = bytearray(saved)
     # cfmakeraw(3), on the four flags that struct termios begins with; as containerd's console package has it, the
     # outer terminal goes on making CR LF of a newline.
-    for offset, cleared, added in ((0, _RAW_INPUT, 0), (4, 0, _OPOST), (8, _CSIZE | _PARENB, _CS8), (12, _RAW_LOCAL, 0)):
+    changes = ((0, _RAW_INPUT, 0), (4, 0, _OPOST), (8, _CSIZE | _PARENB, _CS8), (12, _RAW_LOCAL, 0))
+    for offset, cleared, added in changes:
         flags = int.from_bytes(raw[offset : offset + 4], "little") & ~cleared | added
         raw[offset : offset + 4] = flags.to_bytes(4, "little")
     fcntl.ioctl(descriptor, _TCSETS, bytes(raw))

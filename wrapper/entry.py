@@ -12,7 +12,7 @@ from hookrun.wrapper import STATE, shim
 def main(state: str = STATE) -> None:
     """Run the command line of this process and exit with its status.
 
-    `state` is the directory of the snapshot, the archive and the sealed interpreter.
+    `state` is the directory of the snapshot, the heap and the sealed program.
     """
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # ^C ends us, as it ends runc, without a traceback

@@ -21,7 +21,8 @@ class Found(NamedTuple):
 def find(packages: Path) -> Found:
     """Follow the imports of the hookrun whose packages lie in the directory `packages`. Raises OSError, SyntaxError."""
     found = Found({}, set())
-    waiting = [_ENTRY, *(f"hookrun.runtime.commands.{path.stem}" for path in sorted((packages / _COMMANDS).glob("*.py")))]
+    commands = sorted((packages / _COMMANDS).glob("*.py"))
+    waiting = [_ENTRY, *(f"hookrun.runtime.commands.{path.stem}" for path in commands)]
     while waiting:
         name = waiting.pop()
         path = _file(packages, name)
