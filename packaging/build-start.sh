@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds hookrun-start, the program that starts warm, with Debian 12's packages gcc, libpython3.11-dev and libseccomp-dev:
 #   sh packaging/build-start.sh OUTPUT-FILE
-# Two builds give the same bytes. simplejson's sources come from PyPI, or from the file that $SIMPLEJSON names.
+# Two builds give the same bytes.
 set -eu
 umask 022
 export LC_ALL=C
@@ -12,31 +12,21 @@ source=$PWD/wrapper/start
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-simplejson_version=4.3.0
-simplejson_hash=ffe34ab51a0d37e6d1c661a5672df00d2d5e18804e38eac07abffb83fa5ec3d7
 library=$(echo /usr/lib/python3.11/config-3.11-*/libpython3.11.a)
 python=/usr/bin/python3.11
 warnings="-std=c11 -Wall -Wextra -Werror -Wno-missing-field-initializers"
 hardening="-fstack-protector-strong -D_FORTIFY_SOURCE=2 -fno-plt -fno-pie -fcf-protection"
 flags="-O2 -ffile-prefix-map=$work=. -ffile-prefix-map=$source=. -isystem /usr/include/python3.11"
 
-for needed in "$library" /usr/include/python3.11/internal/pycore_runtime.h /usr/include/seccomp.h; do
-    test -e "$needed" || { echo "build-start.sh: $needed is missing: install gcc, libpython3.11-dev and libseccomp-dev" >&2; exit 1; }
+for needed in /usr/bin/gcc "$library" /usr/include/python3.11/internal/pycore_runtime.h /usr/include/seccomp.h; do
+    test -e "$needed" && continue
+    echo "build-start.sh: $needed is missing: install gcc, libc6-dev, libpython3.11-dev and libseccomp-dev" >&2
+    exit 1
 done
 
-fetch_simplejson() {
-    if [ -n "${SIMPLEJSON:-}" ]; then
-        cp "$SIMPLEJSON" "$work/simplejson.tar.gz"
-    else
-        pip=.venv/bin/pip
-        test -x $pip || pip="$python -m pip"
-        $pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --dest "$work" \
-            "simplejson==$simplejson_version"
-        mv "$work"/simplejson-*.tar.gz "$work/simplejson.tar.gz"
-    fi
-    echo "$simplejson_hash  $work/simplejson.tar.gz" | sha256sum --check --quiet
+unpack_simplejson() {
     mkdir "$work/simplejson"
-    tar -C "$work/simplejson" --strip-components=1 -xf "$work/simplejson.tar.gz"
+    tar -C "$work/simplejson" --strip-components=1 -xf "$(sh packaging/fetch-simplejson.sh "$work")"
 }
 
 # Python's objects but those that builtin.c and absent.c leave out, and what of ours is dumped with them.
@@ -80,7 +70,7 @@ link() {
         -o hookrun-start start.o fill.o heap.o scan.o absent.o frozen.o python.o -lseccomp -lz -lm)
 }
 
-fetch_simplejson
+unpack_simplejson
 unpack_python
 compile_all
 join_python

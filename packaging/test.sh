@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-packages="python3 python3-venv python3-dev gcc libc6-dev runc crun docker.io containerd podman conmon buildah
+packages="python3 python3-venv python3-dev gcc libc6-dev libpython3.11-dev libseccomp-dev runc crun docker.io containerd podman conmon buildah
  umoci skopeo busybox-static libseccomp2 uidmap iproute2 iptables strace procps acl git ca-certificates
  docker-compose qemu-system-x86 debootstrap e2fsprogs slirp4netns chromium
  debhelper dh-python dpkg-dev lintian rpm pipx python3-setuptools

@@ -51,7 +51,7 @@ sys.exit(main())"
 mkdir -p $venv/state
 start="$PWD/wrapper/start/bin/hookrun-start"
 if [ ! -e "$start" ] || [ -n "$(find wrapper hooks policies runtime packaging -name '*.[cphs]*' -newer "$start")" ]; then
-    sh packaging/build-start.sh "$start" || echo "venv.sh: hookrun will start slowly" >&2
+    { sh packaging/fetch-simplejson.sh $venv > /dev/null && sh packaging/build-start.sh "$start"; } || echo "venv.sh: hookrun will start slowly" >&2
 fi
 cold="#!$python -ISXutf8
 import sys
