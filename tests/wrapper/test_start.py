@@ -154,6 +154,31 @@ def test_a_heap_of_other_sources_is_passed_over(tmp_path: Path, change: str) -> 
     assert (done.returncode, done.stdout) == (1, "hookrun was changed since it was made\n")
 
 
+def test_a_start_sees_that_a_source_was_replaced(host: Host, tmp_path: Path) -> None:
+    """As package managers do it, by renaming, in a tree that is not a checkout."""
+    packages = copied(tmp_path / "packages")
+    host.heap.unlink()
+    assert fill(host.heap, packages).returncode == 0
+    assert host.call("list").returncode == 0
+    assert host.reason() == ""
+    source = packages / "runtime/commands/ps.py"
+    shutil.copy2(source, source.with_suffix(".new"))
+    source.with_suffix(".new").rename(source)
+    assert host.call("list").returncode == 0
+    assert host.reason() == "hookrun was changed since it was made"
+
+
+def test_a_start_sees_every_edit_of_a_checkout(host: Host, tmp_path: Path) -> None:
+    packages = copied(tmp_path / "packages")
+    (packages / "pyproject.toml").touch()
+    host.heap.unlink()
+    assert fill(host.heap, packages).returncode == 0
+    with (packages / "runtime/commands/ps.py").open("a") as source:
+        source.write("#\n")
+    assert host.call("list").returncode == 0
+    assert host.reason() == "hookrun was changed since it was made"
+
+
 def test_without_a_second_line_the_reason_is_said(host: Host) -> None:
     host.heap.unlink()
     host.launcher.write_text(host.launcher.read_text().splitlines()[0] + "\n")
@@ -280,7 +305,7 @@ def test_what_waits_runs_on_when_the_heap_is_replaced(host: Host, bundle: Bundle
     """Between create and start hookrun is upgraded: to a new heap, and to none."""
     runtime = Runtime(host.launcher, host.root)
     try:
-        for replace in (lambda: warm.launcher(host.launcher, host.state), lambda: host.heap.unlink()):
+        for replace in (lambda: warm.launcher(host.launcher, host.state), host.heap.unlink):
             box = runtime.create(bundle.shell("exit 0").path)
             fresh = host.heap.with_name("fresh")
             assert fill(fresh, program.packages()).returncode == 0

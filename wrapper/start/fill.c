@@ -112,11 +112,11 @@ static char *packed(const char *packages, PyObject *sources, size_t *length)
     return fclose(stream) == 0 ? text : NULL;
 }
 
-static int write_file(const char *path, const char *sources, size_t length, uint32_t count)
+static int write_file(const char *path, const char *sources, size_t length, uint32_t count, uint32_t first)
 {
     int descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 
-    if (descriptor < 0 || heap_write(descriptor, sources, length, count) != 0) {
+    if (descriptor < 0 || heap_write(descriptor, sources, length, count, first) != 0) {
         fprintf(stderr, "hookrun-start: cannot write %s: %s\n", path, strerror(errno));
         return 1;
     }
@@ -125,10 +125,10 @@ static int write_file(const char *path, const char *sources, size_t length, uint
 
 int fill(const char *heap, const char *packages)
 {
-    PyObject *preload, *sources = NULL, *main = NULL;
+    PyObject *preload, *found = NULL, *sources = NULL, *main = NULL;
     char *text = NULL;
     size_t length = 0;
-    uint32_t count;
+    uint32_t count, first;
 
     if (make_bare() != 0 || region_open() != 0)
         return complain("cannot begin");
@@ -136,8 +136,8 @@ int fill(const char *heap, const char *packages)
         return complain("Python cannot start");
     preload = preloaded(packages);
     if (preload)
-        sources = PyObject_CallMethod(preload, "sources", "s", packages);
-    if (sources)
+        found = PyObject_CallMethod(preload, "sources", "s", packages);
+    if (found && PyArg_ParseTuple(found, "O!I", &PyList_Type, &sources, &first))
         main = PyObject_CallMethod(preload, "settle", NULL);
     if (main)
         text = packed(packages, sources, &length);
@@ -147,8 +147,8 @@ int fill(const char *heap, const char *packages)
     }
     count = (uint32_t)PyList_GET_SIZE(sources);
     Py_DECREF(preload);
-    Py_DECREF(sources);
+    Py_DECREF(found);
     if (wake_later(main) != 0)
         return complain("Python cannot be left");
-    return scan() != 0 || write_file(heap, text, length, count) != 0;
+    return scan() != 0 || write_file(heap, text, length, count, first) != 0;
 }

@@ -82,7 +82,7 @@ static int is_trusted(const struct stat *status)
 }
 
 /* The sources are asked for from their directory: a path from the root costs twice as much. */
-static int are_unchanged(const struct heap *heap, const char *sources)
+static int are_unchanged(const struct heap *heap, const char *sources, uint32_t count)
 {
     const char *end = sources + heap->sources_length;
     int directory = open(sources, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -91,7 +91,7 @@ static int are_unchanged(const struct heap *heap, const char *sources)
     if (directory < 0)
         return 0;
     sources += strlen(sources) + 1;
-    while (same < heap->sources && sources + sizeof(struct source) < end) {
+    while (same < count && sources + sizeof(struct source) < end) {
         struct source known;
         struct stat status;
 
@@ -104,16 +104,15 @@ static int are_unchanged(const struct heap *heap, const char *sources)
         same++;
     }
     close(directory);
-    return same == heap->sources;
+    return same == count;
 }
 
-static const char *check(int descriptor, const char *path, struct heap *heap)
+static const char *check(int descriptor, int thoroughly, struct heap *heap)
 {
     static const char too_short[] = "it is damaged";
     static char sources[MOST_SOURCES];
     struct stat status;
 
-    (void)path;
     if (fstat(descriptor, &status) != 0 || !is_trusted(&status))
         return "others than root can write it";
     if (pread(descriptor, heap, sizeof(*heap), 0) != sizeof(*heap) || memcmp(heap->magic, MAGIC, sizeof(heap->magic)))
@@ -124,10 +123,12 @@ static const char *check(int descriptor, const char *path, struct heap *heap)
         pread(descriptor, sources, heap->sources_length, sizeof(*heap)) != (ssize_t)heap->sources_length ||
         sources[heap->sources_length - 1] || heap->checksum != checksum_of(heap, sources))
         return too_short;
-    return are_unchanged(heap, sources) ? NULL : "hookrun was changed since it was made";
+    return are_unchanged(heap, sources, thoroughly ? heap->sources : heap->first)
+               ? NULL
+               : "hookrun was changed since it was made";
 }
 
-int heap_open(const char *path, struct heap *heap, const char **why)
+int heap_open(const char *path, int thoroughly, struct heap *heap, const char **why)
 {
     int descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
@@ -135,7 +136,7 @@ int heap_open(const char *path, struct heap *heap, const char **why)
         *why = errno == ENOENT ? "there is none" : "it cannot be opened";
         return -1;
     }
-    *why = check(descriptor, path, heap);
+    *why = check(descriptor, thoroughly, heap);
     if (!*why)
         return descriptor;
     close(descriptor);
@@ -202,7 +203,7 @@ static int write_at(int descriptor, const void *data, size_t length, off_t offse
     return 0;
 }
 
-int heap_write(int descriptor, const char *sources, size_t length, uint32_t count)
+int heap_write(int descriptor, const char *sources, size_t length, uint32_t count, uint32_t first)
 {
     struct heap heap;
     uint64_t offset = sizeof(heap) + length;
@@ -211,6 +212,7 @@ int heap_write(int descriptor, const char *sources, size_t length, uint32_t coun
     memcpy(heap.magic, MAGIC, sizeof(heap.magic));
     memcpy(heap.build_id, own_build_id(), BUILD_ID_SIZE);
     heap.sources = count;
+    heap.first = first;
     heap.sources_length = length;
     heap_pieces(heap.pieces);
     for (int i = 0; i < PIECES; i++) {

@@ -17,20 +17,33 @@ from hookrun.wrapper.start import modules
 _NEVER = frozenset(("multiprocessing", "random", "secrets", "tempfile", "threading", "uuid"))
 _RARELY = 200_000  # objects between two searches for garbage
 
+_OF_A_CHECKOUT = "pyproject.toml"
+
 Source = tuple[str, int, int, int]
 """Path in the packages' directory, the time of its change in seconds and nanoseconds, size."""
 
 
-def sources(packages: str) -> list[Source]:
-    """Import all that a call may need from the directory `packages`; returns the files that it came from."""
-    found = modules.find(Path(packages)).ours
-    statuses = {path: path.stat() for path in found.values()}
+def sources(packages: str) -> tuple[list[Source], int]:
+    """Import all that a call may need from the directory `packages`; returns what it came from, directories first.
+
+    The number is of those that each start looks at: all in a checkout, where files are edited. What is installed, a
+    package manager replaces by renaming, which changes the directory: that is a tenth of the work.
+    """
+    top = Path(packages)
+    found = modules.find(top).ours
+    files = sorted(set(found.values()))
+    directories = sorted({path.parent for path in files})
+    statuses = [_source(top, path) for path in (*directories, *files)]
     for name in sorted(found):
         import_module(name)
-    return [
-        (str(path.relative_to(packages)), *divmod(status.st_mtime_ns, 10**9), status.st_size)
-        for path, status in sorted(statuses.items())
-    ]
+    is_checkout = ((top / "wrapper").resolve().parent / _OF_A_CHECKOUT).exists()
+    return statuses, len(statuses) if is_checkout else len(directories)
+
+
+def _source(top: Path, path: Path) -> Source:
+    status = path.stat()
+    seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
+    return str(path.relative_to(top)), seconds, nanoseconds, status.st_size
 
 
 def settle() -> Callable[[str], None]:

@@ -37,7 +37,7 @@ static int check(const char *path)
 {
     const char *why;
     struct heap heap;
-    int descriptor = heap_open(path, &heap, &why);
+    int descriptor = heap_open(path, 1, &heap, &why);
 
     if (descriptor >= 0 && heap_map(descriptor, &heap, &why) == 0)
         return 0;
@@ -93,7 +93,7 @@ static int start(int count, char **words)
     struct heap heap;
     char state[PATH_MAX];
     char *slash;
-    int descriptor = heap_open(words[1], &heap, &why);
+    int descriptor = heap_open(words[1], 0, &heap, &why);
 
     if (descriptor < 0 || heap_map(descriptor, &heap, &why) != 0)
         return start_cold(words[2], words + 2, count - 2, why);
