@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -67,6 +68,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in FOLDERS:
         shutil.copytree(CHECKOUT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__", "bin", "admin"))
     (place / "wrapper/entry.py").write_text(MAIN)
+    compileall.compile_dir(place, quiet=2)  # as hookctl does: a cold start would change the directories
     return place
 
 

@@ -25,6 +25,7 @@ sys.modules["hookrun"] = package
 from hookrun.wrapper.entry import main
 main({state!r})
 """
+_OF_0_1_0 = ("code", "pyvenv.cfg")
 _LONGEST_FIRST_LINE = 255  # what execve(2) reads of it
 
 
@@ -70,6 +71,8 @@ def prepare(state: Path) -> None:
 def refresh(state: Path) -> list[str]:
     """Write all that this module ever wrote in `state` anew; returns the launchers' names. Raises Failure."""
     prepare(state)
+    for left in _OF_0_1_0:
+        (state / left).unlink(missing_ok=True)
     names = sorted(path.name for path in (state / "launchers").glob("[!.]*"))
     for name in names:
         _write(state, name)

@@ -40,7 +40,7 @@ def fill(state: Path) -> str:
     if program is None or sys.implementation.cache_tag != _PYTHON:
         heap.unlink(missing_ok=True)
         return problem(state)
-    # A cold start makes directories for what it compiles, between the sources: better now than after they were looked at.
+    # A cold start makes directories for what it compiles, between the sources: better before those are looked at.
     compileall.compile_dir(packages(), quiet=2)
     temporary = state / f".{HEAP}.{os.getpid()}"
     try:
