@@ -33,6 +33,8 @@ def copy_sources(place: Path) -> Path:
             shutil.copytree(source, place / part, ignore=shutil.ignore_patterns("__pycache__", "bin"))
         else:
             shutil.copy(source, place)
+    for fetched in (CHECKOUT / ".venv").glob("simplejson-*.tar.gz"):
+        shutil.copy(fetched, place / "packaging")
     return place
 
 
