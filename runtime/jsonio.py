@@ -2,7 +2,7 @@
 
 Under a plain python3 by the C part of the json package alone: the package would bring `re`, 8.8 ms of a cold start.
 hookrun-start has the C part of simplejson instead, since Python's static library lacks its own. What either refuses
-is judged by the standard library, in its words.
+is judged by the standard library's Python, in its words.
 """
 
 from __future__ import annotations
@@ -79,14 +79,15 @@ def loads(data: str | bytes) -> Any:
 
 
 def _scan_explaining(text: str, start: int) -> tuple[Any, int]:
-    """The C scanners take their error class from packages, and Python's raises nothing while that is not imported."""
+    """Each C scanner has its own words for what it refuses; the standard library's Python has the same everywhere."""
     try:
         found: tuple[Any, int] = _scan(text, start)
     except (StopIteration, SystemError, ValueError):
-        from json.decoder import JSONDecoder
+        from json import decoder, scanner
 
-        decoder: Any = JSONDecoder(parse_constant=_Rules.parse_constant)
-        found = decoder.scan_once(text, start)
+        decoder.scanstring = decoder.py_scanstring  # type: ignore[attr-defined]
+        judge = decoder.JSONDecoder(parse_constant=_Rules.parse_constant)
+        found = scanner.py_make_scanner(judge)(text, start)  # type: ignore[attr-defined]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import shutil
 from pathlib import Path
 
@@ -28,3 +29,19 @@ def launcher(path: Path, state: Path) -> Path:
     path.write_text(_TEXT.format(start=START, heap=state / program.HEAP, packages=packages, state=str(state)))
     path.chmod(0o755)
     return path
+
+
+def copied(place: Path) -> Path:
+    """The packages of this checkout in a directory of their own, as an installation has them."""
+    for folder in ("hooks", "policies", "runtime", "wrapper"):
+        shutil.copytree(CHECKOUT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__", "bin", "admin"))
+    # as hookctl does: a cold start would change the directories
+    compileall.compile_dir(place, quiet=2)
+    return place
+
+
+def with_entry(place: Path, text: str) -> Path:
+    """The same with another `wrapper/entry.py`, whose `main` a heap of them runs."""
+    copied(place)
+    (place / "wrapper/entry.py").write_text(text)
+    return place

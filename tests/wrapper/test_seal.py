@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
 import os
 import shutil
 import subprocess
@@ -14,11 +13,9 @@ import pytest
 from hookrun.wrapper import seal
 from hookrun.wrapper.start import program
 from tests.support import warm
-from tests.support.runtimes import CHECKOUT
 
 SOURCE = str(Path(seal.__file__).parents[2])
 PYTHON = os.path.realpath(sys.executable)
-FOLDERS = ("hooks", "policies", "runtime", "wrapper")
 
 # Says each time that it starts; once sealed, tries what an attacker would: write through a kept descriptor of
 # /proc/self/exe from another program, and make the mount writable from a mount namespace of its own.
@@ -64,12 +61,7 @@ def start(arguments: list[str], environment: dict[str, str]) -> list[str]:
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """hookrun with that main in its entry's place."""
-    place = tmp_path_factory.mktemp("packages")
-    for folder in FOLDERS:
-        shutil.copytree(CHECKOUT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__", "bin", "admin"))
-    (place / "wrapper/entry.py").write_text(MAIN)
-    compileall.compile_dir(place, quiet=2)  # as hookctl does: a cold start would change the directories
-    return place
+    return warm.with_entry(tmp_path_factory.mktemp("packages"), MAIN)
 
 
 @pytest.fixture(scope="module")

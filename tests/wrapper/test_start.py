@@ -22,7 +22,6 @@ from tests.support.runtimes import CHECKOUT, Runtime
 pytestmark = pytest.mark.skipif(not warm.START.exists(), reason="hookrun-start was not built: see packaging/build-start.sh")
 
 SECRET = "hr-planted-secret-7f3a"
-FOLDERS = ("hooks", "policies", "runtime", "wrapper")
 
 
 class Host:
@@ -60,13 +59,6 @@ def host(tmp_path: Path) -> Host:
 def fill(heap: Path, packages: Path | str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Have the program fill a heap."""
     return subprocess.run([warm.START, "--fill", heap, packages], capture_output=True, text=True, timeout=120, check=False, **options)
-
-
-def copied(place: Path) -> Path:
-    """The packages of this checkout in a directory of their own."""
-    for folder in FOLDERS:
-        shutil.copytree(CHECKOUT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__", "bin", "admin"))
-    return place
 
 
 def test_a_call_starts_warm(host: Host) -> None:
@@ -136,7 +128,7 @@ def test_a_heap_that_cannot_be_used_is_passed_over(host: Host, kind: str) -> Non
 
 @pytest.mark.parametrize("change", ["touch", "remove", "grow"])
 def test_a_heap_of_other_sources_is_passed_over(tmp_path: Path, change: str) -> None:
-    packages = copied(tmp_path / "packages")
+    packages = warm.copied(tmp_path / "packages")
     heap = tmp_path / "heap"
     assert fill(heap, packages).returncode == 0
     checked = [warm.START, "--check", heap]
@@ -156,7 +148,7 @@ def test_a_heap_of_other_sources_is_passed_over(tmp_path: Path, change: str) -> 
 
 def test_a_start_sees_that_a_source_was_replaced(host: Host, tmp_path: Path) -> None:
     """As package managers do it, by renaming, in a tree that is not a checkout."""
-    packages = copied(tmp_path / "packages")
+    packages = warm.copied(tmp_path / "packages")
     host.heap.unlink()
     assert fill(host.heap, packages).returncode == 0
     assert host.call("list").returncode == 0
@@ -169,7 +161,7 @@ def test_a_start_sees_that_a_source_was_replaced(host: Host, tmp_path: Path) -> 
 
 
 def test_a_start_sees_every_edit_of_a_checkout(host: Host, tmp_path: Path) -> None:
-    packages = copied(tmp_path / "packages")
+    packages = warm.copied(tmp_path / "packages")
     (packages / "pyproject.toml").touch()
     host.heap.unlink()
     assert fill(host.heap, packages).returncode == 0
@@ -209,7 +201,7 @@ def test_two_heaps_have_different_secrets_and_places(tmp_path: Path) -> None:
 
 
 def planted(place: Path, text: str) -> Path:
-    packages = copied(place / "packages")
+    packages = warm.copied(place / "packages")
     entry = packages / "wrapper/entry.py"
     entry.write_text(entry.read_text() + text)
     return packages
@@ -274,7 +266,7 @@ def tell(state):
 
 
 def test_python_finds_its_process_warm_as_it_does_cold(host: Host, tmp_path: Path) -> None:
-    packages = copied(tmp_path / "packages")
+    packages = warm.copied(tmp_path / "packages")
     entry = packages / "wrapper/entry.py"
     entry.write_text(entry.read_text().replace("os._exit(shim.main(arguments, state))", "os._exit(tell(state))") + TELL)
     host.heap.unlink()
