@@ -18,6 +18,7 @@ from hookrun.wrapper.start import program
 from tests.support import warm
 from tests.support.bundles import Bundle
 from tests.support.runtimes import CHECKOUT, Runtime
+from tests.wrapper import heap_soak
 
 pytestmark = pytest.mark.skipif(not warm.START.exists(), reason="hookrun-start was not built: see packaging/build-start.sh")
 
@@ -314,3 +315,36 @@ def test_a_planted_heap_is_not_used(host: Host) -> None:
     os.chown(host.heap, 65534, 65534)
     assert host.call("list").returncode == 0
     assert host.reason() == "others than root can write it"
+
+
+@pytest.mark.parametrize("limit", ["-v 100000", "-v 40000", "-v 20000", "-d 30000", "-d 15000", "-s unlimited", "-s 128"])
+def test_limits_of_the_caller(host: Host, limit: str) -> None:
+    """What is too small for the heap is too small for a plain python3 all the more, unless the kernel counts otherwise."""
+    done = subprocess.run(["sh", "-c", f"ulimit {limit}; exec {host.launcher} --version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("hookrun version ")
+
+
+def test_a_heap_that_does_not_fit_is_passed_over(host: Host) -> None:
+    kibibytes = warm.START.stat().st_size // 1024 + 2000  # enough for the program, not for the heap
+    words = [warm.START, "--check", host.heap]
+    done = subprocess.run(["sh", "-c", f"ulimit -v {kibibytes}; exec \"$@\"", "sh", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "there is no memory for it\n")
+
+
+@pytest.mark.parametrize("personality", ["--addr-no-randomize", "--addr-compat-layout", "--3gb", "--mmap-page-zero", "--read-implies-exec"])
+def test_address_spaces(host: Host, personality: str) -> None:
+    done = subprocess.run(["setarch", personality, host.launcher, "--root", host.root, "list"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert host.reason() == ""
+
+
+def test_many_starts_with_addresses_at_random(host: Host) -> None:
+    for _ in range(100):
+        assert host.call("list").returncode == 0
+    lines = (host.record / "record.jsonl").read_text().splitlines()
+    assert [json.loads(line)["cold"] for line in lines] == [""] * 100
+
+
+def test_calls_while_the_heap_is_replaced(tmp_path: Path) -> None:
+    assert heap_soak.soak(tmp_path, 400) == []

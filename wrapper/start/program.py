@@ -16,6 +16,7 @@ HEAP = "heap"
 _PYTHON = "cpython-311"
 _OF_A_PACKAGE = "/usr/lib/hookrun"
 _PATIENCE = 120
+_ATTEMPTS = 3  # a number may look like the address of libc's memory by chance, which is elsewhere the next time
 
 
 def packages() -> str:
@@ -43,24 +44,31 @@ def fill(state: Path) -> str:
     # A cold start makes directories for what it compiles, between the sources: better before those are looked at.
     compileall.compile_dir(packages(), quiet=2)
     temporary = state / f".{HEAP}.{os.getpid()}"
-    try:
-        done = subprocess.run(
-            [program, "--fill", temporary, packages()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=_PATIENCE,
-            check=False,
-        )
-        if done.returncode != 0:
-            heap.unlink(missing_ok=True)
-            lines = done.stderr.decode(errors="replace").splitlines()
-            return lines[-1] if lines else f"{program} --fill ended with {done.returncode}"
-        temporary.chmod(0o644)
-        temporary.rename(heap)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return problem(state)
+    for _ in range(_ATTEMPTS):
+        complaint = _filled(program, temporary)
+        if not complaint:
+            temporary.chmod(0o644)
+            temporary.rename(heap)
+            return problem(state)
+    heap.unlink(missing_ok=True)
+    return complaint
+
+
+def _filled(program: Path, heap: Path) -> str:
+    """Write a new heap; returns why that failed, or ""."""
+    done = subprocess.run(
+        [program, "--fill", heap, packages()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        timeout=_PATIENCE,
+        check=False,
+    )
+    if done.returncode == 0:
+        return ""
+    heap.unlink(missing_ok=True)
+    lines = done.stderr.decode(errors="replace").splitlines()
+    return lines[-1] if lines else f"{program} --fill ended with {done.returncode}"
 
 
 def problem(state: Path) -> str:
