@@ -339,6 +339,17 @@ def test_address_spaces(host: Host, personality: str) -> None:
     assert host.reason() == ""
 
 
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="needs Debian's qemu-user")
+@pytest.mark.parametrize("processor", ["qemu64", "Nehalem", "Haswell", "EPYC", "max"])
+def test_another_processor_than_the_one_that_filled_it(host: Host, processor: str) -> None:
+    emulated = ["qemu-x86_64", "-cpu", processor, str(warm.START)]
+    assert subprocess.run([*emulated, "--check", host.heap], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    words = [*emulated, str(host.heap), str(host.launcher), "--root", str(host.root), "list"]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    assert (done.returncode, done.stdout[:3]) == (0, "ID ")
+    assert host.reason() == ""
+
+
 def test_many_starts_with_addresses_at_random(host: Host) -> None:
     for _ in range(100):
         assert host.call("list").returncode == 0

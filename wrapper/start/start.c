@@ -5,8 +5,8 @@
  *   hookrun-start --fill HEAP PACKAGES           write a new heap of the hookrun in the directory PACKAGES
  *   hookrun-start --check HEAP                   say whether the heap can be used, and why not
  *
- * Where the heap cannot be used, the launcher's second line says what to start instead. It takes nothing from the
- * environment. The directory of the heap is hookrun's state.
+ * HEAP and PACKAGES are absolute. Where the heap cannot be used, the launcher's second line says what to start instead.
+ * It takes nothing from the environment. The directory of the heap is hookrun's state.
  */
 #define _GNU_SOURCE
 #include "fill.h"
@@ -106,7 +106,7 @@ static int start(int count, char **words)
 
 int main(int count, char **words)
 {
-    if (count == 4 && strcmp(words[1], "--fill") == 0)
+    if (count == 4 && strcmp(words[1], "--fill") == 0 && words[2][0] == '/' && words[3][0] == '/')
         return fill(words[2], words[3]);
     if (count == 3 && strcmp(words[1], "--check") == 0)
         return check(words[2]);
