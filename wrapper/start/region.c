@@ -146,17 +146,20 @@ void *region_calloc(size_t count, size_t size)
     return block;
 }
 
+/* A block of which less than half is left is exchanged: bytes are read into large ones, and then cut. */
 void *region_realloc(void *block, size_t size)
 {
+    size_t had;
     void *other;
 
     if (!block)
         return region_malloc(size);
-    if (size <= *size_of(block))
+    had = *size_of(block);
+    if (size <= had && (size > had / 2 || had <= 1024))
         return block;
     other = region_malloc(size);
     if (other) {
-        memcpy(other, block, *size_of(block));
+        memcpy(other, block, size < had ? size : had);
         region_free(block);
     }
     return other;
