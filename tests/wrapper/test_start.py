@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from hookrun.wrapper import settings, snapshot
+from hookrun.wrapper.admin import launcher
 from hookrun.wrapper.start import program
 from tests.support import warm
 from tests.support.bundles import Bundle
@@ -308,6 +310,47 @@ def test_what_waits_runs_on_when_the_heap_is_replaced(host: Host, bundle: Bundle
             runtime.wait_for_status(box, "stopped")
     finally:
         runtime.delete_all()
+
+
+def registered(state: Path) -> Path:
+    """A launcher as hookctl writes it."""
+    state.mkdir(parents=True)
+    return launcher.install(state, "hookrun")
+
+
+def test_without_the_program_launchers_start_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "find", lambda: None)
+    path = registered(tmp_path / "state")
+    assert path.read_text().startswith(f"#!{os.path.realpath(sys.executable)} -ISXutf8\n")
+    assert call_version(path).startswith("hookrun version ")
+    assert program.problem(tmp_path / "state") == "this hookrun was installed without hookrun-start"
+
+
+def test_under_another_python_hookctl_makes_no_heap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it compiles into the snapshot, hookrun-start's Python could not read."""
+    monkeypatch.setattr(program, "_PYTHON", "cpython-399")
+    path = registered(tmp_path / "state")
+    assert not (tmp_path / "state" / program.HEAP).exists()
+    assert call_version(path).startswith("hookrun version ")
+    assert program.problem(tmp_path / "state").startswith("hookrun-start is made for Python 3.11, hookctl runs on 3.11")
+
+
+def test_a_path_too_long_for_a_first_line_starts_cold(tmp_path: Path) -> None:
+    path = registered(tmp_path / ("x" * 120) / ("y" * 120))
+    assert path.read_text().startswith(f"#!{os.path.realpath(sys.executable)} -ISXutf8\n")
+    assert call_version(path).startswith("hookrun version ")
+
+
+def call_version(path: Path) -> str:
+    return subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_a_heap_that_cannot_be_filled_takes_the_old_one_with_it(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    packages = planted(tmp_path, "import nothing_of_the_kind\n")
+    monkeypatch.setattr(program, "packages", lambda: str(packages))
+    monkeypatch.setattr(program, "find", lambda: warm.START)
+    assert program.fill(host.state) == "hookrun-start: hookrun cannot be imported"
+    assert sorted(path.name for path in host.state.iterdir()) == [snapshot.NAME]
 
 
 def test_a_planted_heap_is_not_used(host: Host) -> None:
