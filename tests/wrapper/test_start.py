@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hookrun.runtime.errors import Failure
 from hookrun.wrapper import settings, snapshot
 from hookrun.wrapper.admin import launcher
 from hookrun.wrapper.start import program
@@ -335,10 +336,11 @@ def test_under_another_python_hookctl_makes_no_heap(tmp_path: Path, monkeypatch:
     assert program.problem(tmp_path / "state").startswith("hookrun-start is made for Python 3.11, hookctl runs on 3.11")
 
 
-def test_a_path_too_long_for_a_first_line_starts_cold(tmp_path: Path) -> None:
-    path = registered(tmp_path / ("x" * 120) / ("y" * 120))
-    assert path.read_text().startswith(f"#!{os.path.realpath(sys.executable)} -ISXutf8\n")
-    assert call_version(path).startswith("hookrun version ")
+@pytest.mark.parametrize(("name", "why"), [("x" * 120 + "/" + "y" * 120, "too long"), ("a blank", "blanks"), ("a\ttab", "blanks")])
+def test_a_path_that_no_first_line_can_name_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(Failure, match=why):
+        registered(tmp_path / name)
+    assert list((tmp_path / name).iterdir()) == []
 
 
 def call_version(path: Path) -> str:

@@ -7,6 +7,7 @@ chooses the profile.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,8 +18,7 @@ from hookrun.wrapper import seal
 from hookrun.wrapper.admin import files
 from hookrun.wrapper.start import program
 
-_COLD = """#!{interpreter} -ISXutf8
-import sys
+_COLD = """import sys
 package = type(sys)("hookrun")
 package.__path__ = [{packages!r}]
 sys.modules["hookrun"] = package
@@ -41,17 +41,29 @@ def path_of(directory: Path, name: str) -> Path:
 
 
 def text(state: Path) -> str:
-    """A launcher's content, for the package that this hookctl runs from."""
-    cold = _COLD.format(interpreter=_system_interpreter(), packages=program.packages(), state=str(state))
-    warm = f"#!{state / seal.NAME / seal.PROGRAM} {state / program.HEAP}\n"
-    return warm + cold if program.find() and len(warm.encode()) <= _LONGEST_FIRST_LINE else cold
+    """A launcher's content, for the package that this hookctl runs from. Raises Failure."""
+    lines = [_first_line(_system_interpreter(), "-ISXutf8")]
+    if program.find():
+        lines.insert(0, _first_line(str(state / seal.NAME / seal.PROGRAM), str(state / program.HEAP)))
+    return "".join(lines) + _COLD.format(packages=program.packages(), state=str(state))
+
+
+def _first_line(interpreter: str, argument: str) -> str:
+    """Raises Failure for what execve(2) would read otherwise: it ends words at blanks, and cuts the line."""
+    line = f"#!{interpreter} {argument}\n"
+    if len(line.split()) > 2:
+        raise Failure(f"{interpreter}: a launcher can't name a path with blanks: choose another --state")
+    if len(os.fsencode(line)) > _LONGEST_FIRST_LINE:
+        raise Failure(f"{interpreter}: the path is too long for a launcher: choose another --state")
+    return line
 
 
 def install(state: Path, name: str) -> Path:
     """Write the launcher of this name and what it starts with; returns its path. Raises Failure."""
     check_name(name)
+    content = text(state)
     prepare(state)
-    return _write(state, name)
+    return _write(path_of(state, name), content)
 
 
 def prepare(state: Path) -> None:
@@ -75,13 +87,12 @@ def refresh(state: Path) -> list[str]:
         (state / left).unlink(missing_ok=True)
     names = sorted(path.name for path in (state / "launchers").glob("[!.]*"))
     for name in names:
-        _write(state, name)
+        _write(path_of(state, name), text(state))
     return names
 
 
-def _write(state: Path, name: str) -> Path:
-    path = path_of(state, name)
-    files.replace(path, text(state), 0o755)
+def _write(path: Path, content: str) -> Path:
+    files.replace(path, content, 0o755)
     path.chmod(0o755)
     return path
 
