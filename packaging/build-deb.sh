@@ -12,5 +12,5 @@ tar -C "$work" -xf "$(sh packaging/sdist.sh "$work")"
 cd "$work"/hookrun-*/
 cp -a packaging/debian .
 dpkg-buildpackage --build=binary --unsigned-source --unsigned-changes > "$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-mv ../hookrun_*_all.deb "$output"
-ls "$output"/hookrun_*_all.deb
+mv ../hookrun_*.deb "$output"
+ls "$output"/hookrun_*.deb

@@ -13,5 +13,5 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/SOURCES"
 sh packaging/sdist.sh "$work/SOURCES" > /dev/null
 rpmbuild -bb "$@" --define "_topdir $work" packaging/rpm/hookrun.spec > "$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-mv "$work"/RPMS/noarch/hookrun-*.noarch.rpm "$output"
-ls "$output"/hookrun-*.noarch.rpm
+mv "$work"/RPMS/*/hookrun-*.rpm "$output"
+ls "$output"/hookrun-*.rpm

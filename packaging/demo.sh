@@ -8,7 +8,7 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
 install_packages() {
     missing=""
-    for package in python3-venv busybox-static libseccomp2; do
+    for package in python3-venv busybox-static libseccomp2 gcc libc6-dev libpython3.11-dev libseccomp-dev; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
     done
     test -z "$missing" && return

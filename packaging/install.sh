@@ -12,10 +12,20 @@ trap 'rm -rf "$work"' EXIT
 
 put() { install -D -m "$1" "$2" "$destination$3"; }
 
+# Where it can't be built, hookrun starts cold.
+put_start() {
+    if sh packaging/build-start.sh "$work/hookrun-start"; then
+        put 755 "$work/hookrun-start" /usr/lib/hookrun/hookrun-start
+        put 755 packaging/launcher/system-hookrun /usr/sbin/hookrun
+    else
+        sed 1d packaging/launcher/system-hookrun > "$work/hookrun"
+        put 755 "$work/hookrun" /usr/sbin/hookrun
+    fi
+}
+
 put_package() {
-    find wrapper hooks policies runtime -type f \( -name '*.py' -o -name '*.json' -o -name '*.html' -o -name '*.yaml' \) |
+    find wrapper hooks policies runtime -type f \( -name '*.py' -o -name '*.json' -o -name '*.html' -o -name '*.yaml' \) -not -path 'wrapper/start/freeze.py' |
         while read -r file; do put 644 "$file" "/usr/share/hookrun/$file"; done
-    put 755 packaging/launcher/system-hookrun /usr/sbin/hookrun
     put 755 packaging/launcher/system-hookctl /usr/bin/hookctl
     install -d "$destination/etc/hookrun/policies.d" "$destination/etc/hookrun/hooks.d"
 }
@@ -40,6 +50,7 @@ put_generated() {
     done
 }
 
+put_start
 put_package
 put_units
 generate

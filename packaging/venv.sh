@@ -46,12 +46,24 @@ import sys
 from hookrun.wrapper.admin.app import main
 
 sys.exit(main())"
-# Its snapshot and its record are the checkout's own too.
+# Its snapshot, its record and its heap are the checkout's own too. Where the program that starts warm can't be built,
+# hookrun starts cold.
 mkdir -p $venv/state
-write_script hookrun "#!$python -ISXutf8
+start="$PWD/wrapper/start/bin/hookrun-start"
+if [ ! -e "$start" ] || [ -n "$(find wrapper hooks policies runtime packaging -name '*.[cphs]*' -newer "$start")" ]; then
+    { sh packaging/fetch-simplejson.sh $venv > /dev/null && sh packaging/build-start.sh "$start"; } || echo "venv.sh: hookrun will start slowly" >&2
+fi
+cold="#!$python -ISXutf8
 import sys
 
 sys.path.append('$src')
 from hookrun.wrapper.entry import main
 
 main('$PWD/$venv/state')"
+if [ -e "$start" ]; then
+    write_script hookrun "#!$start $PWD/$venv/state/heap
+$cold"
+    $venv/bin/python -m hookrun.wrapper.start.program $venv/state
+else
+    write_script hookrun "$cold"
+fi

@@ -12,10 +12,6 @@ import select
 from hookrun.runtime import terminal
 from hookrun.runtime.linux import os, pids
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 _NOT_PASSED_ON = frozenset((_signal.SIGCHLD, _signal.SIGKILL, _signal.SIGSTOP, _signal.SIGURG, _signal.SIGWINCH))
 _CHUNK = 32768
 
@@ -31,7 +27,7 @@ class Foreground:
         self._pidfd = -1
         self._master: int | None = None
         self._stdin: int | None = None
-        self._saved: list[Any] | None = None
+        self._saved: bytes | None = None
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wakeup = reader
         _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)

@@ -104,9 +104,9 @@ def _coloured_line(level: str, message: str) -> str:
 
 
 def _json_line(level: str, message: str) -> str:
-    from _json import encode_basestring
+    from hookrun.runtime import jsonio
 
-    shown = encode_basestring(message.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    shown = jsonio.string(message.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
     return f'{{"level":"{level}","msg":{shown},"time":"{_timestamp()}"}}\n'
 
 

@@ -17,6 +17,11 @@ _TCGETS = 0x5401
 _TCSETS = 0x5402
 _TERMIOS_SIZE = 36
 _ONLCR = 4
+_OPOST = 1
+_CSIZE = _CS8 = 0o60
+_PARENB = 0o400
+_RAW_INPUT = 0o2753  # IGNBRK, BRKINT, PARMRK, ISTRIP, INLCR, IGNCR, ICRNL, IXON
+_RAW_LOCAL = 0o100113  # ECHO, ECHONL, ICANON, ISIG, IEXTEN
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTN = 0x80045430
 _TIOCGPTPEER = 0x5441
@@ -160,35 +165,26 @@ def clear_onlcr(descriptor: int) -> None:
     fcntl.ioctl(descriptor, _TCSETS, bytes(state))
 
 
-def set_raw(descriptor: int) -> list[Any] | None:
+def set_raw(descriptor: int) -> bytes | None:
     """Put a terminal into raw mode; returns what `restore` takes, None for what is no terminal."""
     if not os.isatty(descriptor):
         return None
-    import termios
+    import fcntl
 
-    saved = termios.tcgetattr(descriptor)
-    # cfmakeraw(3)
-    raw: list[Any] = [list(part) if isinstance(part, list) else part for part in saved]
-    raw[0] &= ~(
-        termios.IGNBRK
-        | termios.BRKINT
-        | termios.PARMRK
-        | termios.ISTRIP
-        | termios.INLCR
-        | termios.IGNCR
-        | termios.ICRNL
-        | termios.IXON
-    )
-    # As containerd's console package: the outer terminal goes on making CR LF of a newline.
-    raw[1] |= termios.OPOST
-    raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-    raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
-    termios.tcsetattr(descriptor, termios.TCSANOW, raw)
+    saved = fcntl.ioctl(descriptor, _TCGETS, bytes(_TERMIOS_SIZE))
+    raw = bytearray(saved)
+    # cfmakeraw(3), on the four flags that struct termios begins with; as containerd's console package has it, the
+    # outer terminal goes on making CR LF of a newline.
+    changes = ((0, _RAW_INPUT, 0), (4, 0, _OPOST), (8, _CSIZE | _PARENB, _CS8), (12, _RAW_LOCAL, 0))
+    for offset, cleared, added in changes:
+        flags = int.from_bytes(raw[offset : offset + 4], "little") & ~cleared | added
+        raw[offset : offset + 4] = flags.to_bytes(4, "little")
+    fcntl.ioctl(descriptor, _TCSETS, bytes(raw))
     return saved
 
 
-def restore(descriptor: int, saved: list[Any]) -> None:
+def restore(descriptor: int, saved: bytes) -> None:
     """Give a terminal its mode back."""
-    import termios
+    import fcntl
 
-    termios.tcsetattr(descriptor, termios.TCSANOW, saved)
+    fcntl.ioctl(descriptor, _TCSETS, saved)

@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from hookrun.wrapper.start import program
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
-from tests.support.runtimes import HOOKRUN, RUNC, Runtime
+from tests.support.runtimes import CHECKOUT, HOOKRUN, RUNC, Runtime
 
 pytest_plugins = ["tests.matrix"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heap() -> None:
+    """The checkout's hookrun starts warm, whatever was edited since its heap was filled."""
+    state = CHECKOUT / ".venv/state"
+    if program.find() and program.problem(state):
+        assert program.fill(state) == ""
 
 
 @pytest.fixture

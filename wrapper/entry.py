@@ -5,16 +5,27 @@ from __future__ import annotations
 import _signal
 import sys
 
+from hookrun.runtime.jsonio import read_bytes
 from hookrun.runtime.linux import os
 from hookrun.wrapper import STATE, shim
+
+_ADDED = b"LC_CTYPE"
 
 
 def main(state: str = STATE) -> None:
     """Run the command line of this process and exit with its status.
 
-    `state` is the directory of the snapshot, the archive and the sealed interpreter.
+    `state` is the directory of the snapshot, the heap and the sealed program.
     """
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # ^C ends us, as it ends runc, without a traceback
+    _take_back_variable()
     arguments = [os.fsencode(word) for word in sys.argv]
     os._exit(shim.main(arguments, state))  # nothing is left to clean up: the interpreter's own end costs 2 ms
+
+
+def _take_back_variable() -> None:
+    """A plain python3 that starts in the C locale sets LC_CTYPE (PEP 538), which hooks and runtimes would inherit."""
+    if _ADDED in os.environb and b"\0" + _ADDED + b"=" not in b"\0" + read_bytes("/proc/self/environ"):
+        os.unsetenv(_ADDED)
+        del os.environb[_ADDED]

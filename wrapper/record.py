@@ -7,6 +7,7 @@ O_APPEND places each write at the end. A writer that still has a rotated file op
 
 from __future__ import annotations
 
+import sys
 import time
 
 from hookrun.runtime import jsonio
@@ -170,6 +171,7 @@ class Record:
             "pid": os.getpid(),
             "caller": self._callers(),
             "engine": self.engine,
+            "cold": sys._xoptions.get("cold", ""),
             "argv": self._mask.words([os.fsdecode(word) for word in call.argv]),
             "command": call.command,
             "globals": _given_globals(call),

@@ -1,10 +1,11 @@
-"""The sealed interpreter: what enters a container must not be writable from there (CVE-2019-5736).
+"""The sealed program: what enters a container must not be writable from there (CVE-2019-5736).
 
-`/proc/self/exe` of everything that enters is the Python interpreter. A container that gets hold of it must find it on
-a read-only mount, or in a memfd that is sealed. `hookctl` prepares the directory `seal` beside the snapshot with a link
-to the interpreter, and gives that link to the launchers as their `#!`. The first call after boot mounts the
-interpreter's directory read-only over `seal` and starts again from there; all later calls start sealed. Where that
-can't be had, each call that enters a container starts again from a memfd.
+`/proc/self/exe` of everything that enters is hookrun-start, or a Python interpreter where hookrun starts cold. A
+container that gets hold of it must find it on a read-only mount, or in a memfd that is sealed. `hookctl` prepares the
+directory `seal` beside the snapshot with a link to hookrun-start, and gives that link to the launchers as their `#!`.
+The first call after boot mounts the program's directory, where it is alone, read-only over `seal` and starts again
+from there; all later calls start sealed. Where that can't be had, and cold, each call that enters a container starts
+again from a memfd.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
 
 NAME = "seal"
+PROGRAM = "hookrun-start"
 
 _SELF = "/proc/self/exe"
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE
@@ -27,24 +29,27 @@ _F_ADD_SEALS = 1033
 _F_GET_SEALS = 1034
 
 
-def prepare(state: str, interpreter: str) -> str:
-    """Make ready the seal in the directory `state`; returns the interpreter's path for the launchers' `#!`.
+def prepare(state: str, program: str) -> None:
+    """Make ready the seal in the directory `state` for hookrun-start at the path `program`. Raises OSError.
 
-    Raises OSError. Until the first call mounts over it, the path is a link to the interpreter. pyvenv.cfg tells a
-    Python started from there where its library is.
+    Until the first call mounts over it, `seal/hookrun-start` is a link. What another version has mounted there is
+    taken away: containers that wait on it keep it.
     """
-    real = os.path.realpath(interpreter)
     os.makedirs(f"{state}/{NAME}", 0o755, exist_ok=True)
-    path = f"{state}/{NAME}/{os.path.basename(real)}"
-    if not os.path.lexists(path):
-        os.symlink(real, path)
-    with open(f"{state}/pyvenv.cfg", "w", encoding="utf-8") as file:
-        file.write(f"home = {os.path.dirname(real)}\ninclude-system-site-packages = false\n")
-    return path
+    path = f"{state}/{NAME}/{os.path.basename(program)}"
+    if os.path.exists(path) and os.path.samestat(os.stat(path), os.stat(program)):
+        return
+    if os.statvfs(f"{state}/{NAME}").f_flag & os.ST_RDONLY:
+        from hookrun.runtime.linux import mounts
+
+        mounts.detach(f"{state}/{NAME}")
+    if os.path.lexists(path):
+        os.unlink(path)
+    os.symlink(os.path.abspath(program), path)
 
 
 def ensure(state: str) -> None:
-    """Return if this interpreter is sealed; else replace this process by the same command in one that is.
+    """Return if this program is sealed; else replace this process by the same command in one that is.
 
     `state` is the directory that `prepare` was given. Raises Failure where neither way works: nothing may enter a
     container then.
@@ -57,7 +62,7 @@ def ensure(state: str) -> None:
 
 
 def is_sealed() -> bool:
-    """Whether nobody can write to this process's interpreter through /proc/self/exe."""
+    """Whether nobody can write to this process's program through /proc/self/exe."""
     return bool(os.statvfs(_SELF).f_flag & os.ST_RDONLY) or _has_seals()
 
 
@@ -71,17 +76,19 @@ def _has_seals() -> bool:
         os.close(descriptor)
 
 
-def _start_again(interpreter: int) -> None:
-    """Execute the same command line in another copy of the interpreter; without what LD_PRELOAD and the like ask for.
+def _start_again(program: int) -> None:
+    """Execute the same command line in another copy of the program; without what LD_PRELOAD and the like ask for.
 
-    argv[0] stays: Python finds its library by it.
+    argv[0] stays: a Python finds its library by it.
     """
     environment = {name: value for name, value in os.environb.items() if not name.startswith(b"LD_")}
-    os.execve(interpreter, [os.fsencode(word) for word in sys.orig_argv], environment)
+    os.execve(program, [os.fsencode(word) for word in sys.orig_argv], environment)
 
 
 def _mounted(state: str) -> int | None:
-    """The interpreter on the seal's read-only mount, which is made if it is not there; None if there can be none."""
+    """The program on the seal's read-only mount, which is made if it is not there; None if there can be none."""
+    if os.path.basename(os.readlink(_SELF)) != PROGRAM:  # a Python's directory is everybody's
+        return None
     try:
         directory = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:  # hookctl has registered nothing here
@@ -107,10 +114,9 @@ def _is_roots_alone(directory: int) -> bool:
 
 
 def _on_seal(state: str) -> int | None:
-    """A descriptor of this very interpreter on the seal, if that is read-only."""
-    name = os.path.basename(os.readlink(_SELF))
+    """A descriptor of this very program on the seal, if that is read-only."""
     try:
-        descriptor = os.open(f"{state}/{NAME}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"{state}/{NAME}/{PROGRAM}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY and os.path.samestat(os.fstat(descriptor), os.stat(_SELF)):
@@ -134,7 +140,7 @@ def _mount_seal(state: str) -> None:
 
 
 def _in_memory() -> int:
-    """A sealed copy of the interpreter in memory.
+    """A sealed copy of the program in memory.
 
     The kernel refuses to seal pages that something else still refers to (EBUSY, fcntl(2)), as it may for a moment on
     a busy machine: a new copy has new pages.
@@ -166,6 +172,6 @@ def _sealed_copy() -> int:
 def _memory_file() -> int:
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        return os.memfd_create("hookrun-python", flags | _MFD_EXEC)
+        return os.memfd_create("hookrun", flags | _MFD_EXEC)
     except OSError:  # before Linux 6.3, where all of them could be executed
-        return os.memfd_create("hookrun-python", flags)
+        return os.memfd_create("hookrun", flags)

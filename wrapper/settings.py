@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hookrun.runtime.jsonio import read_bytes
 from hookrun.runtime.linux import os
 from hookrun.wrapper import STATE
 
@@ -164,11 +165,11 @@ def notes_directory(state: str) -> str:
 
 def _home() -> str:
     """The user's home where the caller does not say: Podman passes no HOME to `start`, `kill` and `delete`."""
-    import pwd
-
     with open("/proc/self/uid_map", encoding="ascii") as file:
         inside, outside, _ = map(int, file.readline().split())
-    try:
-        return pwd.getpwuid(os.geteuid() - inside + outside).pw_dir
-    except KeyError:  # a user without an entry has no home
-        return ""
+    user = str(os.geteuid() - inside + outside).encode()
+    for line in read_bytes("/etc/passwd").splitlines():
+        entry = line.split(b":")
+        if len(entry) > 5 and entry[2] == user:
+            return os.fsdecode(entry[5])
+    return ""  # a user without an entry has no home

@@ -25,7 +25,7 @@ _UPDATE = "update"
 def main(arguments: list[bytes], state: str = STATE) -> int:
     """Carry out the command line `arguments`, the program's name first, and return the exit status.
 
-    `state` is the directory of the snapshot and of the sealed interpreter.
+    `state` is the directory of the snapshot, the heap and the sealed program.
     """
     call = argv.parse(arguments)
     if call.answer is not None and call.answer.error:

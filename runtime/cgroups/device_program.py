@@ -25,6 +25,7 @@ _PROGRAM_TYPE = 15
 _ATTACH_TYPE = 6
 _ALLOW_MULTI, _REPLACE = 2, 4
 _LICENSE = b"Apache\0"
+_RLIMIT_MEMLOCK = 8
 
 # As many programs as one cgroup can have.
 _MOST_PROGRAMS = 64
@@ -136,11 +137,9 @@ def _replaced(cgroup: int, new: int, old: int) -> bool:
 
 def _lift_memory_limit() -> None:
     """Before Linux 5.11 a program counts as locked memory."""
-    import resource
-
     try:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    except (OSError, ValueError):
+        call(NR.prlimit64, 0, _RLIMIT_MEMLOCK, bytes([0xFF] * 16), None)
+    except OSError:
         return
 
 

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.bench.lifecycle [--rounds 60] [--markdown FILE]
 
-hookrun runs by a registered launcher (sealed interpreter), with the record on and a snapshot of 20 policies and a hook
+hookrun runs by a registered launcher (warm, sealed), with the record on and a snapshot of 20 policies and a hook
 for each stage that match none of the containers; with HOOKRUN_BENCH_PLAIN set there is no snapshot. All race in a mount
 namespace that shows cgroup v1 alone: crun refuses a hybrid host.
 """

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hookrun.policies import compiler, validation
-from hookrun.wrapper import entry, precompile, settings, snapshot
+from hookrun.wrapper import entry, settings, snapshot
 from tests.bench import stopwatch
 
 FLOOR = ["/usr/bin/python3", "-I", "-S", "-c", "pass"]
@@ -31,8 +31,6 @@ import sys, time
 package = type(sys)("hookrun")
 package.__path__ = [{source!r}]
 sys.modules["hookrun"] = package
-from hookrun.wrapper import archive
-archive.install({state!r} + "/code")
 from hookrun.runtime import jsonio
 from hookrun.wrapper import snapshot
 config = jsonio.loads(jsonio.read_bytes({state!r} + "/config.json"))
@@ -108,7 +106,6 @@ def host(state: Path, count: int) -> list[str]:
     (state / snapshot.NAME).write_bytes(snapshot.packed(content))
     (state / snapshot.NAME).chmod(0o644)
     (state / "config.json").write_text(json.dumps(config()))
-    precompile.write(str(state))
     source = str(Path(entry.__file__).parents[1])
     program = PROGRAM.format(source=source, state=str(state), matching=MATCHING if count else 0)
     return [FLOOR[0], "-ISXutf8", "-c", program]

@@ -13,7 +13,7 @@ import pytest
 from tests.support.node import Node, copy_of_this_host
 from tests.support.runtimes import CHECKOUT
 
-PARTS = ("wrapper", "hooks", "policies", "runtime", "packaging", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
+PARTS = ("wrapper", "hooks", "policies", "runtime", "packaging", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 
 
 def call(*words: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
@@ -30,9 +30,11 @@ def copy_sources(place: Path) -> Path:
     for part in PARTS:
         source = CHECKOUT / part
         if source.is_dir():
-            shutil.copytree(source, place / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, place / part, ignore=shutil.ignore_patterns("__pycache__", "bin"))
         else:
             shutil.copy(source, place)
+    for fetched in (CHECKOUT / ".venv").glob("simplejson-*.tar.gz"):
+        shutil.copy(fetched, place / "packaging")
     return place
 
 

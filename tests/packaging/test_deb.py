@@ -15,6 +15,7 @@ from tests.support.node import Node
 FILES = {
     "/usr/sbin/hookrun",
     "/usr/bin/hookctl",
+    "/usr/lib/hookrun/hookrun-start",
     "/usr/share/hookrun/wrapper/entry.py",
     "/usr/share/hookrun/policies/library/no-engine-socket.yaml",
     "/usr/share/hookrun/wrapper/admin/report.html",
@@ -50,8 +51,10 @@ def test_where_things_are(deb: Path) -> None:
 
 def test_programs_name_an_absolute_interpreter(deb: Path, tmp_path: Path) -> None:
     call("dpkg-deb", "--extract", deb, tmp_path)
-    for program in ("usr/sbin/hookrun", "usr/bin/hookctl"):
-        assert (tmp_path / program).read_text().startswith("#!/usr/bin/python3 -I")
+    assert (tmp_path / "usr/bin/hookctl").read_text().startswith("#!/usr/bin/python3 -I")
+    warm, cold = (tmp_path / "usr/sbin/hookrun").read_text().splitlines()[:2]
+    assert warm == "#!/usr/lib/hookrun/hookrun-start /var/lib/hookrun/heap"
+    assert cold.startswith("#!/usr/bin/python3 -I")
 
 
 def test_units_and_pages_are_found(deb: Path, node: Node) -> None:

@@ -12,7 +12,7 @@ from tests.support.node import Node
 
 # Where the two distributions differ.
 OF_DEBIAN = {"/lib/systemd/system": "/usr/lib/systemd/system", "/usr/share/zsh/vendor-completions": "/usr/share/zsh/site-functions"}
-DOCUMENTS = ("/usr/share/doc/", "/usr/share/licenses/", "/usr/share/python3/")
+DOCUMENTS = ("/usr/share/doc/", "/usr/share/lintian/", "/usr/share/licenses/", "/usr/share/python3/")
 DAEMON = "/tmp/daemon.json"
 
 

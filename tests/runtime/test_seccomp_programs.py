@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hookrun.runtime.linux import libseccomp, seccomp
+from hookrun.runtime.linux import foreign, libseccomp, seccomp
 from hookrun.runtime.log import Log
 from tests.support.runtimes import PATIENCE
 
@@ -191,7 +191,7 @@ def test_architectures_are_the_librarys() -> None:
     """The numbers in our table are those that libseccomp has for the same names."""
     library = libseccomp.Library()
     known = {
-        name: library._int("seccomp_arch_resolve_name", name.removeprefix("SCMP_ARCH_").lower().encode()) & 0xFFFFFFFF
+        name: foreign._int("seccomp_arch_resolve_name", name.removeprefix("SCMP_ARCH_").lower().encode()) & 0xFFFFFFFF
         for name in seccomp.ARCHITECTURES
     }
     # 0 is a name that this version of the library does not have.

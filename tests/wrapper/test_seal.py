@@ -1,4 +1,4 @@
-"""The sealed interpreter, tried in a mount namespace of its own with a copy of Python as the host's binary."""
+"""The sealed program, tried in a mount namespace of its own with a copy of hookrun-start, and of Python, as the host's."""
 
 from __future__ import annotations
 
@@ -11,29 +11,37 @@ from pathlib import Path
 import pytest
 
 from hookrun.wrapper import seal
+from hookrun.wrapper.start import program
+from tests.support import warm
 
 SOURCE = str(Path(seal.__file__).parents[2])
 PYTHON = os.path.realpath(sys.executable)
 
 # Says each time that it starts; once sealed, tries what an attacker would: write through a kept descriptor of
 # /proc/self/exe from another program, and make the mount writable from a mount namespace of its own.
-PROGRAM = f"""
-import os, sys
-print("start", flush=True)
-sys.path.append({SOURCE!r})
+MAIN = """
+import posix, sys
 from hookrun.wrapper import seal
-if "UNSEALED" not in os.environ:
-    seal.ensure(os.environ["SEAL"] + "/..")
-print("sealed", seal.is_sealed(), os.readlink("/proc/self/exe").split(" ")[0], sys.argv[1:],
-      "LD_PRELOAD" in os.environ, flush=True)
-kept = os.open("/proc/self/exe", os.O_PATH)
-os.set_inheritable(kept, True)
-os.execv("/bin/sh", ["sh", "-c", "echo harmless >>/proc/self/fd/" + str(kept) + " && echo WRITTEN; "
-         "unshare -m mount -o remount,rw,bind $SEAL 2>/dev/null; echo harmless >>/proc/self/fd/" + str(kept)
-         + " && echo WRITTEN; true"])
+
+def main(state):
+    say("start")
+    if b"UNSEALED" not in posix.environ:
+        seal.ensure(state)
+    say("sealed", seal.is_sealed(), posix.readlink("/proc/self/exe").split(" ")[0], sys.argv[1:], b"LD_PRELOAD" in posix.environ)
+    kept = posix.open("/proc/self/exe", posix.O_PATH)
+    posix.set_inheritable(kept, True)
+    posix.execve("/bin/sh", ["sh", "-c", "echo harmless >>/proc/self/fd/" + str(kept) + " && echo WRITTEN; "
+        "unshare -m mount -o remount,rw,bind $SEAL 2>/dev/null; echo harmless >>/proc/self/fd/" + str(kept)
+        + " && echo WRITTEN; true"], posix.environ)
+
+def say(*words):
+    posix.write(1, (" ".join(map(str, words)) + "\\n").encode())
 """
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounts"),
+    pytest.mark.skipif(not warm.START.exists(), reason="hookrun-start was not built: see packaging/build-start.sh"),
+]
 
 
 def start(arguments: list[str], environment: dict[str, str]) -> list[str]:
@@ -50,74 +58,104 @@ def start(arguments: list[str], environment: dict[str, str]) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """hookrun with that main in its entry's place."""
+    return warm.with_entry(tmp_path_factory.mktemp("packages"), MAIN)
+
+
+@pytest.fixture(scope="module")
+def heap(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("heap") / program.HEAP
+    subprocess.run([warm.START, "--fill", path, packages], timeout=120, check=True)
+    return path
+
+
+class Host:
+    """A launcher of that main, whose program is a copy of hookrun-start behind a directory prepared as the seal."""
+
+    def __init__(self, place: Path, packages: Path, heap: Path) -> None:
+        self.program = place / "host" / seal.PROGRAM
+        self.program.parent.mkdir()
+        shutil.copy2(warm.START, self.program)
+        self.state = place / "var"
+        seal.prepare(str(self.state), str(self.program))
+        shutil.copy2(heap, self.state / program.HEAP)
+        self.sealed = f"{self.state}/seal/{seal.PROGRAM}"
+        self.launcher = place / "program"
+        self.launcher.write_text(
+            f"#!{self.sealed} {self.state}/heap\n#!{PYTHON} -ISXutf8\n"
+            f"import sys\npackage = type(sys)('hookrun')\npackage.__path__ = [{str(packages)!r}]\n"
+            f"sys.modules['hookrun'] = package\nfrom hookrun.wrapper.entry import main\nmain({str(self.state)!r})\n"
+        )
+        self.launcher.chmod(0o755)
+
+    def run(self, script: str) -> list[str]:
+        variables = {"SEAL": f"{self.state}/seal", "LD_PRELOAD": "", "HEAP": f"{self.state}/heap"}
+        return start(["unshare", "-m", "sh", "-c", script, str(self.launcher)], variables)
+
+
 @pytest.fixture
-def launcher(tmp_path: Path) -> Path:
-    """A launcher of the program, through a directory prepared as SEAL, for a copy of the interpreter."""
-    host = tmp_path / "host" / "bin"
-    host.mkdir(parents=True)
-    interpreter = host / os.path.basename(PYTHON)
-    shutil.copy2(PYTHON, interpreter)
-    (tmp_path / "host" / "pyvenv.cfg").write_text(f"home = {os.path.dirname(PYTHON)}\n")
-    path = seal.prepare(str(tmp_path / "var"), str(interpreter))
-    # the copy's library is where the real interpreter's is
-    (tmp_path / "var" / "pyvenv.cfg").write_text(f"home = {os.path.dirname(PYTHON)}\n")
-    program = tmp_path / "program"
-    program.write_text(f"#!{path} -ISXutf8\n{PROGRAM}")
-    program.chmod(0o755)
-    return program
+def host(tmp_path: Path, packages: Path, heap: Path) -> Host:
+    return Host(tmp_path, packages, heap)
 
 
-def in_namespace(script: str, launcher: Path) -> list[str]:
-    directory = str(launcher.parent / "var" / "seal")
-    return start(["unshare", "-m", "sh", "-c", script, str(launcher)], {"SEAL": directory, "LD_PRELOAD": ""})
-
-
-@needs_root
-def test_first_call_mounts_and_later_calls_start_sealed(launcher: Path) -> None:
-    before = (launcher.parent / "host" / "bin" / os.path.basename(PYTHON)).read_bytes()
-    lines = in_namespace('"$0" one two; "$0" three', launcher)
-    path = f"{launcher.parent}/var/seal/{os.path.basename(PYTHON)}"
+def test_first_call_mounts_and_later_calls_start_sealed(host: Host) -> None:
+    before = host.program.read_bytes()
+    lines = host.run('"$0" one two; "$0" three')
     assert lines == [
         "start",
         "start",
-        f"sealed True {path} ['one', 'two'] False",
+        f"sealed True {host.sealed} ['one', 'two'] False",
         "start",
-        f"sealed True {path} ['three'] True",
+        f"sealed True {host.sealed} ['three'] True",
     ]
-    assert (launcher.parent / "host" / "bin" / os.path.basename(PYTHON)).read_bytes() == before
+    assert host.program.read_bytes() == before
 
 
-@needs_root
-def test_calls_at_the_same_time_mount_once(launcher: Path) -> None:
-    lines = in_namespace(
-        'for i in 1 2 3 4 5 6 7 8; do "$0" & done; wait; grep -c " $SEAL " /proc/self/mountinfo', launcher
-    )
+def test_nothing_but_the_program_is_mounted(host: Host) -> None:
+    assert host.run('"$0" > /dev/null; ls -A "$SEAL"') == [seal.PROGRAM]
+
+
+def test_calls_at_the_same_time_mount_once(host: Host) -> None:
+    lines = host.run('for i in 1 2 3 4 5 6 7 8; do "$0" & done; wait; grep -c " $SEAL " /proc/self/mountinfo')
     assert lines[-1] == "1"
     assert sum(line.startswith("sealed True") for line in lines) == 8
 
 
-@needs_root
 @pytest.mark.parametrize("spoil", ["chmod 777 $SEAL/..", "mv $SEAL $SEAL.away"])
-def test_memory_where_there_is_no_trusted_directory(launcher: Path, spoil: str) -> None:
-    lines = in_namespace(f"{spoil}; exec {PYTHON} -ISXutf8 $0 x", launcher)
-    assert lines == ["start", "start", "sealed True /memfd:hookrun-python ['x'] False"]
+def test_memory_where_there_is_no_trusted_directory(host: Host, spoil: str) -> None:
+    lines = host.run(f"{spoil}; exec {host.program} $HEAP $0 x")
+    assert lines == ["start", "start", "sealed True /memfd:hookrun ['x'] False"]
 
 
-@needs_root
-def test_memory_without_the_right_to_mount(launcher: Path) -> None:
-    lines = in_namespace(f"exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin {PYTHON} -ISXutf8 $0", launcher)
-    assert lines == ["start", "start", "sealed True /memfd:hookrun-python [] False"]
+def test_memory_without_the_right_to_mount(host: Host) -> None:
+    lines = host.run("exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin $0")
+    assert lines == ["start", "start", "sealed True /memfd:hookrun [] False"]
 
 
-@needs_root
-def test_the_attack_works_on_an_unsealed_interpreter(launcher: Path) -> None:
-    lines = in_namespace("export UNSEALED=1; exec $0", launcher)
-    assert lines[-2:] == ["WRITTEN", "WRITTEN"]
+def test_memory_for_a_cold_start(host: Host) -> None:
+    lines = host.run("rm $HEAP; $0 x; test -L $SEAL/hookrun-start && echo 'still a link'")
+    assert lines == ["start", "start", "sealed True /memfd:hookrun ['x'] False", "still a link"]
 
 
-def test_without_a_seal_the_interpreter_is_not_sealed(tmp_path: Path) -> None:
+def test_the_attack_works_on_an_unsealed_program(host: Host) -> None:
+    assert host.run("export UNSEALED=1; exec $0")[-2:] == ["WRITTEN", "WRITTEN"]
+
+
+def test_an_upgrade_takes_the_place_of_what_was_mounted(host: Host, tmp_path: Path) -> None:
+    """As 0.1.0 left it: all of another directory, read-only, over the seal."""
+    newer = tmp_path / "newer" / seal.PROGRAM
+    newer.parent.mkdir()
+    shutil.copy2(host.program, newer)
+    prepare = f"{PYTHON} -ISXutf8 -c 'import sys; sys.path.append(\"{SOURCE}\"); from hookrun.wrapper import seal; seal.prepare(\"{host.state}\", \"{newer}\")'"
+    lines = host.run(f"mount --bind -r /usr/bin $SEAL; {prepare}; readlink $SEAL/hookrun-start; $0 > /dev/null; ls -A $SEAL")
+    assert lines == [str(newer), seal.PROGRAM]
+
+
+def test_without_a_seal_a_program_is_not_sealed(tmp_path: Path) -> None:
     copy = tmp_path / "python"
     shutil.copy2(PYTHON, copy)
     (tmp_path / "pyvenv.cfg").write_text(f"home = {os.path.dirname(PYTHON)}\n")
-    program = f"import sys; sys.path.append({SOURCE!r}); from hookrun.wrapper import seal; print(seal.is_sealed())"
-    assert start([str(copy), "-ISXutf8", "-c", program], {}) == ["False"]
+    code = f"import sys; sys.path.append({SOURCE!r}); from hookrun.wrapper import seal; print(seal.is_sealed())"
+    assert start([str(copy), "-ISXutf8", "-c", code], {}) == ["False"]

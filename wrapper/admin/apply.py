@@ -35,8 +35,6 @@ def apply(
     old = store.running(host)
     lines = changes(host, old, new, found)
     if old is not None and not lines:
-        if not dry_run:
-            store.write_code(host)
         typer.echo("nothing to change")
         return
     typer.echo("\n".join(lines) if lines else "the first snapshot: no policies, no hooks")
@@ -67,7 +65,7 @@ def rollback(
 
 
 def refresh(context: typer.Context) -> None:
-    """Write the launchers, the compiled code and the seal anew, as is due after an upgrade of hookrun or of Python."""
+    """Write the launchers, the heap and the seal anew, as is due after an upgrade of hookrun or of Python."""
     names = launcher.refresh(hosts.of(context).state)
     typer.echo(f"refreshed: {', '.join(names) if names else 'no launcher is registered'}")
 

@@ -22,6 +22,7 @@ from hookrun.wrapper.admin.engines import daemon, stock_runc
 from hookrun.wrapper.admin.engines.engine import Engine
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.standing import Standing, problem_of
+from hookrun.wrapper.start import program
 
 GOOD = "good"
 NOTE = "note"
@@ -73,6 +74,7 @@ def examine(machine: Host) -> Iterator[Finding]:
     yield _criu()
     yield _snapshot(machine)
     yield _seal(machine)
+    yield _start(machine)
     yield from _launchers(machine)
     found = engines.found()
     yield from _engines(machine, found)
@@ -189,19 +191,27 @@ def _sources(machine: Host) -> list[Path]:
 def _seal(machine: Host) -> Finding:
     place = machine.state / seal.NAME
     if not place.is_dir():
-        return Finding(NOTE, "sealed interpreter", f"no {place}", "`hookctl engine register` makes it")
+        return Finding(NOTE, "sealed program", f"no {place}", "`hookctl engine register` makes it")
     if not _is_mounted(place):
-        return Finding(NOTE, "sealed interpreter", "not mounted since the host started; the first call does that")
+        return Finding(NOTE, "sealed program", "not mounted since the host started; the first call does that")
     if os.statvfs(place).f_flag & os.ST_RDONLY:
-        return Finding(GOOD, "sealed interpreter", f"mounted read-only on {place}")
+        return Finding(GOOD, "sealed program", f"mounted read-only on {place}")
     advice = f"umount {place}; the next call seals it"
-    return Finding(BAD, "sealed interpreter", f"{place} is mounted writable", advice)
+    return Finding(BAD, "sealed program", f"{place} is mounted writable", advice)
 
 
 def _is_mounted(place: Path) -> bool:
     """A bind mount of the same filesystem looks like no mount to Path.is_mount."""
     lines = _read("/proc/self/mountinfo").splitlines()
     return any(line.split()[4] == str(place) for line in lines)
+
+
+def _start(machine: Host) -> Finding:
+    problem = program.problem(machine.state)
+    if not problem:
+        return Finding(GOOD, "start", f"warm, from {machine.state / program.HEAP}")
+    advice = "`hookctl refresh` makes the heap anew" if program.find() else ""
+    return Finding(NOTE, "start", f"cold, which takes some 10 ms more for each call: {problem}", advice)
 
 
 def _launchers(machine: Host) -> Iterator[Finding]:

@@ -1,23 +1,32 @@
-"""The programs that engines are told to call: `NAME`, a few lines of Python with an absolute, sealed interpreter.
+"""The programs that engines are told to call: `NAME`, a few lines of Python behind absolute, sealed interpreters.
 
-No shell stands between engine and interpreter, no runtimeArgs are needed: the name chooses the profile.
+The first line starts hookrun-start with its heap. Where that cannot be used, or this hookrun has none, the line after
+it says what to start instead. No shell stands between engine and interpreter, no runtimeArgs are needed: the name
+chooses the profile.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import precompile, seal
-from hookrun.wrapper.admin import files
+from loguru import logger
 
-_TEXT = """#!{interpreter} -ISXutf8
-from _frozen_importlib_external import SourceFileLoader
-archive = {{}}
-exec(SourceFileLoader("archive", {packages!r} + "/wrapper/archive.py").get_code("archive"), archive)
-archive["start"]({packages!r}, {state!r})
+from hookrun.runtime.errors import Failure, reason
+from hookrun.wrapper import seal
+from hookrun.wrapper.admin import files
+from hookrun.wrapper.start import program
+
+_COLD = """import sys
+package = type(sys)("hookrun")
+package.__path__ = [{packages!r}]
+sys.modules["hookrun"] = package
+from hookrun.wrapper.entry import main
+main({state!r})
 """
+_OF_0_1_0 = ("code", "pyvenv.cfg")
+_LONGEST_FIRST_LINE = 255  # what execve(2) reads of it
 
 
 def check_name(name: str) -> None:
@@ -31,46 +40,61 @@ def path_of(directory: Path, name: str) -> Path:
     return directory / "launchers" / name
 
 
-def text(state: Path, interpreter: str) -> str:
-    """A launcher's content, for the package that this hookctl runs from."""
-    packages = str(Path(__file__).resolve().parents[2])
-    return _TEXT.format(interpreter=interpreter, packages=_package_directory() or packages, state=str(state))
+def text(state: Path) -> str:
+    """A launcher's content, for the package that this hookctl runs from. Raises Failure."""
+    lines = [_first_line(_system_interpreter(), "-ISXutf8")]
+    if program.find():
+        lines.insert(0, _first_line(str(state / seal.NAME / seal.PROGRAM), str(state / program.HEAP)))
+    return "".join(lines) + _COLD.format(packages=program.packages(), state=str(state))
 
 
-def _package_directory() -> str:
-    """The directory that holds the packages `wrapper`, `runtime`, … under the name hookrun."""
-    import hookrun
-
-    return str(Path(next(iter(hookrun.__path__))).absolute())
+def _first_line(interpreter: str, argument: str) -> str:
+    """Raises Failure for what execve(2) would read otherwise: it ends words at blanks, and cuts the line."""
+    line = f"#!{interpreter} {argument}\n"
+    if len(line.split()) > 2:
+        raise Failure(f"{interpreter}: a launcher can't name a path with blanks: choose another --state")
+    if len(os.fsencode(line)) > _LONGEST_FIRST_LINE:
+        raise Failure(f"{interpreter}: the path is too long for a launcher: choose another --state")
+    return line
 
 
 def install(state: Path, name: str) -> Path:
-    """Write the launcher of this name and make the seal ready for it; returns its path. Raises Failure."""
+    """Write the launcher of this name and what it starts with; returns its path. Raises Failure."""
     check_name(name)
-    interpreter = prepare(state)
-    path = path_of(state, name)
-    files.replace(path, text(state, interpreter), 0o755)
-    path.chmod(0o755)
-    return path
+    content = text(state)
+    prepare(state)
+    return _write(path_of(state, name), content)
 
 
-def prepare(state: Path) -> str:
-    """Make the seal and the hot path's code ready; returns the interpreter's path for launchers. Raises Failure."""
+def prepare(state: Path) -> None:
+    """Make the seal and the heap ready. Raises Failure."""
+    found = program.find()
     try:
-        interpreter = seal.prepare(str(state), _system_interpreter())
-        precompile.write(str(state))
+        state.mkdir(0o755, parents=True, exist_ok=True)
+        if found:
+            seal.prepare(str(state), str(found))
+        problem = program.fill(state)
     except OSError as error:
-        raise Failure(f"cannot prepare {state}/seal: {reason(error)}") from None
-    return interpreter
+        raise Failure(f"cannot prepare {error.filename or state}: {reason(error)}") from None
+    if problem:
+        logger.warning("hookrun will start slowly: {}", problem)
 
 
 def refresh(state: Path) -> list[str]:
     """Write all that this module ever wrote in `state` anew; returns the launchers' names. Raises Failure."""
     prepare(state)
+    for left in _OF_0_1_0:
+        (state / left).unlink(missing_ok=True)
     names = sorted(path.name for path in (state / "launchers").glob("[!.]*"))
     for name in names:
-        install(state, name)
+        _write(path_of(state, name), text(state))
     return names
+
+
+def _write(path: Path, content: str) -> Path:
+    files.replace(path, content, 0o755)
+    path.chmod(0o755)
+    return path
 
 
 def _system_interpreter() -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import precompile, snapshot
+from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import files
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.sources import Sources, trouble
@@ -118,17 +118,8 @@ def apply(host: Host, new: dict[str, Any], sources: Sources) -> int:
         _write(host.snapshot, data)
     except OSError as error:
         raise Failure(f"cannot write {error.filename or host.state}: {reason(error)}") from None
-    write_code(host)
     _drop_old(history(host))
     return number
-
-
-def write_code(host: Host) -> None:
-    """Compile the hot path's code anew: hookrun may have been upgraded. Raises Failure."""
-    try:
-        precompile.write(str(host.state))
-    except OSError as error:
-        raise Failure(f"cannot write {host.state}/code: {reason(error)}") from None
 
 
 def roll_back(host: Host, number: int | None) -> int:
@@ -141,7 +132,6 @@ def roll_back(host: Host, number: int | None) -> int:
         _write(host.snapshot, entry.data)
     except OSError as error:
         raise Failure(f"cannot write {host.snapshot}: {reason(error)}") from None
-    write_code(host)
     return entry.number
 
 

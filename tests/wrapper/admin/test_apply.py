@@ -34,7 +34,6 @@ def test_an_empty_host(desk: Desk) -> None:
     assert names(content) == []
     assert content["settings"] == {**settings.DEFAULTS, "mask": {**settings.DEFAULTS["mask"], "salt": content["settings"]["mask"]["salt"]}}
     assert desk.state.joinpath("snapshot").stat().st_mode & 0o777 == 0o644
-    assert desk.state.joinpath("code").exists(), "the hot path's code is compiled too"
     assert snapshot.on_error(str(desk.state)) == "deny"
 
 
@@ -181,9 +180,7 @@ def test_on_error_alone_is_a_change(desk: Desk) -> None:
     desk.settings("onError: allow\n")
     assert "~ onError: deny, then allow" in desk.check("apply", "--yes")
     assert snapshot.on_error(str(desk.state)) == "allow"
-    (desk.state / "code").unlink()
     assert desk.check("apply", "--yes") == "nothing to change\n"
-    assert (desk.state / "code").exists(), "after an upgrade, too, the code is compiled anew"
 
 
 def test_the_schema_of_the_settings_is_whole() -> None:

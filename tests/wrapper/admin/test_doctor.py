@@ -37,7 +37,7 @@ def call(machine: Host, *words: str) -> Result:
 def test_this_host_can_run_containers(machine: Host) -> None:
     result = call(machine)
     assert result.status == 0, result.out + result.err
-    for subject in ("kernel", "cgroups", "seccomp", "user namespaces", "CRIU", "security modules", "idmapped mounts", "snapshot", "sealed interpreter", "record"):
+    for subject in ("kernel", "cgroups", "seccomp", "user namespaces", "CRIU", "security modules", "idmapped mounts", "snapshot", "sealed program", "start", "record"):
         assert subject in result.out
     assert os.uname().release in result.out
     found = json.loads(call(machine, "--json").out)

@@ -1,0 +1,141 @@
+"""The module `_kernel` of hookrun-start as a plain python3 has it: libc's `syscall(2)` and libseccomp by `_ctypes`.
+
+`import ctypes` costs 2.4 ms of a cold start; the C module below it is all that these functions need. libseccomp is
+loaded by the first one that is called: its functions have the names and the arguments of seccomp.h (libseccomp 2.5).
+"""
+
+from __future__ import annotations
+
+import _ctypes
+
+from hookrun.runtime.linux import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_LIBSECCOMP = "libseccomp.so.2"
+
+
+class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "l"
+
+
+class _Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "c"
+
+
+class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "i"
+
+
+class _UInt(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "I"
+
+
+class _Pointer(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "P"
+
+
+class _Function(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+    _restype_ = _Long
+
+
+class _IntFunction(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL
+    _restype_ = _Int
+
+
+class _PointerFunction(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL
+    _restype_ = _Pointer
+
+
+_SELF = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]
+_syscall = _Function(_ctypes.dlsym(_SELF, "syscall"))
+_seccomp: int | None = None
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, int):
+        return _Long(value)
+    if isinstance(value, bytearray):
+        return _Long(address(value))
+    return value
+
+
+def address(buffer: bytearray) -> int:
+    """Where a buffer's bytes lie, for structures that hold pointers; the caller keeps the buffer alive."""
+    return _ctypes.addressof(_Char.from_buffer(buffer))
+
+
+def call(number: int, *arguments: int | bytes | bytearray | None) -> int:
+    """Make a system call; bytes are passed as `char *`, a bytearray as a buffer to write into, None as NULL.
+
+    Raises OSError with the call's errno.
+    """
+    result: int = _syscall(_Long(number), *map(_argument, arguments))
+    if result == -1:
+        error = _ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def _library() -> int:
+    global _seccomp
+    if _seccomp is None:
+        _seccomp = _ctypes.dlopen(_LIBSECCOMP, 2)
+    return _seccomp
+
+
+def _int(name: str, *arguments: Any) -> int:
+    result: int = _IntFunction(_ctypes.dlsym(_library(), name))(*arguments)
+    return result
+
+
+def _pointer(name: str, *arguments: Any) -> int:
+    result: int | None = _PointerFunction(_ctypes.dlsym(_library(), name))(*arguments)
+    return result or 0
+
+
+def seccomp_version() -> tuple[int, int, int]:
+    place = _pointer("seccomp_version")
+    major, minor, micro = (_UInt.from_address(place + 4 * index).value for index in range(3))
+    return major, minor, micro
+
+
+def seccomp_arch_native() -> int:
+    return _int("seccomp_arch_native") & 0xFFFFFFFF
+
+
+def seccomp_syscall_resolve_name_arch(architecture: int, name: bytes) -> int:
+    return _int("seccomp_syscall_resolve_name_arch", _UInt(architecture), name)
+
+
+def seccomp_init(action: int) -> int:
+    return _pointer("seccomp_init", _UInt(action))
+
+
+def seccomp_arch_add(context: int, architecture: int) -> int:
+    return _int("seccomp_arch_add", _Pointer(context), _UInt(architecture))
+
+
+def seccomp_attr_set(context: int, attribute: int, value: int) -> int:
+    return _int("seccomp_attr_set", _Pointer(context), _Int(attribute), _UInt(value))
+
+
+def seccomp_rule_add_array(context: int, action: int, number: int, comparisons: bytes) -> int:
+    """`comparisons` are `struct scmp_arg_cmp`, one after the other; their count is not passed beside them."""
+    count = _UInt(len(comparisons) // 24)
+    return _int(
+        "seccomp_rule_add_array", _Pointer(context), _UInt(action), _Int(number), count, comparisons or None
+    )
+
+
+def seccomp_export_bpf(context: int, descriptor: int) -> int:
+    return _int("seccomp_export_bpf", _Pointer(context), _Int(descriptor))
+
+
+def seccomp_release(context: int) -> None:
+    _int("seccomp_release", _Pointer(context))

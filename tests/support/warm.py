@@ -1,0 +1,47 @@
+"""Launchers that start hookrun from a heap, in state directories of a test's own."""
+
+from __future__ import annotations
+
+import compileall
+import shutil
+from pathlib import Path
+
+from hookrun.wrapper.seal import PROGRAM
+from hookrun.wrapper.start import program
+from tests.support.runtimes import CHECKOUT
+
+START = CHECKOUT / "wrapper/start/bin" / PROGRAM
+HEAP = CHECKOUT / ".venv/state" / program.HEAP
+
+_TEXT = """#!{start} {heap}
+#!/usr/bin/python3 -ISXutf8
+import sys
+sys.path.append({packages!r})
+from hookrun.wrapper.entry import main
+main({state!r})
+"""
+
+
+def launcher(path: Path, state: Path) -> Path:
+    """Write a launcher of the checkout's hookrun with a copy of its heap in the directory `state`."""
+    shutil.copy(HEAP, state / program.HEAP)
+    packages = str(Path(program.packages()).parent)
+    path.write_text(_TEXT.format(start=START, heap=state / program.HEAP, packages=packages, state=str(state)))
+    path.chmod(0o755)
+    return path
+
+
+def copied(place: Path) -> Path:
+    """The packages of this checkout in a directory of their own, as an installation has them."""
+    for folder in ("hooks", "policies", "runtime", "wrapper"):
+        shutil.copytree(CHECKOUT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__", "bin", "admin"))
+    # as hookctl does: a cold start would change the directories
+    compileall.compile_dir(place, quiet=2)
+    return place
+
+
+def with_entry(place: Path, text: str) -> Path:
+    """The same with another `wrapper/entry.py`, whose `main` a heap of them runs."""
+    copied(place)
+    (place / "wrapper/entry.py").write_text(text)
+    return place

@@ -1,0 +1,406 @@
+"""The warm start: what a heap is used for, what is not in it, and what happens where it can't be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hookrun.runtime.errors import Failure
+from hookrun.wrapper import settings, snapshot
+from hookrun.wrapper.admin import launcher
+from hookrun.wrapper.start import program
+from tests.support import warm
+from tests.support.bundles import Bundle
+from tests.support.runtimes import CHECKOUT, Runtime
+from tests.wrapper import heap_soak
+
+pytestmark = pytest.mark.skipif(not warm.START.exists(), reason="hookrun-start was not built: see packaging/build-start.sh")
+
+SECRET = "hr-planted-secret-7f3a"
+
+
+class Host:
+    """A state directory with a heap, a record and a launcher."""
+
+    def __init__(self, place: Path) -> None:
+        self.state = place / "state"
+        self.state.mkdir()
+        self.heap = self.state / program.HEAP
+        self.record = place / "record"
+        content = {"settings": settings.completed({"record": {"directory": str(self.record)}}), "profiles": {}}
+        (self.state / snapshot.NAME).write_bytes(snapshot.packed(content))
+        (self.state / snapshot.NAME).chmod(0o644)
+        self.launcher = warm.launcher(place / "hookrun", self.state)
+        self.root = place / "root"
+        self.root.mkdir()
+
+    def call(self, *words: str | bytes, **options: Any) -> subprocess.CompletedProcess[str]:
+        line: list[str | bytes] = [str(self.launcher), "--root", str(self.root), *words]
+        return subprocess.run(
+            line, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="surrogateescape", timeout=60, check=False, **options
+        )
+
+    def reason(self) -> str:
+        """Why the last call was a cold one, as its record has it."""
+        last: dict[str, Any] = json.loads((self.record / "record.jsonl").read_text().splitlines()[-1])
+        return str(last["cold"])
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def fill(heap: Path, packages: Path | str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Have the program fill a heap."""
+    return subprocess.run([warm.START, "--fill", heap, packages], capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def test_a_call_starts_warm(host: Host) -> None:
+    assert host.call("list").stdout.startswith("ID ")
+    assert host.reason() == ""
+
+
+def test_a_call_loads_no_code(host: Host, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    words = ["strace", "-f", "-e", "trace=open,openat,openat2,execve", "-o", str(trace), str(host.launcher), "--root", str(host.root), "list"]
+    subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
+    opened = [line for line in trace.read_text().splitlines() if ".py" in line or ".so" in line]
+    assert opened == []
+
+
+def test_a_life_loads_no_code(host: Host, bundle: Bundle, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    traced = Runtime("strace", host.root)
+    traced.globals = ["-f", "-e", "trace=open,openat,openat2,execve", "-o", str(trace), str(host.launcher), *traced.globals]
+    assert traced.call("run", "--bundle", str(bundle.command("true").path), f"start-{os.getpid()}").status == 0
+    ours = str(CHECKOUT)
+    opened = [line for line in trace.read_text().splitlines() if "open" in line and (".py" in line or ".so" in line or f"{ours}/runtime" in line)]
+    assert opened == []
+
+
+def shorten(host: Host) -> None:
+    with host.heap.open("r+b") as file:
+        file.truncate(1_000_000)
+
+
+def damage(host: Host) -> None:
+    with host.heap.open("r+b") as file:
+        file.seek(60)
+        file.write(b"\xff\xff")
+
+
+def be_of_another_program(host: Host) -> None:
+    with host.heap.open("r+b") as file:
+        file.seek(8)
+        file.write(bytes(20))
+
+
+UNUSABLE: dict[str, tuple[Callable[[Host], None], str]] = {
+    "missing": (lambda host: host.heap.unlink(), "there is none"),
+    "empty": (lambda host: host.heap.write_bytes(b""), "it is damaged"),
+    "short": (shorten, "it is damaged"),
+    "damaged": (damage, "it is damaged"),
+    "another program's": (be_of_another_program, "another hookrun-start made it"),
+    "others can write it": (lambda host: host.heap.chmod(0o664), "others than root can write it"),
+    "somebody else's": (lambda host: os.chown(host.heap, 12345, 0), "others than root can write it"),
+    "a link": (lambda host: host.heap.rename(host.heap.with_name("x")) and host.heap.symlink_to("x"), "it cannot be opened"),
+    "a directory": (lambda host: host.heap.unlink() or host.heap.mkdir(), "others than root can write it"),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives the file to somebody")
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_heap_that_cannot_be_used_is_passed_over(host: Host, kind: str) -> None:
+    spoil, reason = UNUSABLE[kind]
+    spoil(host)
+    done = host.call("list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("ID ")
+    assert host.reason() == reason
+    assert program.problem(host.state) == reason
+
+
+@pytest.mark.parametrize("change", ["touch", "remove", "grow"])
+def test_a_heap_of_other_sources_is_passed_over(tmp_path: Path, change: str) -> None:
+    packages = warm.copied(tmp_path / "packages")
+    heap = tmp_path / "heap"
+    assert fill(heap, packages).returncode == 0
+    checked = [warm.START, "--check", heap]
+    assert subprocess.run(checked, check=False).returncode == 0
+    source = packages / "runtime/commands/ps.py"
+    status = source.stat()
+    if change == "remove":
+        source.unlink()
+    elif change == "grow":
+        source.write_text(source.read_text() + "#\n")
+        os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    else:
+        source.touch()
+    done = subprocess.run(checked, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "hookrun was changed since it was made\n")
+
+
+def test_a_start_sees_that_a_source_was_replaced(host: Host, tmp_path: Path) -> None:
+    """As package managers do it, by renaming, in a tree that is not a checkout."""
+    packages = warm.copied(tmp_path / "packages")
+    host.heap.unlink()
+    assert fill(host.heap, packages).returncode == 0
+    assert host.call("list").returncode == 0
+    assert host.reason() == ""
+    source = packages / "runtime/commands/ps.py"
+    shutil.copy2(source, source.with_suffix(".new"))
+    source.with_suffix(".new").rename(source)
+    assert host.call("list").returncode == 0
+    assert host.reason() == "hookrun was changed since it was made"
+
+
+def test_a_start_sees_every_edit_of_a_checkout(host: Host, tmp_path: Path) -> None:
+    packages = warm.copied(tmp_path / "packages")
+    (packages / "pyproject.toml").touch()
+    host.heap.unlink()
+    assert fill(host.heap, packages).returncode == 0
+    with (packages / "runtime/commands/ps.py").open("a") as source:
+        source.write("#\n")
+    assert host.call("list").returncode == 0
+    assert host.reason() == "hookrun was changed since it was made"
+
+
+def test_without_a_second_line_the_reason_is_said(host: Host) -> None:
+    host.heap.unlink()
+    host.launcher.write_text(host.launcher.read_text().splitlines()[0] + "\n")
+    done = host.call("list")
+    assert done.returncode == 1
+    assert done.stderr.startswith("hookrun-start: cannot use the heap: there is none; ")
+
+
+def test_nothing_of_its_maker_is_in_it(tmp_path: Path) -> None:
+    """Neither environment nor working directory, nor the name of an open file or its content."""
+    place = tmp_path / SECRET
+    place.mkdir()
+    heap = tmp_path / "heap"
+    with (place / "open").open("w+") as file:
+        file.write(SECRET)
+        file.flush()
+        done = fill(heap, program.packages(), env={"SECRET": SECRET, SECRET: "1"}, cwd=place, stdin=file, pass_fds=(file.fileno(),))
+    assert done.returncode == 0, done.stderr
+    assert SECRET.encode() not in heap.read_bytes()
+
+
+def test_two_heaps_have_different_secrets_and_places(tmp_path: Path) -> None:
+    heaps = [tmp_path / "one", tmp_path / "other"]
+    for heap in heaps:
+        assert fill(heap, program.packages()).returncode == 0
+    one, other = (heap.read_bytes() for heap in heaps)
+    assert one[:200] != other[:200]
+
+
+def planted(place: Path, text: str) -> Path:
+    packages = warm.copied(place / "packages")
+    entry = packages / "wrapper/entry.py"
+    entry.write_text(entry.read_text() + text)
+    return packages
+
+
+POINTERS = """
+with open("/proc/self/maps") as _maps:
+    _line = next(line for line in _maps if {what!r} in line and " rw" in line)
+PLANTED = (int(_line.partition("-")[0], 16) + 64).to_bytes(8, "little") * 3
+"""
+
+
+@pytest.mark.parametrize("what", ["[stack]", "[heap]", "hookrun-start"])
+def test_a_pointer_to_what_is_not_dumped_is_named(tmp_path: Path, what: str) -> None:
+    packages = planted(tmp_path, POINTERS.format(what=what))
+    done = fill(tmp_path / "heap", packages)
+    assert done.returncode == 1
+    assert "the heap does not stand alone: an object of type bytes at " in done.stderr
+    assert f"points to {'/' if what == 'hookrun-start' else what}" in done.stderr
+    assert not (tmp_path / "heap").exists()
+
+
+def test_modules_that_know_their_process_are_refused(tmp_path: Path) -> None:
+    done = fill(tmp_path / "heap", planted(tmp_path, "import threading\n"))
+    assert done.returncode == 1
+    assert "a heap must not hold the module threading" in done.stderr
+
+
+def test_the_environment_of_loaders_and_of_python_counts_for_nothing(host: Host) -> None:
+    variables = {
+        "LD_PRELOAD": "/nonexistent/preloaded.so", "LD_LIBRARY_PATH": "/nonexistent", "LD_AUDIT": "/nonexistent/audit.so",
+        "PYTHONPATH": "/nonexistent", "PYTHONHOME": "/nonexistent", "PYTHONINSPECT": "1", "PYTHONVERBOSE": "1", "PYTHONMALLOC": "debug",
+    }  # fmt: skip
+    done = host.call("list", env={**os.environ, **variables})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert host.reason() == ""
+
+
+def test_words_that_are_not_text_pass(host: Host) -> None:
+    for heap_is_there in (True, False):
+        if not heap_is_there:
+            host.heap.unlink()
+        done = host.call(b"state", b"\xffx")
+        assert done.returncode == 1
+        assert "invalid container ID format" in done.stderr or "does not exist" in done.stderr
+
+
+TELL = """
+
+def tell(state):
+    facts = {
+        "arguments": sys.argv[1:], "state": state.rpartition("/")[2], "variables": sorted(os.environb.items()),
+        "encodings": (sys.getfilesystemencoding(), sys.getdefaultencoding(), sys.getfilesystemencodeerrors()),
+        "signals": sorted((int(number), str(_signal.getsignal(number))) for number in _signal.valid_signals() if number != 2),
+        "mask": sorted(_signal.pthread_sigmask(_signal.SIG_BLOCK, ())),
+        "flags": (sys.flags.isolated, sys.flags.no_site, sys.flags.utf8_mode, sys.flags.hash_randomization),
+        "umask": os.umask(0o22), "cwd": os.getcwd(), "time": __import__("time").tzname, "limit": sys.getrecursionlimit(),
+    }
+    os.write(1, repr(facts).encode())
+    return 0
+"""
+
+
+def test_python_finds_its_process_warm_as_it_does_cold(host: Host, tmp_path: Path) -> None:
+    packages = warm.copied(tmp_path / "packages")
+    entry = packages / "wrapper/entry.py"
+    entry.write_text(entry.read_text().replace("os._exit(shim.main(arguments, state))", "os._exit(tell(state))") + TELL)
+    host.heap.unlink()
+    assert fill(host.heap, packages).returncode == 0
+    cold = host.launcher.read_text().replace(f"sys.path.append({str(Path(program.packages()).parent)!r})", f"""
+package = type(sys)("hookrun")
+package.__path__ = [{str(packages)!r}]
+sys.modules["hookrun"] = package
+""")
+    host.launcher.write_text(cold)
+
+    def tell() -> str:
+        def prepare() -> None:
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+        variables = {b"PLAIN": b"1", b"EMPTY": b"", b"B\xff": b"\xfe"}
+        return host.call(b"a", b"\xff", "ü", env=variables, preexec_fn=prepare, cwd=tmp_path).stdout
+
+    first = tell()
+    assert "'state': 'state'" in first
+    host.heap.unlink()
+    assert eval(tell()) == eval(first)
+
+
+def test_what_waits_runs_on_when_the_heap_is_replaced(host: Host, bundle: Bundle) -> None:
+    """Between create and start hookrun is upgraded: to a new heap, and to none."""
+    runtime = Runtime(host.launcher, host.root)
+    try:
+        for replace in (lambda: warm.launcher(host.launcher, host.state), host.heap.unlink):
+            box = runtime.create(bundle.shell("exit 0").path)
+            fresh = host.heap.with_name("fresh")
+            assert fill(fresh, program.packages()).returncode == 0
+            fresh.rename(host.heap)
+            replace()
+            runtime.start(box)
+            runtime.wait_for_status(box, "stopped")
+    finally:
+        runtime.delete_all()
+
+
+def registered(state: Path) -> Path:
+    """A launcher as hookctl writes it."""
+    state.mkdir(parents=True)
+    return launcher.install(state, "hookrun")
+
+
+def test_without_the_program_launchers_start_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "find", lambda: None)
+    path = registered(tmp_path / "state")
+    assert path.read_text().startswith(f"#!{os.path.realpath(sys.executable)} -ISXutf8\n")
+    assert call_version(path).startswith("hookrun version ")
+    assert program.problem(tmp_path / "state") == "this hookrun was installed without hookrun-start"
+
+
+def test_under_another_python_hookctl_makes_no_heap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it compiles into the snapshot, hookrun-start's Python could not read."""
+    monkeypatch.setattr(program, "_PYTHON", "cpython-399")
+    path = registered(tmp_path / "state")
+    assert not (tmp_path / "state" / program.HEAP).exists()
+    assert call_version(path).startswith("hookrun version ")
+    assert program.problem(tmp_path / "state").startswith("hookrun-start is made for Python 3.11, hookctl runs on 3.11")
+
+
+@pytest.mark.parametrize(("name", "why"), [("x" * 120 + "/" + "y" * 120, "too long"), ("a blank", "blanks"), ("a\ttab", "blanks")])
+def test_a_path_that_no_first_line_can_name_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(Failure, match=why):
+        registered(tmp_path / name)
+    assert list((tmp_path / name).iterdir()) == []
+
+
+def call_version(path: Path) -> str:
+    return subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_a_heap_that_cannot_be_filled_takes_the_old_one_with_it(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    packages = planted(tmp_path, "import nothing_of_the_kind\n")
+    monkeypatch.setattr(program, "packages", lambda: str(packages))
+    monkeypatch.setattr(program, "find", lambda: warm.START)
+    assert program.fill(host.state) == "hookrun-start: hookrun cannot be imported"
+    assert sorted(path.name for path in host.state.iterdir()) == [snapshot.NAME]
+
+
+def test_a_planted_heap_is_not_used(host: Host) -> None:
+    """A user's own heap of the same program and sources, put where root's launcher looks."""
+    os.chown(host.heap, 65534, 65534)
+    assert host.call("list").returncode == 0
+    assert host.reason() == "others than root can write it"
+
+
+@pytest.mark.parametrize("limit", ["-v 100000", "-v 40000", "-v 20000", "-d 30000", "-d 15000", "-s unlimited", "-s 128"])
+def test_limits_of_the_caller(host: Host, limit: str) -> None:
+    """What is too small for the heap is too small for a plain python3 all the more, unless the kernel counts otherwise."""
+    done = subprocess.run(["sh", "-c", f"ulimit {limit}; exec {host.launcher} --version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("hookrun version ")
+
+
+def test_a_heap_that_does_not_fit_is_passed_over(host: Host) -> None:
+    kibibytes = warm.START.stat().st_size // 1024 + 2000  # enough for the program, not for the heap
+    words = [warm.START, "--check", host.heap]
+    done = subprocess.run(["sh", "-c", f"ulimit -v {kibibytes}; exec \"$@\"", "sh", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "there is no memory for it\n")
+
+
+@pytest.mark.parametrize("personality", ["--addr-no-randomize", "--addr-compat-layout", "--3gb", "--mmap-page-zero", "--read-implies-exec"])
+def test_address_spaces(host: Host, personality: str) -> None:
+    done = subprocess.run(["setarch", personality, host.launcher, "--root", host.root, "list"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert host.reason() == ""
+
+
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="needs Debian's qemu-user")
+@pytest.mark.parametrize("processor", ["qemu64", "Nehalem", "Haswell", "EPYC", "max"])
+def test_another_processor_than_the_one_that_filled_it(host: Host, processor: str) -> None:
+    emulated = ["qemu-x86_64", "-cpu", processor, str(warm.START)]
+    assert subprocess.run([*emulated, "--check", host.heap], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    words = [*emulated, str(host.heap), str(host.launcher), "--root", str(host.root), "list"]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    assert (done.returncode, done.stdout[:3]) == (0, "ID ")
+    assert host.reason() == ""
+
+
+def test_many_starts_with_addresses_at_random(host: Host) -> None:
+    for _ in range(100):
+        assert host.call("list").returncode == 0
+    lines = (host.record / "record.jsonl").read_text().splitlines()
+    assert [json.loads(line)["cold"] for line in lines] == [""] * 100
+
+
+def test_calls_while_the_heap_is_replaced(tmp_path: Path) -> None:
+    assert heap_soak.soak(tmp_path, 400) == []
