@@ -14,6 +14,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_PYTHON = "/usr/bin/python3"
+_QUERY = """
+import sqlite3, sys
+try:
+    database = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", timeout=1, uri=True)
+    row = database.execute("SELECT JSON FROM ContainerConfig WHERE ID = ?", sys.argv[2:]).fetchone()
+except sqlite3.Error:
+    row = None
+print(row[0] if row else "")
+"""
 _DEPTH = 4  # STORAGE/vfs/dir/ID, STORAGE/overlay/ID/merged
 
 
@@ -76,19 +86,24 @@ def _in_bolt(path: str, container: str) -> bytes:
         return b""
 
 
-def _in_sqlite(path: str, container: str) -> str:
-    """libpod's table ContainerConfig (Podman: libpod/sqlite_state_internal.go)."""
+def _in_sqlite(path: str, container: str) -> bytes:
+    """libpod's table ContainerConfig (Podman: libpod/sqlite_state_internal.go).
+
+    By another interpreter: hookrun-start has no SQLite.
+    """
     try:
         if ownership.problem(path):
-            return ""
+            return b""
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        words = [_PYTHON, "-ISc", _QUERY, path, container]
+        pid = os.posix_spawn(_PYTHON, words, {}, file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1)])
     except OSError:
-        return ""
-    import sqlite3
-
+        return b""
+    os.close(writer)
+    with open(reader, "rb") as file:
+        found = file.read()
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", timeout=1, uri=True)
-        row = connection.execute("SELECT JSON FROM ContainerConfig WHERE ID = ?", (container,)).fetchone()
-        connection.close()
-    except sqlite3.Error:
-        return ""
-    return str(row[0]) if row else ""
+        os.waitpid(pid, 0)
+    except ChildProcessError:  # whoever called ignores SIGCHLD
+        pass
+    return found
