@@ -152,6 +152,7 @@ class Creation:
             manager.modules_of_apply,
             console=self._has_terminal(),
             pidfd=bool(self.request.pidfd_socket),
+            judged=bool(plan.judged),
         )
         self.context.phase("plan")
         self._birth = spawn.give_birth(plan.namespaces, plan.entrance, self._child_main(plan))

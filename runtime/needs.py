@@ -15,13 +15,23 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def load_for_birth(config: dict[str, Any], of_cgroups: Iterable[str], *, console: bool, pidfd: bool) -> None:
+def load_for_birth(
+    config: dict[str, Any], of_cgroups: Iterable[str], *, console: bool, pidfd: bool, judged: bool
+) -> None:
     """Load what it takes to make, run and end a container of this config, and shut the door behind it.
 
-    `of_cgroups` are the modules that its cgroups take; `console` and `pidfd` say whether those are sent by socket.
+    `of_cgroups` are the modules that its cgroups take; `console` and `pidfd` say whether those are sent by socket,
+    `judged` whether policies judged its mounts' sources.
     """
     platform: dict[str, Any] = config.get("linux") or {}
-    _load(*_of_process(config["process"], platform), *_of_sockets(console, pidfd), *_of_host(platform), *of_cgroups)
+    of_mounts = ("hookrun.runtime.sources",) if judged else ()
+    _load(
+        *_of_process(config["process"], platform),
+        *_of_sockets(console, pidfd),
+        *_of_host(platform),
+        *of_mounts,
+        *of_cgroups,
+    )
 
 
 def load_for_entry(
@@ -58,7 +68,6 @@ def _of_sockets(console: bool, pidfd: bool) -> Iterator[str]:
         yield "_socket"
     if console:
         yield "fcntl"
-        yield "termios"
 
 
 def _of_host(platform: dict[str, Any]) -> Iterator[str]:
