@@ -57,6 +57,7 @@ compile_all() {
 
 # All that is dumped becomes one object: its data and its zeros one section each, its memory the region's.
 join_python() {
+    objcopy --globalize-symbol=usedpools "$work/python/obmalloc.o" # for wake.c
     (cd "$work" && ld -r -o joined.o builtin.o kernel.o region.o speedups.o wake.o python/*.o)
     for name in malloc calloc realloc free; do echo "$name region_$name"; done > "$work/renamed"
     objcopy --redefine-syms="$work/renamed" --rename-section .data=pydata --rename-section .PyRuntime=pydata \

@@ -1,4 +1,4 @@
-"""`docker run --rm IMAGE true`, end to end, under hookrun and under runc, by one dockerd.
+"""`docker run --rm IMAGE true` and `docker exec CONTAINER true`, end to end, under hookrun and under runc, by one dockerd.
 
     .venv/bin/python -m tests.bench.docker_run [--rounds 30] [--markdown FILE]
 """
@@ -41,6 +41,14 @@ def measure(rounds: int) -> str:
             table.add("docker run (ms)", name, stopwatch.spawn([*run, "--runtime", name, IMAGE, "true"]))
 
         stopwatch.interleave(rounds, {name: lambda name=name: lap(name) for name in runtimes})
+        for name in runtimes:
+            docker.check("run", "--detach", "--network", "none", "--runtime", name, "--name", f"exec-{name}", IMAGE, "sleep", "1000")
+        enter = ["/usr/bin/docker", "--host", docker.socket, "exec"]
+
+        def lap_inside(name: str) -> None:
+            table.add("docker exec (ms)", name, stopwatch.spawn([*enter, f"exec-{name}", "true"]))
+
+        stopwatch.interleave(rounds, {name: lambda name=name: lap_inside(name) for name in runtimes})
         return table.markdown()
     finally:
         if docker is not None:

@@ -3,8 +3,9 @@
     .venv/bin/python -m tests.bench.lifecycle [--rounds 60] [--markdown FILE]
 
 hookrun runs by a registered launcher (warm, sealed), with the record on and a snapshot of 20 policies and a hook
-for each stage that match none of the containers; with HOOKRUN_BENCH_PLAIN set there is no snapshot. All race in a mount
-namespace that shows cgroup v1 alone: crun refuses a hybrid host.
+for each stage that match none of the containers; with HOOKRUN_BENCH_PLAIN set there is no snapshot. The bundle's config is
+what dockerd writes, then what `runc spec` does. All race in a mount namespace that shows cgroup v1 alone: crun refuses a
+hybrid host.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.bench import stopwatch
+from tests.bench import docker_config, stopwatch
 from tests.bench.contestants import Contestant, hookrun, runc, with_crun
 from tests.support.bundles import Bundle
 
@@ -73,9 +74,8 @@ class Race:
             for _ in range(3):
                 words = contestant.words("create", "--bundle", str(self.bundle.path), contestant.named("bench-peak"))
                 self.table.add("peak of create (KiB)", contestant.name, stopwatch.peak_kib(words))
-                rss, pss = stopwatch.memory_kib(contestant.init_pid("bench-peak"))
-                self.table.add("waiting init, RSS (KiB)", contestant.name, rss)
-                self.table.add("waiting init, PSS (KiB)", contestant.name, pss)
+                for kind, size in stopwatch.memory_kib(contestant.init_pid("bench-peak")).items():
+                    self.table.add(f"waiting init, {kind} (KiB)", contestant.name, size)
                 contestant.remove("bench-peak")
 
     def _a_life_in_parallel(self, contestant: Contestant) -> float:
@@ -105,21 +105,29 @@ def see_cgroup_v1_alone() -> None:
 
 
 def measure(rounds: int) -> str:
-    """The race as a Markdown table; HOOKRUN_BENCH_PLAIN in the environment leaves the snapshot out."""
+    """The races as Markdown tables; HOOKRUN_BENCH_PLAIN in the environment leaves the snapshot out."""
     place = Path(tempfile.mkdtemp(prefix="hr-bench-", dir="/var/tmp"))
     contestants: list[Contestant] = []
     try:
         bundle = Bundle(place / "bundle").write()
         contestants.append(hookrun(place, bundle, plain="HOOKRUN_BENCH_PLAIN" in os.environ))
         contestants += [runc(place, bundle), *with_crun(place, bundle)]
-        table = stopwatch.Table(["python", *(contestant.name for contestant in contestants)])
-        Race(contestants, bundle, table).run(rounds)
-        return table.markdown()
+        plain = bundle.config
+        bundle.config = docker_config.written(bundle.path)
+        text = f"With the config of dockerd:\n\n{_race(contestants, bundle, rounds)}"
+        bundle.config = plain
+        return f"{text}\nWith that of `runc spec`:\n\n{_race(contestants, bundle, rounds)}"
     finally:
         for contestant in contestants:
             contestant.close()
         subprocess.run(["umount", "-l", str(place / "state/seal")], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _race(contestants: list[Contestant], bundle: Bundle, rounds: int) -> str:
+    table = stopwatch.Table(["python", *(contestant.name for contestant in contestants)])
+    Race(contestants, bundle, table).run(rounds)
+    return table.markdown()
 
 
 if __name__ == "__main__":

@@ -55,13 +55,13 @@ def peak_kib(words: list[str]) -> int:
     return shown * 1024 // os.sysconf("SC_PAGE_SIZE")
 
 
-def memory_kib(pid: int) -> tuple[int, int]:
-    """RSS and PSS of a process, KiB."""
+def memory_kib(pid: int) -> dict[str, int]:
+    """RSS, PSS and private dirty memory of a process, KiB."""
     fields = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, _, value = line.partition(":")
         fields[name] = int(value.split()[0])
-    return fields["Rss"], fields["Pss"]
+    return {"RSS": fields["Rss"], "PSS": fields["Pss"], "private dirty": fields["Private_Dirty"]}
 
 
 class Table:

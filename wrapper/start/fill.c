@@ -131,7 +131,7 @@ int fill(const char *heap, const char *packages)
     size_t length = 0;
     uint32_t count, first;
 
-    mallopt(M_TOP_PAD, 0); /* libc's heap stays small: the less there is, the less looks like a pointer to it by chance */
+    mallopt(M_TOP_PAD, 0); /* the smaller libc's heap is, the less looks like a pointer to it by chance */
     if (make_bare() != 0 || region_open() != 0)
         return complain("cannot begin");
     if (start_python() != 0)

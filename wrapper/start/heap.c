@@ -166,7 +166,8 @@ int heap_map(int descriptor, const struct heap *heap, const char **why)
         *why = errno == EEXIST ? "its address is taken" : "there is no memory for it";
         return -1;
     }
-    if (place(descriptor, &heap->pieces[DATA], MAP_FIXED) != 0 || place(descriptor, &heap->pieces[BSS], MAP_FIXED) != 0) {
+    if (place(descriptor, &heap->pieces[DATA], MAP_FIXED) != 0 ||
+        place(descriptor, &heap->pieces[BSS], MAP_FIXED) != 0) {
         *why = "there is no memory for it";
         return -1;
     }

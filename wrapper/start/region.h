@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* Addresses and lengths that the kernel maps are multiples of this on every machine (aarch64 has pages up to 64 KiB). */
+/* Addresses and lengths that the kernel maps are multiples of this everywhere (aarch64 has pages up to 64 KiB). */
 #define REGION_PAGE 0x10000UL
 
 /* Choose the region's place, at random. Returns 0, or -1 with errno. */

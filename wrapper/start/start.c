@@ -75,7 +75,8 @@ static int start_cold(const char *launcher, char **words, int count, const char 
     int length = line ? second_line(launcher, head, line) : 0;
 
     if (!length) {
-        fprintf(stderr, "hookrun-start: cannot use the heap: %s; %s does not say what to start instead\n", why, launcher);
+        fprintf(stderr, "hookrun-start: cannot use the heap: %s; %s does not say what to start instead\n", why,
+                launcher);
         return 1;
     }
     snprintf(reason, sizeof(reason), "cold=%s", why);

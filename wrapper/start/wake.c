@@ -7,6 +7,7 @@
 #include "wake.h"
 
 #include <signal.h>
+#include <stddef.h>
 
 extern char **environ;
 
@@ -38,6 +39,36 @@ static int remember_thread(void)
     return PyThread_tss_set(&_PyRuntime.gilstate.autoTSSkey, main_thread());
 }
 
+/* A pool's head, as obmalloc.c has it. */
+struct pool {
+    uint64_t count;
+    void *free_block;
+    struct pool *next;
+    struct pool *previous;
+};
+
+/* obmalloc.c's own, which build-start.sh makes known: the head of a ring for each size, but its two links alone. */
+extern struct pool *usedpools[];
+#define SIZES 32
+
+/*
+ * pymalloc forgets which pools have room left. What a call allocates would go into gaps all over the heap, and make a
+ * page dirty for each; so it goes into new pools, one beside the other. A pool outside the ring is one that is full to
+ * obmalloc.c, which puts it back when its last block is freed.
+ */
+static void forget_pools(void)
+{
+    for (int i = 0; i < SIZES; i++) {
+        struct pool *head = (struct pool *)((char *)&usedpools[2 * i] - offsetof(struct pool, next));
+
+        for (struct pool *next, *pool = head->next; pool != head; pool = next) {
+            next = pool->next;
+            pool->next = pool->previous = pool;
+        }
+        head->next = head->previous = head;
+    }
+}
+
 static PyObject *attribute(const char *module, const char *name)
 {
     PyObject *imported = PyImport_ImportModule(module);
@@ -58,6 +89,7 @@ int wake_later(PyObject *main)
         return -1;
     PyDict_Clear(variables);
     forget_thread();
+    forget_pools();
     return 0;
 }
 
