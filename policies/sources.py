@@ -67,10 +67,10 @@ class Stated:
 
     def __init__(self, source: str, stated: dict[str, Any]) -> None:
         self.real: list[str] = _list(stated.get("realPath")) or [_plain(source)]
-        self.origins = self.real
         self.names: list[str] = _list(stated.get("names")) or list({_plain(source), *self.real})
         self.attributes = {name: stated[name] for name in ATTRIBUTES if name in stated}
         self.may_be_anything: bool = bool(stated.get("mayBeAnything"))
+        self.origins = [] if self.may_be_anything else self.real
         self.has_mounts_below: bool = bool(stated.get("mountsBelow"))
         self._shown: dict[str, bool] = stated.get("shows") or {}
 
