@@ -21,6 +21,7 @@ BENCHES = {
     "docker_run": "docker run",
     "delegate": "In front of another runtime",
     "policies": "Policies",
+    "sources": "Mounts judged by what they expose",
     "record": "The record",
     "scale": "Many containers",
 }
