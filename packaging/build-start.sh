@@ -15,7 +15,11 @@ trap 'rm -rf "$work"' EXIT
 library=$(echo /usr/lib/python3.11/config-3.11-*/libpython3.11.a)
 python=/usr/bin/python3.11
 warnings="-std=c11 -Wall -Wextra -Werror -Wno-missing-field-initializers"
-hardening="-fstack-protector-strong -D_FORTIFY_SOURCE=2 -fno-plt -fno-pie -fcf-protection"
+hardening="-fstack-protector-strong -D_FORTIFY_SOURCE=2 -fno-plt -fno-pie"
+case $(gcc -dumpmachine) in
+x86_64-*) hardening="$hardening -fcf-protection" ;;
+aarch64-*) hardening="$hardening -mbranch-protection=standard" ;;
+esac
 flags="-O2 -ffile-prefix-map=$work=. -ffile-prefix-map=$source=. -isystem /usr/include/python3.11"
 
 for needed in /usr/bin/gcc "$library" /usr/include/python3.11/internal/pycore_runtime.h /usr/include/seccomp.h; do
@@ -65,9 +69,9 @@ join_python() {
     objcopy --set-section-alignment pydata=65536 --set-section-alignment pybss=65536 "$work/python.o"
 }
 
-# So high, because no small number looks like the address of something then: what the heap is checked for.
+# So high, because neither a small number nor four letters look like an address then: the heap is checked for those.
 link() {
-    (cd "$work" && gcc -static -no-pie -Wl,-Ttext-segment=0x70000000 -Wl,--build-id=sha1 -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--fatal-warnings \
+    (cd "$work" && gcc -static -no-pie -Wl,-Ttext-segment=0x7f000000 -Wl,--build-id=sha1 -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--fatal-warnings \
         -o hookrun-start start.o fill.o heap.o scan.o absent.o frozen.o python.o -lseccomp -lz -lm)
 }
 

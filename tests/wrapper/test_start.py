@@ -404,3 +404,30 @@ def test_many_starts_with_addresses_at_random(host: Host) -> None:
 
 def test_calls_while_the_heap_is_replaced(tmp_path: Path) -> None:
     assert heap_soak.soak(tmp_path, 400) == []
+
+
+def in_a_file_system(place: Path, options: str, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script with an empty tmpfs of these mount options at `place`."""
+    place.mkdir()
+    words = ["unshare", "--mount", "sh", "-ec", f"mount -t tmpfs -o {options} tmpfs {place}; {script}"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_a_heap_on_a_file_system_without_programs(host: Host, tmp_path: Path) -> None:
+    """/var mounted noexec: a heap is data."""
+    place = tmp_path / "var"
+    done = in_a_file_system(place, "noexec", f"cp -p {host.heap} {place}; exec {warm.START} {place}/heap {host.launcher} --version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("hookrun version ")
+    done = in_a_file_system(tmp_path / "other", "noexec", f"cp -p {host.heap} {tmp_path}/other; exec {warm.START} --check {tmp_path}/other/heap")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_a_file_system_without_room_for_a_heap(tmp_path: Path) -> None:
+    place = tmp_path / "var"
+    fill_it = f"{sys.executable} -m hookrun.wrapper.start.program {place}"
+    done = in_a_file_system(place, "size=2m", f"{fill_it} || ls -A {place}")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "No space left on device" in done.stderr

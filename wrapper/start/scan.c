@@ -125,36 +125,18 @@ static int is_type(const PyTypeObject *type)
 }
 
 /* The object around an address in the region, as far as its head can be found. */
-static PyObject *object_around(uint64_t address)
+static void print_object(uint64_t address)
 {
     for (uint64_t start = address & ~15UL; start > address - LARGEST && start >= pieces[REGION].address; start -= 16) {
         PyObject *object = (PyObject *)start;
 
-        if (Py_REFCNT(object) > 0 && is_type(Py_TYPE(object)))
-            return object;
+        if (Py_REFCNT(object) > 0 && is_type(Py_TYPE(object))) {
+            fprintf(stderr, "an object of type %s at %p, word %lu", Py_TYPE(object)->tp_name, (void *)object,
+                    (address - start) / sizeof(void *));
+            return;
+        }
     }
-    return NULL;
-}
-
-/* Whether an address is in the characters of a string: four of them may look like an address, but nobody follows it. */
-static int is_text(uint64_t address)
-{
-    PyObject *object = object_around(address);
-
-    return object && PyUnicode_CheckExact(object) && PyUnicode_IS_COMPACT_ASCII(object) &&
-           address >= (uint64_t)PyUnicode_DATA(object) &&
-           address <= (uint64_t)PyUnicode_DATA(object) + (uint64_t)PyUnicode_GET_LENGTH(object);
-}
-
-static void print_object(uint64_t address)
-{
-    PyObject *object = object_around(address);
-
-    if (object)
-        fprintf(stderr, "an object of type %s at %p, word %lu", Py_TYPE(object)->tp_name, (void *)object,
-                (address - (uint64_t)object) / sizeof(void *));
-    else
-        fprintf(stderr, "memory at %#lx", address);
+    fprintf(stderr, "memory at %#lx", address);
 }
 
 static int scan_piece(int which)
@@ -165,7 +147,7 @@ static int scan_piece(int which)
     for (size_t i = 0; i < pieces[which].length / sizeof(*words); i++) {
         const struct range *range = pointed_to(words[i]);
 
-        if (!range || (which == REGION && is_text((uint64_t)&words[i])))
+        if (!range)
             continue;
         fputs("hookrun-start: the heap does not stand alone: ", stderr);
         if (which == REGION)
