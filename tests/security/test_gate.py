@@ -6,6 +6,7 @@ policy; what passes must run, and must not see the file.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -272,6 +273,23 @@ def test_what_is_mounted_later_does_not_appear(host: ConfiguredHost, bundle: Bun
     box = host.runtime.run_detached(bundle.command("sleep", "600").path)
     ground.mount("--bind", ground.run, f"{source}/v")
     assert host.runtime.exec(box, "ls", "/h/v").out == ""
+
+
+def test_what_the_sources_were_is_on_record(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, tmp_path: Path
+) -> None:
+    """A policy that is tried later on the recorded call judges the file that the link led to then."""
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket)}]}})
+    (ground.place / "link").symlink_to(ground.good)
+    assert judged(host, bundle, bind(ground.place / "link")).status == 0
+    (ground.place / "link").unlink()
+    line = host.lines("run")[-1]
+    assert line["sources"][f"{ground.place}/link"]["realPath"] == [str(ground.good)]
+    spec = {"mounts": {"forbid": [{"source": str(ground.good / "file"), "message": "not good"}]}}
+    policy = {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": "later"}, "spec": spec}
+    (tmp_path / "later.yaml").write_text(json.dumps(policy))
+    told = host.hookctl("policy", "explain", line["id"], "--policies", str(tmp_path / "later.yaml"))
+    assert "not good" in told.out, told.err
 
 
 # The harmless neighbours.
