@@ -41,7 +41,6 @@ class V2Manager(Manager):
         "hookrun.runtime.cgroups.device_program",
         "hookrun.runtime.cgroups.v2_controllers",
         "math",
-        "resource",
     )
 
     @property

@@ -13,7 +13,7 @@ from hookrun.policies.merge import merged
 from tests.policies.test_library import BROTHERS, DOCKER, DOCKERS, FILES, dockers_config, said
 
 README = Path(policies.__file__).parent / "README.md"
-BEGIN = "<!-- ways: written by `python -m tests.policies.ways` -->"
+BEGIN = "<!-- ways: written by python -m tests.policies.ways -->"
 END = "<!-- end of the ways -->"
 
 VOLUME = "/var/lib/docker/volumes/v/_data"
