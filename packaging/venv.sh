@@ -8,6 +8,14 @@ python=/usr/bin/python3
 venv=.venv
 test -x $venv/bin/python || $python -m venv $venv
 
+# The program that starts warm, built beside the rest; where it can't be, hookrun starts cold.
+start="$PWD/wrapper/start/bin/hookrun-start"
+building=""
+if [ ! -e "$start" ] || [ -n "$(find wrapper hooks policies runtime packaging -name '*.[cphs]*' -newer "$start")" ]; then
+    { sh packaging/fetch-simplejson.sh $venv > /dev/null && sh packaging/build-start.sh "$start"; } &
+    building=$!
+fi
+
 list_requirements() {
     $python - "$@" <<'PY'
 import sys
@@ -46,13 +54,9 @@ import sys
 from hookrun.wrapper.admin.app import main
 
 sys.exit(main())"
-# Its snapshot, its record and its heap are the checkout's own too. Where the program that starts warm can't be built,
-# hookrun starts cold.
+# Its snapshot, its record and its heap are the checkout's own too.
 mkdir -p $venv/state
-start="$PWD/wrapper/start/bin/hookrun-start"
-if [ ! -e "$start" ] || [ -n "$(find wrapper hooks policies runtime packaging -name '*.[cphs]*' -newer "$start")" ]; then
-    { sh packaging/fetch-simplejson.sh $venv > /dev/null && sh packaging/build-start.sh "$start"; } || echo "venv.sh: hookrun will start slowly" >&2
-fi
+test -z "$building" || wait "$building" || echo "venv.sh: hookrun will start slowly" >&2
 cold="#!$python -ISXutf8
 import sys
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from tests.bench import stopwatch
 from tests.support.bundles import Bundle
-from tests.support.runtimes import HOOKCTL, RUNC, wait_for
+from tests.support.runtimes import CHECKOUT, HOOKCTL, RUNC, wait_for
 
 
 class Contestant:
@@ -92,9 +93,17 @@ def registered(place: Path, settings: str = "", with_policies: bool = False) -> 
     if with_policies:
         _write_policies(config / "policies.d")
     ctl = [str(HOOKCTL), "--config", str(config), "--state", str(state)]
+    environment = {**os.environ, "PYTHONPATH": str(_installed(place / "lib"))}
     for words in (["apply", "--yes"], ["engine", "register", "docker", "--daemon-json", str(place / "registered.json")]):
-        subprocess.run([*ctl, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120, check=True)
+        subprocess.run([*ctl, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120, check=True, env=environment)
     return str(state / "launchers/hookrun")
+
+
+def _installed(place: Path) -> Path:
+    """The packages as a host has them: of a checkout, where files are edited, each start looks at every file."""
+    for folder in ("hooks", "policies", "runtime", "wrapper"):
+        shutil.copytree(CHECKOUT / folder, place / "hookrun" / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return place
 
 
 def runc(place: Path, bundle: Bundle) -> Contestant:

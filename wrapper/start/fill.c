@@ -38,7 +38,8 @@ static int make_bare(void)
         signal(number, SIG_DFL);
     dup2(nothing, 0);
     dup2(nothing, 1);
-    return close_range(3, ~0U, 0);
+    closefrom(3);
+    return 0;
 }
 
 /* As the launchers' `python3 -ISXutf8` starts, without a search for its library: that is part of this program. */

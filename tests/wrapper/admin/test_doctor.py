@@ -133,3 +133,14 @@ def test_a_runtime_that_is_gone(machine: Host) -> None:
     chosen = settings.Settings("", settings.completed({"runtime": "/nonexistent"}), str(machine.state))
     (found,) = doctor._delegate(chosen)
     assert found.state == doctor.BAD
+
+
+def test_why_hookrun_starts_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Host(tmp_path, tmp_path)
+    monkeypatch.setattr(doctor.program, "find", lambda: tmp_path / "hookrun-start")
+    monkeypatch.setattr(doctor.program, "problem", lambda state: "it is damaged")
+    found = doctor._start(machine)
+    assert (found.state, found.advice) == (doctor.NOTE, "`hookctl refresh` makes the heap anew")
+    assert found.text.endswith(": it is damaged")
+    monkeypatch.setattr(doctor.program, "problem", lambda state: "")
+    assert doctor._start(machine).state == doctor.GOOD
