@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import compileall
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 from hookrun.wrapper.seal import PROGRAM
 from hookrun.wrapper.start import program
@@ -12,6 +14,8 @@ from tests.support.runtimes import CHECKOUT
 
 START = CHECKOUT / "wrapper/start/bin" / PROGRAM
 HEAP = CHECKOUT / ".venv/state" / program.HEAP
+
+ATTEMPTS = 3  # as hookctl does: a number may look like the address of libc's memory by chance
 
 _TEXT = """#!{start} {heap}
 #!/usr/bin/python3 -ISXutf8
@@ -45,3 +49,13 @@ def with_entry(place: Path, text: str) -> Path:
     copied(place)
     (place / "wrapper/entry.py").write_text(text)
     return place
+
+
+def fill(heap: Path, packages: Path | str, **options: Any) -> None:
+    """Have the program fill a heap, which must succeed; `options` are subprocess.run's."""
+    words = [START, "--fill", heap, packages]
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, **options)
+        if not done.returncode:
+            return
+    raise AssertionError(done.stderr)

@@ -67,7 +67,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def heap(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("heap") / program.HEAP
-    subprocess.run([warm.START, "--fill", path, packages], timeout=120, check=True)
+    warm.fill(path, packages)
     return path
 
 

@@ -134,7 +134,7 @@ def test_a_heap_that_cannot_be_used_is_passed_over(host: Host, kind: str) -> Non
 def test_a_heap_of_other_sources_is_passed_over(tmp_path: Path, change: str) -> None:
     packages = warm.copied(tmp_path / "packages")
     heap = tmp_path / "heap"
-    assert fill(heap, packages).returncode == 0
+    warm.fill(heap, packages)
     checked = [warm.START, "--check", heap]
     assert subprocess.run(checked, check=False).returncode == 0
     source = packages / "runtime/commands/ps.py"
@@ -154,7 +154,7 @@ def test_a_start_sees_that_a_source_was_replaced(host: Host, tmp_path: Path) -> 
     """As package managers do it, by renaming, in a tree that is not a checkout."""
     packages = warm.copied(tmp_path / "packages")
     host.heap.unlink()
-    assert fill(host.heap, packages).returncode == 0
+    warm.fill(host.heap, packages)
     assert host.call("list").returncode == 0
     assert host.reason() == ""
     source = packages / "runtime/commands/ps.py"
@@ -168,7 +168,7 @@ def test_a_start_sees_every_edit_of_a_checkout(host: Host, tmp_path: Path) -> No
     packages = warm.copied(tmp_path / "packages")
     (packages / "pyproject.toml").touch()
     host.heap.unlink()
-    assert fill(host.heap, packages).returncode == 0
+    warm.fill(host.heap, packages)
     with (packages / "runtime/commands/ps.py").open("a") as source:
         source.write("#\n")
     assert host.call("list").returncode == 0
@@ -191,15 +191,14 @@ def test_nothing_of_its_maker_is_in_it(tmp_path: Path) -> None:
     with (place / "open").open("w+") as file:
         file.write(SECRET)
         file.flush()
-        done = fill(heap, program.packages(), env={"SECRET": SECRET, SECRET: "1"}, cwd=place, stdin=file, pass_fds=(file.fileno(),))
-    assert done.returncode == 0, done.stderr
+        warm.fill(heap, program.packages(), env={"SECRET": SECRET, SECRET: "1"}, cwd=place, stdin=file, pass_fds=(file.fileno(),))
     assert SECRET.encode() not in heap.read_bytes()
 
 
 def test_two_heaps_have_different_secrets_and_places(tmp_path: Path) -> None:
     heaps = [tmp_path / "one", tmp_path / "other"]
     for heap in heaps:
-        assert fill(heap, program.packages()).returncode == 0
+        warm.fill(heap, program.packages())
     one, other = (heap.read_bytes() for heap in heaps)
     assert one[:200] != other[:200]
 
@@ -274,7 +273,7 @@ def test_python_finds_its_process_warm_as_it_does_cold(host: Host, tmp_path: Pat
     entry = packages / "wrapper/entry.py"
     entry.write_text(entry.read_text().replace("os._exit(shim.main(arguments, state))", "os._exit(tell(state))") + TELL)
     host.heap.unlink()
-    assert fill(host.heap, packages).returncode == 0
+    warm.fill(host.heap, packages)
     cold = host.launcher.read_text().replace(f"sys.path.append({str(Path(program.packages()).parent)!r})", f"""
 package = type(sys)("hookrun")
 package.__path__ = [{str(packages)!r}]
@@ -304,7 +303,7 @@ def test_what_waits_runs_on_when_the_heap_is_replaced(host: Host, bundle: Bundle
         for replace in (lambda: warm.launcher(host.launcher, host.state), host.heap.unlink):
             box = runtime.create(bundle.shell("exit 0").path)
             fresh = host.heap.with_name("fresh")
-            assert fill(fresh, program.packages()).returncode == 0
+            warm.fill(fresh, program.packages())
             fresh.rename(host.heap)
             replace()
             runtime.start(box)

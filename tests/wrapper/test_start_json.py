@@ -73,7 +73,7 @@ def test_it_takes_and_gives_what_pythons_does(tmp_path: Path, answer: Any) -> No
     given = texts(4000)
     (tmp_path / "texts").write_bytes(b"\n--\n".join(given))
     packages = warm.with_entry(tmp_path / "packages", MAIN)
-    subprocess.run([warm.START, "--fill", tmp_path / "heap", packages], timeout=120, check=True)
+    warm.fill(tmp_path / "heap", packages)
     words = [warm.START, tmp_path / "heap", "launcher", tmp_path / "texts", tmp_path / "answers"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
