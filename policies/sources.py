@@ -10,6 +10,7 @@ from __future__ import annotations
 from posix import _path_normpath as normpath  # type: ignore[attr-defined]  # all of `os.path` costs 1 ms
 
 from hookrun.policies import conditions
+from hookrun.policies.pointer import ABSENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,11 +133,12 @@ class Source(str):
     @classmethod
     def of(cls, mount: dict[str, Any], look: Look, *, is_root: bool = False) -> Any:
         """The source of a mount; as it is where it means no file."""
-        text = mount.get("source")
-        facts = look(mount) if isinstance(text, str) else None
+        text = mount.get("source", ABSENT)
+        facts = look(mount) if text is None or text is ABSENT or isinstance(text, str) else None
         if facts is None:
             return text
-        source = cls(text)
+        # A bind without a source shows the bundle's directory.
+        source = cls(text if isinstance(text, str) else "")
         source._facts = facts
         source.is_root = is_root
         return source
@@ -235,7 +237,7 @@ def _mounts(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[str
     look: Look = invocation["look"]
     mounts = config.get("mounts") or ()
     found = [
-        {**mount, "source": Source.of(mount, look)} if "source" in mount else mount
+        {**mount, "source": Source.of(mount, look)}
         for mount in (mounts if isinstance(mounts, list) else ())
         if isinstance(mount, dict)
     ]

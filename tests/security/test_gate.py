@@ -292,6 +292,13 @@ def test_what_the_sources_were_is_on_record(
     assert "not good" in told.out, told.err
 
 
+@pytest.mark.parametrize("mount", [{}, {"source": None}, {"source": ""}])
+def test_a_bind_without_a_source_shows_the_bundle(host: ConfiguredHost, bundle: Bundle, mount: dict[str, Any]) -> None:
+    in_force(host, {"mounts": {"forbid": [{"source": str(bundle.path / "config.json"), "message": "no config"}]}})
+    result = judged(host, bundle, [{"destination": "/h", "type": "bind", "options": ["rbind"], **mount}])
+    assert "policy p0: no config" in result.err
+
+
 # The harmless neighbours.
 
 
