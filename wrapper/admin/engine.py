@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from loguru import logger
 
 from hookrun.runtime.errors import Failure
-from hookrun.wrapper.admin import engines, host, launcher, output
+from hookrun.wrapper.admin import engines, host, launcher, output, registrations
 from hookrun.wrapper.admin.engines import daemon, monitors, stock_runc
 from hookrun.wrapper.admin.engines.engine import Change, Engine
 from hookrun.wrapper.admin.standing import Standing, names, problem_of
@@ -49,17 +50,20 @@ def register(
     state = host.of(context).state
     program = launcher.path_of(state, name)
     chosen = engines.of(engine, file)
+    _refuse_strangers(chosen, name, program)
     change = chosen.register(name, program, default)
     drop_ins = stock_runc.changes(chosen, units.absolute(), program.parent) if only else []
     if dry_run:
         for one in (change, *drop_ins):
             _show(one)
         return
-    launcher.install(state, name)
-    _make(chosen, change, reload)
-    if only:
-        launcher.install(state, stock_runc.NAME)
-        _make_drop_ins(chosen, drop_ins, reload)
+    with registrations.locked(state):
+        launcher.install(state, name)
+        _make(chosen, change, reload)
+        registrations.note(state, chosen, name, change)
+        if only:
+            launcher.install(state, stock_runc.NAME)
+            _make_drop_ins(chosen, drop_ins, reload)
     found = chosen.runtime(name)
     if default and not (found and found.is_default):
         logger.warning("{} is not the default: a file that is read later than {} names another", name, change.path)
@@ -81,21 +85,37 @@ def unregister(
     state = host.of(context).state
     program = launcher.path_of(state, name)
     chosen = engines.of(engine, file)
-    change = chosen.unregister(name, program)
+    change = registrations.put_back(state, chosen, name, chosen.unregister(name, program))
     others = [one for one in chosen.runtimes() if one.name != name and chosen.is_ours(one, program.parent)]
     drop_ins = [] if others else stock_runc.undone(chosen, units.absolute())
     if dry_run:
         for one in (change, *drop_ins):
             _show(one)
         return
-    _make(chosen, change, reload)
-    _make_drop_ins(chosen, drop_ins, reload)
-    if drop_ins:
-        _remove_stock(state)
+    with registrations.locked(state):
+        _make(chosen, change, reload)
+        registrations.forget(state, chosen, name, change)
+        _make_drop_ins(chosen, drop_ins, reload)
+        if drop_ins:
+            _remove_stock(state)
+        _remove_unused(state, name)
     left = chosen.runtime(name)
     if left:
         logger.warning("{} names the runtime {} still: take it away there", left.file, name)
-    users = _users(program)
+
+
+def _refuse_strangers(engine: Engine, name: str, program: Path) -> None:
+    """Raises Failure if the engine has a runtime of this name that is not hookrun."""
+    found = engine.runtime(name)
+    if found and not engine.is_ours(found, program.parent):
+        what = f", {found.path}" if found.path else ""
+        raise Failure(f"{found.file}: another runtime has the name {name}{what}: choose another by --name")
+
+
+def _remove_unused(state: Path, name: str) -> None:
+    """Take a launcher away that nobody calls any more."""
+    program = launcher.path_of(state, name)
+    users = _users(state, program)
     if users:
         typer.echo(f"{program}: kept for {', '.join(users)}")
     elif watching := monitors.that_call(program):
@@ -152,10 +172,11 @@ def _describe(standing: Standing) -> None:
         typer.echo(f"hookrun is not registered: `hookctl engine register {engine.name}`")
 
 
-def _users(program: Path) -> list[str]:
+def _users(state: Path, program: Path) -> list[str]:
     """The engines that still call a launcher. One whose files can't be read may."""
+    noted = {engines.of(engines.Kind(one.engine), Path(one.file)) for one in registrations.all_of(state)}
     users = []
-    for engine in engines.found():
+    for engine in (*engines.found(), *noted):
         try:
             uses = any(runtime.path == str(program) for runtime in engine.runtimes())
         except Failure as failure:
@@ -163,14 +184,14 @@ def _users(program: Path) -> list[str]:
             uses = True
         if uses:
             users.append(engine.name)
-    return users
+    return list(dict.fromkeys(users))
 
 
 def _make_drop_ins(engine: Engine, changes: list[Change], reload: bool) -> None:
     for change in changes:
         change.make()
-        typer.echo(f"{change.path}: {'written' if change.after else 'removed'}")
-        if not change.after:
+        typer.echo(_done(change))
+        if change.after is None:
             stock_runc.tidy(change)
     if changes:
         typer.echo(stock_runc.restart(engine) if reload else stock_runc.advice(engine))
@@ -189,6 +210,10 @@ def _show(change: Change) -> None:
     typer.echo(f"{change.path}: nothing to change" if change.is_none else change.diff(), nl=change.is_none)
 
 
+def _done(change: Change) -> str:
+    return f"{change.path}: {'removed' if change.after is None else 'written'}"
+
+
 def _make(engine: Engine, change: Change, reload: bool) -> None:
     """Make the change, a copy of the old file beside it, and have the engine take it up or say how."""
     if change.is_none:
@@ -201,8 +226,9 @@ def _make(engine: Engine, change: Change, reload: bool) -> None:
         if interim and reload:
             interim.make()
             daemon.take_up(engine, interim)
+            change = dataclasses.replace(change, before=interim.after)
         change.make()
-        typer.echo(f"{change.path}: {'written' if change.after else 'removed'}")
+        typer.echo(_done(change))
         if interim and not reload:
             logger.warning("{} forgets a runtime or a default only at a restart, or by --reload", engine.program)
     if reload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,34 +12,53 @@ from hookrun.runtime.errors import Failure, reason
 
 
 def replace(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file so that a crash leaves the old or the new one; an old one's owner and mode stay. Raises Failure."""
+    """Write a file so that a crash leaves the old or the new one. Raises Failure.
+
+    An old one's owner, mode and extended attributes stay; a symbolic link stays one, and what it leads to is written.
+    """
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        with open(temporary, "w", encoding="utf-8", newline="", opener=_for_us_alone) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
             status = path.stat()
             os.chown(temporary, status.st_uid, status.st_gid)
-            mode = status.st_mode & 0o7777
-        os.chmod(temporary, mode)
+            shutil.copystat(path, temporary)
+            os.utime(temporary)
+        else:
+            os.chmod(temporary, mode)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise Failure(f"cannot write {path}: {reason(error)}") from None
 
 
+def _for_us_alone(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
+
+
+def remove(path: Path) -> None:
+    """Take a file away, through a symbolic link, which stays; none is no fault. Raises Failure."""
+    try:
+        Path(os.path.realpath(path)).unlink(missing_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot remove {path}: {reason(error)}") from None
+
+
 def back_up(path: Path) -> Path | None:
     """Keep a dated copy beside the file; returns its path, None where there is nothing to keep. Raises Failure."""
-    if not path.exists():
+    text = read(path)
+    if text is None:
         return None
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in range(100):
         copy = path.with_name(f"{path.name}.hookrun-{stamp}" + (f"-{number}" if number else ""))
         if not copy.exists():
-            replace(copy, read(path), path.stat().st_mode & 0o7777)
+            replace(copy, text, path.stat().st_mode & 0o7777)
             return copy
     raise Failure(f"cannot back up {path}: too many copies of this second")
 
@@ -46,15 +66,15 @@ def back_up(path: Path) -> Path | None:
 def copies(path: Path) -> Iterator[str]:
     """The texts that `back_up` kept of a file, the latest first. Raises Failure."""
     for copy in sorted(path.parent.glob(f"{path.name}.hookrun-*"), reverse=True):
-        yield read(copy)
+        yield read(copy) or ""
 
 
-def read(path: Path) -> str:
-    """A file's text, "" where there is none. Raises Failure."""
+def read(path: Path) -> str | None:
+    """A file's text, its line ends as they are; None if there is no file. Raises Failure."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        return ""
+        return None
     except UnicodeDecodeError as error:
         raise Failure(f"cannot read {path}: byte {error.start} is not UTF-8") from None
     except OSError as error:

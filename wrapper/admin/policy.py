@@ -150,7 +150,7 @@ def show(context: typer.Context, name: Annotated[str, typer.Argument(help="The p
         raise Failure(f"there is no policy {name!r}{document.suggestion(name, found)}")
     one = found[name]
     following = [other.line for other in found.values() if other.file == one.file and other.line > one.line]
-    lines = files.read(Path(one.file)).splitlines()[one.line - 1 : min(following) - 1 if following else None]
+    lines = (files.read(Path(one.file)) or "").splitlines()[one.line - 1 : min(following) - 1 if following else None]
     typer.echo(f"# {one.file}:{one.line}")
     typer.echo("\n".join(lines).rstrip().removesuffix("---").rstrip())
 

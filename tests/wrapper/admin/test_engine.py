@@ -316,7 +316,7 @@ def test_a_later_file_has_the_last_word(bench: Bench) -> None:
 
 
 def test_containers_conf_keeps_what_others_wrote(bench: Bench) -> None:
-    main = bench.given("containers/containers.conf", '[engine]\nruntime = "crun"\n[engine.runtimes]\nhookrun = ["/old"]\n')
+    main = bench.given("containers/containers.conf", '[engine]\nruntime = "crun"\n[engine.runtimes]\nhookrun = ["/old/hookrun"]\n')
     ours = bench.given(FILES["podman"], "# of this host\n[engine]\nevents_logger = \"file\"  # no journal\n")
     before = ours.read_text()
     bench.register("podman", "--default")
@@ -375,8 +375,8 @@ def test_a_launcher_that_another_engine_calls_stays(bench: Bench, monkeypatch: p
     program = bench.launchers / "hookrun"
     file = bench.given("daemon.json", json.dumps({"runtimes": {"hookrun": {"path": str(program)}}}))
     monkeypatch.setattr(Docker, "default_file", file)
-    assert commands._users(program) == ["docker"]
-    assert commands._users(bench.launchers / "other") == []
+    assert commands._users(bench.ctl.state, program) == ["docker"]
+    assert commands._users(bench.ctl.state, bench.launchers / "other") == []
 
 
 def test_reload_by_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -385,6 +385,7 @@ def test_reload_by_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(daemon, "SYSTEMD", tmp_path)
+    monkeypatch.setattr(daemon, "_daemons", lambda _: {})  # another test's may run beside this one
     for kind in (Kind.DOCKER, Kind.CONTAINERD, Kind.PODMAN):
         daemon.take_up(engines.of(kind), NOTHING)
     with pytest.raises(Failure, match="systemctl reload crio: no such unit"):

@@ -61,7 +61,7 @@ class Containerd(Engine):
             edits.append(put((*entry, "options", "BinaryName"), str(launcher)))
         if default:
             edits.append(put((*section, "default_runtime_name"), name))
-        return Change(file.path, file.text, file.edited(*edits))
+        return Change(file.path, file.found, file.edited(*edits))
 
     def unregister(self, name: str, launcher: Path) -> Change:
         file = self._place()
@@ -69,20 +69,20 @@ class Containerd(Engine):
         edits = [drop((*section, "runtimes", name))]
         default = (*section, "default_runtime_name")
         if file.get(*default) == name:
-            known = ["runc", *(runtime.name for runtime in self.runtimes() if runtime.name != name)]
-            before = default_before(file.path, lambda text: at(parsed(file.path, text), default) or "", known)
+            left = {"runc", *(runtime.name for runtime in self.runtimes())} - {name}
+            before = default_before(file.path, lambda text: at(parsed(file.path, text), default) or "", left)
             edits.append(put(default, before) if before else drop(default))
-        return Change(file.path, file.text, self._without_remains(file, edits))
+        return Change(file.path, file.found, self._without_remains(file, edits))
 
-    def _without_remains(self, file: TomlFile, edits: list[Edit]) -> str:
+    def _without_remains(self, file: TomlFile, edits: list[Edit]) -> str | None:
         """The text after the edits, less what `register` had to write besides and nobody had before."""
         after = file.edited(*edits)
-        if after in files.copies(file.path):
+        if after is None or after in files.copies(file.path):
             return after
         runtimes = (*self._section(file), "runtimes")
         if at(parsed(file.path, after), runtimes) == {"runc": _RUNC}:
             after = file.edited(*edits, drop(runtimes))
-        return "" if set(parsed(file.path, after)) == {"version"} else after
+        return None if after is None or set(parsed(file.path, after)) == {"version"} else after
 
     def usage(self, name: str, launcher: Path) -> str:
         return (

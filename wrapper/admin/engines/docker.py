@@ -23,6 +23,7 @@ class Docker(Engine):
     unit = "docker"
     stock_units = ("docker", "containerd")  # BuildKit is in the first, the second starts the shims
     reloads = True
+    empty = "{}\n"
 
     def runtimes(self) -> list[Runtime]:
         values = _parsed(self.file, files.read(self.file))
@@ -57,8 +58,8 @@ class Docker(Engine):
             if not runtimes:
                 del values["runtimes"]
         if _default(values) == name:
-            known = [_STOCK, *values.get("runtimes", {})]
-            before = default_before(self.file, lambda earlier: _default(_parsed(self.file, earlier)), known)
+            left = {_STOCK, *values.get("runtimes", {})}
+            before = default_before(self.file, lambda earlier: _default(_parsed(self.file, earlier)), left)
             if before:
                 values["default-runtime"] = before
             else:
@@ -71,8 +72,9 @@ class Docker(Engine):
     def interim(self, change: Change) -> Change | None:
         """dockerd keeps what a file that it reads again does not name: it must read that nothing is left of it."""
         values = _parsed(self.file, change.after)
+        before = _parsed(self.file, change.before)
         full = {"default-runtime": _STOCK, "runtimes": {}, **values}
-        gone = [key for key in full if key not in values and key in _parsed(self.file, change.before)]
+        gone = [key for key in full if key not in values and key in before]
         if not gone:
             return None
         text = json.dumps({**values, **{key: full[key] for key in gone}}, indent=4) + "\n"
@@ -87,14 +89,16 @@ class Docker(Engine):
     def is_read_by(self, words: list[str]) -> bool:
         return Path(option(words, "--config-file", default=str(self.default_file))) == self.file
 
-    def _read(self) -> tuple[str, dict[str, Any]]:
+    def _read(self) -> tuple[str | None, dict[str, Any]]:
         text = files.read(self.file)
         return text, _parsed(self.file, text)
 
-    def _change(self, text: str, values: dict[str, Any]) -> Change:
+    def _change(self, text: str | None, values: dict[str, Any]) -> Change:
         if values == _parsed(self.file, text):
             return Change(self.file, text, text)
-        after = json.dumps(values, indent=_indent_of(text), ensure_ascii=False) + "\n" if values else ""
+        if not values:
+            return Change(self.file, text, None)
+        after = json.dumps(values, indent=_indent_of(text or ""), ensure_ascii=False) + "\n"
         return Change(self.file, text, laid_out_as_before(self.file, after, _content))
 
 
@@ -106,8 +110,8 @@ def _default(values: dict[str, Any]) -> str:
     return str(values.get("default-runtime", ""))
 
 
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    if not text.strip():
+def _parsed(path: Path, text: str | None) -> dict[str, Any]:
+    if not text or not text.strip():
         return {}
     try:
         values = json.loads(text, object_pairs_hook=lambda pairs: _unique(path, pairs))

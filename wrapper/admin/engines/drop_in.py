@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hookrun.wrapper.admin.engines.engine import Change, Engine
-from hookrun.wrapper.admin.engines.toml_file import Edit, Keys, TomlFile, at, drop, put
+from hookrun.wrapper.admin.engines.engine import Change, Engine, default_before
+from hookrun.wrapper.admin.engines.toml_file import Edit, Keys, TomlFile, at, drop, parsed, put
 
 # Behind the files of distributions, which begin with 00 to 10, and before an administrator's last word.
 NAME = "50-hookrun.conf"
@@ -40,16 +40,22 @@ class DropIn(Engine):
     def change(self, *edits: Edit) -> Change:
         """What the edits make of hookrun's own file."""
         ours = TomlFile(self.file)
-        return Change(self.file, ours.text, ours.edited(*edits))
+        return Change(self.file, ours.found, ours.edited(*edits))
 
     def set_default(self, value: str) -> Edit:
         return put(self.default_at, value)
 
     def unset_default(self, *values: str) -> Edit:
-        """Take hookrun's default away where it is one of the values: that of the files before counts again."""
+        """Have the default of before again, in this file or those before it, if it is one of the values."""
+
+        def default_of(text: str) -> str:
+            return str(at(parsed(self.file, text), self.default_at) or "")
+
+        before = default_before(self.file, default_of, gone=values)
 
         def edit(document: Any) -> None:
             if at(document, self.default_at) in values:
-                drop(self.default_at)(document)
+                back = put(self.default_at, before) if before else drop(self.default_at)
+                back(document)
 
         return edit

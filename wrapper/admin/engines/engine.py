@@ -6,7 +6,7 @@ import difflib
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +27,11 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Change:
-    """A file's text before and after; an `after` of "" is no file."""
+    """A file's text before and after; None is no file."""
 
     path: Path
-    before: str
-    after: str
+    before: str | None
+    after: str | None
 
     @property
     def is_none(self) -> bool:
@@ -39,18 +39,21 @@ class Change:
 
     def diff(self) -> str:
         names = (str(self.path), f"{self.path} (new)")
-        return "".join(difflib.unified_diff(self.before.splitlines(True), self.after.splitlines(True), *names))
+        before, after = ((text or "").splitlines(True) for text in (self.before, self.after))
+        return "".join(difflib.unified_diff(before, after, *names))
 
     def back_up(self) -> Path | None:
         """Keep a copy of the old text; returns its path, None where there is nothing to keep. Raises Failure."""
         return files.back_up(self.path)
 
     def make(self) -> None:
-        """Put the new text in place. Raises Failure."""
-        if self.after:
-            files.replace(self.path, self.after)
+        """Put the new text in place. Raises Failure, also if the text there is no longer the one before."""
+        if files.read(self.path) != self.before:
+            raise Failure(f"{self.path}: it was changed meanwhile: try again; nothing was changed")
+        if self.after is None:
+            files.remove(self.path)
         else:
-            self.path.unlink(missing_ok=True)
+            files.replace(self.path, self.after)
 
 
 class Engine(ABC):
@@ -66,6 +69,8 @@ class Engine(ABC):
     """The units whose daemons call a runtime by the name `runc` alone, whatever the configuration says."""
     reloads: bool = False
     """Whether the daemon reads its configuration again on SIGHUP; else it has to be restarted."""
+    empty: str = ""
+    """The text of a file that says nothing."""
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = file or self.default_file
@@ -112,17 +117,19 @@ class Engine(ABC):
         return os.path.dirname(runtime.path) == str(launchers) or os.path.basename(runtime.path) == "hookrun"
 
 
-def default_before(path: Path, default_of: Callable[[str], str], known: list[str]) -> str:
-    """The default runtime before it was one that is gone, by the copies of the file; "" where none was set.
+def default_before(
+    path: Path, default_of: Callable[[str], str], left: Container[str] | None = None, gone: Container[str] = ()
+) -> str:
+    """The default runtime before it was one that is gone, by the copies of the file; "" if none was set.
 
-    `default_of` gives a text's default, `known` the names that the engine still has.
+    `default_of` gives a text's default. It has to be among those that are `left`, if these are known, and not `gone`.
     """
     for text in files.copies(path):
         try:
             default = default_of(text)
         except Failure:
             continue
-        if default in ("", *known):
+        if not default or (default not in gone and (left is None or default in left)):
             return default
     return ""
 

@@ -13,7 +13,7 @@ from hookrun.wrapper.admin.engines.engine import Change, Engine, Runtime
 
 
 class Link(Change):
-    """A symbolic link; before and after are what it points to."""
+    """A symbolic link; before and after are what it points to, None if there is none."""
 
     def back_up(self) -> None:
         """What a link is, the launcher's name says."""
@@ -52,21 +52,22 @@ class Nerdctl(Engine):
         if default:
             raise Failure("nerdctl has no setting for a default runtime: give --runtime to each `nerdctl run`")
         path = self.file / name
-        if path.exists() and not path.is_symlink():
+        target = _target(path)
+        if path.exists() and not (target and _is_launcher(target)):
             raise Failure(f"{path} is another program: choose another --name, or have nerdctl call {launcher}")
-        return Link(path, _target(path), str(launcher))
+        return Link(path, target, str(launcher))
 
     def unregister(self, name: str, launcher: Path) -> Change:
         path = self.file / name
         before = _target(path)
-        return Link(path, before, "" if before == str(launcher) else before)
+        return Link(path, before, None if before == str(launcher) else before)
 
     def usage(self, name: str, launcher: Path) -> str:
         return f"nerdctl run --runtime {name} IMAGE"
 
 
-def _target(path: Path) -> str:
-    return os.readlink(path) if path.is_symlink() else ""
+def _target(path: Path) -> str | None:
+    return os.readlink(path) if path.is_symlink() else None
 
 
 def _is_launcher(target: str) -> bool:

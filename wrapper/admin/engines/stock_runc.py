@@ -48,7 +48,7 @@ def changes(engine: Engine, directory: Path, launchers: Path) -> list[Change]:
 def undone(engine: Engine, directory: Path) -> list[Change]:
     """What takes the drop-ins away; nothing where there are none. Raises Failure."""
     places = [_place(directory, unit) for unit in engine.stock_units]
-    return [Change(place, files.read(place), "") for place in places if place.exists()]
+    return [Change(place, files.read(place), None) for place in places if place.exists()]
 
 
 def tidy(change: Change) -> None:

@@ -26,20 +26,21 @@ _PLACE = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 
 
 class TomlFile:
-    """A file, its text and its values; one that is not there is empty."""
+    """A file, its text and its values. One that is not there is empty; `found` is its text, None if it is not there."""
 
     def __init__(self, path: Path) -> None:
         """Raises Failure, with line and column, where the file can't be read as TOML."""
         self.path = path
-        self.text = files.read(path)
+        self.found = files.read(path)
+        self.text = self.found or ""
         self.values = parsed(path, self.text)
 
     def get(self, *keys: str) -> Any:
         """The value at the keys, None where there is none."""
         return at(self.values, keys)
 
-    def edited(self, *edits: Edit) -> str:
-        """The text after the edits, "" where they leave nothing. Raises Failure where more than they say would change.
+    def edited(self, *edits: Edit) -> str | None:
+        """The text after the edits, None if they leave nothing. Raises Failure where more than they say would change.
 
         The edits are made on the plain values too, and both must come out the same.
         """
@@ -49,8 +50,10 @@ class TomlFile:
             edit(wanted)
             self._make(edit, document)
         if _without_empty(wanted) == _without_empty(self.values):
-            return self.text
-        text = tomlkit.dumps(document) if _without_empty(wanted) else ""
+            return self.found
+        if not _without_empty(wanted):
+            return None
+        text = tomlkit.dumps(document)
         if _without_empty(parsed(self.path, text)) != _without_empty(wanted):
             raise self._refusal()
         return laid_out_as_before(self.path, text, _content)
