@@ -14,7 +14,17 @@ from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
 from tests.support.runtimes import CHECKOUT, HOOKRUN, RUNC, Runtime
 
-pytest_plugins = ["tests.matrix"]
+pytest_plugins = ["tests.parallel", "tests.matrix"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also what CI leaves to the days before a release")
+
+
+@pytest.fixture
+def everything(request: pytest.FixtureRequest) -> bool:
+    """Whether the run was asked for all there is."""
+    return bool(request.config.getoption("--all"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests import parallel
+
 CHECKOUT = Path(__file__).parents[1]
 README = CHECKOUT / "README.md"
 ENGINES = ("Docker", "containerd, ctr", "containerd, CRI", "CRI-O, replayed", "Podman", "Buildah")
@@ -135,6 +137,12 @@ class Collector:
         elif report.when == "call":
             self.passed.add(report.nodeid)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """What one of several workers (pytest-xdist) has collected."""
+        for test, cells in getattr(node, "workeroutput", {}).get("matrix", {}).items():
+            self.cells[test] = [(feature, engine) for feature, engine in cells]
+
     def outcomes(self) -> Outcomes:
         """What became of each cell: failed by one test, passed by all; others, which are left out, are not known."""
         tests: dict[Cell, set[str]] = {}
@@ -146,6 +154,10 @@ class Collector:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        if parallel.is_worker(session.config):
+            session.config.workeroutput["matrix"] = self.cells  # type: ignore[attr-defined]
+            yield
+            return
         ran = self.outcomes()
         if ran and not session.config.option.collectonly:
             complete = self.cells.keys() <= self.passed | self.failed and _is_whole(session.config)
