@@ -142,10 +142,8 @@ def _note(outcome: Outcome, one: Policy, step: Step, start: int) -> None:
     enforced = one.mode == policy.ENFORCE
     action, message = described(one, step, outcome.config)
     if enforced:
-        if step.denied:
-            outcome.denied = f"policy {one.name}: {step.denied}"
-        elif step.fault and one.on_error == policy.DENY:
-            outcome.denied = f"policy {one.name} cannot be evaluated: {step.fault}"
+        if refused := refusal(one, step):
+            outcome.denied = f"policy {one.name}: {refused}"
         outcome.config = step.config
         outcome.hooks += step.hooks
     outcome.decisions.append(
@@ -161,12 +159,19 @@ def _note(outcome: Outcome, one: Policy, step: Step, start: int) -> None:
     )
 
 
+def refusal(one: Policy, step: Step) -> str:
+    """Why a policy refuses the call, "" if it does not. One that cannot be evaluated does, but for `onError: allow`."""
+    if step.fault and one.on_error == policy.DENY:
+        return f"cannot be evaluated: {step.fault}"
+    return step.denied
+
+
 def described(one: Policy, step: Step, before: dict[str, Any]) -> tuple[str, str]:
     """What a policy did in one word, and the text to it."""
+    if refused := refusal(one, step):
+        return "denied", refused
     if step.fault:
-        return "error", f"{step.fault} (onError: {one.on_error})"
-    if step.denied:
-        return "denied", step.denied
+        return "error", f"cannot be evaluated, and left out for onError: allow: {step.fault}"
     if step.hooks:
         return "hooked", f"{len(step.hooks)} hook{'s' if len(step.hooks) > 1 else ''}"
     return ("passed" if step.config is before else "patched"), ""

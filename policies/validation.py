@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 
-from hookrun.policies import decide, policy, testing
+from hookrun.policies import decide, match, policy, testing
 from hookrun.policies.compiler import Source
 from hookrun.policies.policy import Policy
 
@@ -39,7 +39,10 @@ def samples() -> dict[str, dict[str, Any]]:
 
 
 def problems(sources: Iterable[Source]) -> list[str]:
-    """Lines on what policies make wrong of the samples: each by itself, whatever it matches, then all together."""
+    """Lines on what policies make wrong of the samples: each by itself, whatever it matches, then all together.
+
+    A policy that cannot be evaluated on a sample that it matches would deny every container like it.
+    """
     active = [source.policy for source in sources if source.policy.mode != policy.OFF]
     found: list[str] = []
     for one in active:
@@ -48,14 +51,25 @@ def problems(sources: Iterable[Source]) -> list[str]:
 
 
 def _of_one(one: Policy) -> list[str]:
-    """What the policy makes of the first sample that it changes; one that it can't be evaluated on says nothing."""
+    """What the policy makes of the first sample that it changes, or cannot be evaluated on though it matches."""
+    place = f"{one.file}:{one.line}:1"
     for engine, sample in samples().items():
-        config = decide.judge(_without_denials(one), sample, testing.invocation({"engine": engine})).config
+        call = testing.invocation({"engine": engine})
+        if refused := _unevaluated(one, sample, call):
+            return [f"{place}: policy {one.name} would deny every container like {engine}'s: it {refused}"]
+        config = decide.judge(_without_denials(one), sample, call).config
         if config is not sample:
-            place = f"{one.file}:{one.line}:1"
             wrong = faults(config)[:1]
             return [f"{place}: policy {one.name} makes a wrong config of {engine}'s: {text}" for text in wrong]
     return []
+
+
+def _unevaluated(one: Policy, sample: dict[str, Any], call: dict[str, Any]) -> str:
+    """Why the policy would deny a call that it cannot be evaluated on, "" if it would not."""
+    if one.mode != policy.ENFORCE or not match.is_for(one, match.View(sample, call)):
+        return ""
+    step = decide.judge(one, sample, call)
+    return decide.refusal(one, step) if step.fault else ""
 
 
 def _of_all(active: list[Policy]) -> list[str]:

@@ -56,14 +56,14 @@ def test_audit() -> None:
     messages = [one["message"] for one in outcome.decisions]
     assert messages[0] == "would be denied: no"
     assert messages[1] == "would be hooked: 1 hook"
-    assert messages[2].startswith("would be error: patch: replace /no/such")
+    assert messages[2].startswith("would be denied: cannot be evaluated: patch: replace /no/such")
     assert messages[3] == "would be passed"
 
 
 def test_on_error_deny_names_policy_and_path() -> None:
     outcome = judged({}, document(patch=MISSING))
-    assert outcome.denied.startswith("policy one cannot be evaluated: patch: replace /no/such: ")
-    assert outcome.decisions[0]["action"] == "error"
+    assert outcome.denied.startswith("policy one: cannot be evaluated: patch: replace /no/such: ")
+    assert outcome.decisions[0]["action"] == "denied"
 
 
 def test_on_error_allow_leaves_nothing_of_the_policy() -> None:

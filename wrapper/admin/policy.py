@@ -31,6 +31,7 @@ Paths = Annotated[
 From = Annotated[list[Path] | None, typer.Option("--policies", "-p", help="Files or directories; policies.d else.")]
 
 _LIBRARY = Path(policies.__file__).parent / "library"
+_COUNTED = ("denied", "changed")
 _TEMPLATE = """\
 apiVersion: hookrun/v1
 kind: Policy
@@ -183,7 +184,7 @@ def explain_call(
         _echo("     ", _difference(current, step.config))
         if one.mode == "enforce":
             current = step.config
-            if step.denied or (step.fault and one.on_error == "deny"):
+            if decide.refusal(one, step):
                 typer.echo("the call is refused; the policies after it are not asked")
                 return
 
@@ -277,16 +278,22 @@ def simulate(
     ] = None,
     chosen: From = None,
     engine: Annotated[str, typer.Option("--engine", help="Who calls, for configs.")] = "docker",
+    fail_on: Annotated[
+        str,
+        typer.Option("--fail-on", metavar="denied=N,changed=N", help="Exit status 1 if at least N calls would be."),
+    ] = "",
 ) -> None:
     """Say what a set of policies would have denied and changed, as if all were enforced, container by container."""
+    limits = _limits(fail_on)
     candidates = [one for one in compiler.ordered(_loaded(context, chosen)) if one.policy.mode != "off"]
     calls = _configs_below(configs, engine) if configs else _recorded_calls(context)
     rows: list[tuple[str, str, str, str]] = []
     totals: dict[str, dict[str, int]] = {one.name: {"denied": 0, "changed": 0, "error": 0} for one in candidates}
-    refused = 0
+    counts = dict.fromkeys(_COUNTED, 0)
     for name, config, call in calls:
         found = _judged(candidates, config, call)
-        refused += any(action == "denied" for _, action, _ in found)
+        for counted in _COUNTED:
+            counts[counted] += any(action == counted for _, action, _ in found)
         for policy_name, action, message in found:
             totals[policy_name][action] += 1
             rows.append((name, policy_name, action, message))
@@ -294,10 +301,24 @@ def simulate(
         output.table(("CALL", "POLICY", "WOULD BE", "WHY"), rows)
         typer.echo()
     output.table(
-        ("POLICY", "DENIED", "CHANGED", "ERROR"), [(name, *counts.values()) for name, counts in totals.items()]
+        ("POLICY", "DENIED", "CHANGED", "ERROR"), [(name, *actions.values()) for name, actions in totals.items()]
     )
     count = len(calls)
-    typer.echo(f"{count} {_plural(count, 'call', 'calls')}: {refused} would be denied")
+    told = ", ".join(f"{number} would be {counted}" for counted, number in counts.items())
+    typer.echo(f"{count} {_plural(count, 'call', 'calls')}: {told}")
+    if any(counts[counted] >= limit for counted, limit in limits.items()):
+        raise typer.Exit(1)
+
+
+def _limits(text: str) -> dict[str, int]:
+    """The counts that `--fail-on` names. Raises Failure."""
+    found = {}
+    for part in filter(None, text.split(",")):
+        counted, _, number = part.partition("=")
+        if counted not in _COUNTED or not number.isdecimal() or int(number) < 1:
+            raise Failure(f"--fail-on: {part!r}: give denied=N or changed=N, N from 1 on")
+        found[counted] = int(number)
+    return found
 
 
 def _judged(candidates: list[Source], config: dict[str, Any], call: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -309,10 +330,11 @@ def _judged(candidates: list[Source], config: dict[str, Any], call: dict[str, An
         if not match.is_for(one, view):
             continue
         step = decide.judge(one, config, call)
-        if step.denied or step.fault:
-            found.append((one.name, "denied" if step.denied else "error", step.denied or step.fault))
-            if step.denied or one.on_error == "deny":
-                break
+        if refused := decide.refusal(one, step):
+            found.append((one.name, "denied", refused))
+            break
+        if step.fault:
+            found.append((one.name, "error", step.fault))
         elif step.config is not config:
             found.append((one.name, "changed", ", ".join(_places(config, step.config))))
             config = step.config

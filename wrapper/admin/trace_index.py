@@ -79,10 +79,8 @@ def is_denied(call: dict[str, Any]) -> bool:
 
 
 def is_denial(decision: dict[str, Any]) -> bool:
-    """Whether a policy forbade the call, or could not be evaluated and forbade it for that (`onError: deny`)."""
-    action: str = decision["action"]
-    message: str = decision["message"]
-    return action == "denied" or (action == "error" and message.endswith("(onError: deny)"))
+    """Whether a policy forbade the call."""
+    return bool(decision["action"] == "denied")
 
 
 def is_failed(call: dict[str, Any]) -> bool:

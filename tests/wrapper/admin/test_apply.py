@@ -125,6 +125,18 @@ def test_a_config_that_is_none_any_more(desk: Desk) -> None:
     assert "policy wrong makes a wrong config of docker's: /process/noNewPrivileges" in desk("apply", "--yes").err
 
 
+def test_a_policy_that_would_deny_everything_as_it_cannot_be_evaluated(desk: Desk) -> None:
+    spec = {"patch": [{"op": "remove", "path": "/nosuch"}]}
+    desk.policy("wrong", spec)
+    refused = desk("apply", "--yes")
+    assert refused.status == 1
+    assert "wrong.yaml:1:1: policy wrong would deny every container like docker's: it cannot be evaluated: " in refused.err
+    assert not (desk.state / "snapshot").exists()
+    for harmless in ({"onError": "allow"}, {"mode": "audit"}, {"match": {"all": [{"engine": "buildah"}]}}):
+        desk.policy("wrong", {**spec, **harmless})
+        desk.check("apply", "--yes")
+
+
 @pytest.mark.parametrize("what", ["policy", "directory", "settings", "config", "hook"])
 def test_what_others_can_write_is_refused(desk: Desk, what: str) -> None:
     hook = desk.config / "hook"

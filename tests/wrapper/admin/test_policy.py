@@ -124,4 +124,18 @@ def test_simulate_on_configs(desk: Desk, tmp_path: Path) -> None:
     assert rows[3][:3] == ["other.json", "c", "error"]
     counts = {row[0]: row[1:] for row in rows[6:9]}
     assert {name: " ".join(count).split() for name, count in counts.items()} == {"a": ["1", "0", "0"], "b": ["0", "1", "0"], "c": ["0", "0", "1"]}
-    assert lines[-1] == "2 calls: 1 would be denied"
+    assert lines[-1] == "2 calls: 1 would be denied, 1 would be changed"
+    for limits, status in (("denied=2,changed=2", 0), ("denied=1", 1), ("changed=1", 1), ("denied=0", 1), ("error=1", 1), ("denied=x", 1)):
+        result = desk("policy", "simulate", configs, "--fail-on", limits)
+        assert result.status == status, limits
+        assert ("--fail-on: " in result.err) is (limits in ("denied=0", "error=1", "denied=x"))
+
+
+def test_simulate_counts_what_cannot_be_evaluated_as_denied(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"process": {"env": []}}))
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "config.json").rename(tmp_path / "configs/config.json")
+    desk.policy("c", {"patch": [{"op": "remove", "path": "/nosuch"}]})
+    lines = desk.check("policy", "simulate", tmp_path / "configs").splitlines()
+    assert lines[1].split()[:3] == ["config.json", "c", "denied"] and "cannot be evaluated" in lines[1]
+    assert lines[-1] == "1 call: 1 would be denied, 0 would be changed"
