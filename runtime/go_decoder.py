@@ -1,4 +1,4 @@
-"""What Go's typed decoder, and so runc, makes of an object that it reads: keys in any case, and null for "not given".
+"""What Go's typed decoder, and so runc, makes of an object: keys in any case and twice, and null for "not given".
 
 Without it a config could say one thing to policies and another to the runtime behind them. It is done where JSON comes
 in, before anybody looks. Only names of fields are meant: the keys of maps (annotations, sysctl, unified) stay.
@@ -6,6 +6,8 @@ Source: Go's encoding/json, "preferring exact matches but also accepting case-in
 """
 
 from __future__ import annotations
+
+from hookrun.runtime.jsonio import Repeated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,18 +17,18 @@ if TYPE_CHECKING:
 def normalize(value: Any, form: Any) -> bool:
     """Bring a value of a form from `shape` into the spec's spelling, in place; whether that took a change.
 
-    Of two keys for one field the later counts; two objects are merged. What is not of the form stays, for
-    `shape.check` to complain about.
+    Of two keys for one field the later counts; two objects are merged, and two lists of objects one by one. What is
+    not of the form stays, for `shape.check` to complain about.
     """
     if type(form) is list:
         return type(value) is list and _normalize_list(value, form[0])
-    if type(value) is not dict:
+    if type(value) not in _OBJECTS:
         return False
     every = form.get("*")
     if every is not None:
         return _normalize_map(value, every)
     changed = False
-    if not value.keys() <= form.keys():
+    if isinstance(value, Repeated) or not value.keys() <= form.keys():
         changed = _fold(value, form)
     if None in value.values():
         changed = _drop_nulls(value, form) or changed
@@ -38,7 +40,8 @@ def normalize(value: Any, form: Any) -> bool:
     return changed
 
 
-_CONTAINERS = (dict, list)
+_OBJECTS = (dict, Repeated)
+_CONTAINERS = (*_OBJECTS, list)
 
 
 def _normalize_list(value: list[Any], form: Any) -> bool:
@@ -51,7 +54,7 @@ def _normalize_list(value: list[Any], form: Any) -> bool:
 
 def _normalize_map(value: dict[str, Any], form: Any) -> bool:
     """A map's null is its elements' zero value."""
-    changed = False
+    changed = bool(_pairs(value))
     if form is str and None in value.values():
         for name in [name for name, element in value.items() if element is None]:
             value[name] = ""
@@ -66,14 +69,23 @@ def _fold(value: dict[str, Any], form: dict[str, Any]) -> bool:
     """Put what stands under another spelling of a field under the field's own name, in the order of the text."""
     fields = {name.lower(): name for name in form}
     names = {name: name if name in form else fields.get(_folded(name), name) for name in value}
-    if all(name == own for name, own in names.items()):
+    given = _pairs(value)
+    if not given and all(name == own for name, own in names.items()):
         return False
-    given = list(value.items())
+    given = given or list(value.items())
     value.clear()
     for name, element in given:
         own = names[name]
         value[own] = _merged(value[own], element, form.get(own)) if own in value else element
     return True
+
+
+def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What an object has more than once, in the text's order, for this one time; [] if nothing."""
+    if not isinstance(value, Repeated):
+        return []
+    pairs, value.pairs = value.pairs, []
+    return pairs
 
 
 def _folded(name: str) -> str:
@@ -83,11 +95,17 @@ def _folded(name: str) -> str:
 
 def _merged(before: Any, after: Any, form: Any) -> Any:
     """A field that is given twice, as the decoder leaves it: null is not given, but for what can be absent."""
-    if type(before) is dict and type(after) is dict and type(form) is dict:
+    if isinstance(before, dict) and isinstance(after, dict) and type(form) is dict:
         normalize(before, form)
         normalize(after, form)
+        every = form.get("*")
+        if every is not None:  # an element of a map is decoded anew
+            return {**before, **after}
         merged = {name: _merged(before.get(name), element, form.get(name)) for name, element in after.items()}
         return {**before, **merged}
+    if type(before) is list and type(after) is list and type(form) is list and type(form[0]) is dict:
+        common = [_merged(*two, form[0]) for two in zip(before, after, strict=False)]
+        return common + after[len(common) :]
     return before if after is None and type(form) not in _CONTAINERS else after
 
 

