@@ -23,7 +23,8 @@ def apply(tree: int, flags: int, cleared: int) -> None:
     """Give a detached copy of a mount these MS_ flags and no others; none at all leave it as its source is.
 
     In a user namespace the kernel locks some of the source's flags: those stay, and it is an error where the config
-    wants them off (`cleared`) or other access times. Raises Failure, OSError.
+    wants them off (`cleared`) or other access times. Not so for read-only: Podman asks for `rw` with every volume, and
+    one of a read-only file system stays that, as by runc 1.1. Raises Failure, OSError.
     """
     if not (flags & ~_ABOUT_THE_CALL or cleared):
         return
@@ -36,8 +37,9 @@ def apply(tree: int, flags: int, cleared: int) -> None:
 def _apply_around_locks(tree: int, flags: int, cleared: int) -> None:
     source = flags_of_statfs(filesystems.flags_of(tree))
     locked = source & LOCKABLE_FLAGS
-    if locked & cleared:
-        raise Failure(f"{_FAILED}: cannot clear locked flags {names(locked & cleared)}: operation not permitted")
+    refused = locked & cleared & ~mounts.MS_RDONLY
+    if refused:
+        raise Failure(f"{_FAILED}: cannot clear locked flags {names(refused)}: operation not permitted")
     access_times = flags & ALL_ATIME_FLAGS
     if access_times and access_times != source & ALL_ATIME_FLAGS:
         found = names(source & ALL_ATIME_FLAGS)

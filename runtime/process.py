@@ -160,14 +160,13 @@ class Identity:
     def take(self) -> None:
         """Become this user with these groups; the permitted capabilities stay. Raises Failure."""
         attributes.set_keep_capabilities(True)
-        if self.umask is not None:
-            os.umask(self.umask & 0o777)
         _own_stdio(self.uid)
         try:
             if self.may_set_groups:
                 os.setgroups(self.additional_gids)
-            os.setresgid(self.gid, self.gid, self.gid)
-            os.setresuid(self.uid, self.uid, self.uid)
+            # As runc: a seccomp profile made for it allows these, and need not allow setresgid and setresuid.
+            os.setgid(self.gid)
+            os.setuid(self.uid)
         except OSError as error:
             raise Failure(f"unable to setup user: {reason(error)}") from None
         attributes.set_keep_capabilities(False)
@@ -301,12 +300,16 @@ def prepare(process: dict[str, Any], identity: Identity, variables: dict[bytes, 
     The process goes to its working directory where it may do so already. HOME in `variables` becomes the user's, from
     the container's /etc/passwd, where it is unset or empty.
     """
+    if identity.umask is not None:
+        os.umask(identity.umask & 0o777)
     identity.may_set_groups = may_set_groups()
     identity.has_arrived = change_directory(process["cwd"])
     if identity.has_arrived:
         check_directory_is_inside()
     if not variables.get(b"HOME"):
         variables[b"HOME"] = _home_of(identity.uid)
+        if b"\0" in variables[b"HOME"]:
+            raise _no_user("setenv: invalid argument")
 
 
 def settle(process: dict[str, Any], identity: Identity) -> list[str]:

@@ -537,6 +537,21 @@ def test_a_plain_option_leaves_the_mounts_below_alone(hookrun: Runtime) -> None:
     assert [line.split(" ")[1].split(",")[0] for line in text.splitlines()] == ["ro", "rw"]
 
 
+def test_a_read_only_file_system_that_is_asked_for_with_rw(hookrun: Runtime, runc: Runtime) -> None:
+    """In a user namespace, where the kernel has locked it, as Podman asks for every volume."""
+
+    def volume(bundle: Bundle, source: Path) -> None:
+        bundle.add_mount("/tmp/t", "bind", str(source), "rbind", "rw", "nosuid", "nodev")
+
+    with public_directory() as place:
+        for runtime in (hookrun, runc):
+            source = place / runtime.name / "source"
+            with host_tmpfs(source):
+                subprocess.run(["mount", "-o", "remount,ro,nosuid,nodev", source], check=True, timeout=60)
+                result, text = run(Row("rw", together(user_namespace, volume), show("/tmp/t"), ""), runtime, place)
+            assert "ro,nosuid,nodev" in text, result
+
+
 def test_bind_takes_one_mount_and_rbind_all(hookrun: Runtime) -> None:
     with public_directory() as place:
         source = place / hookrun.name / "source"

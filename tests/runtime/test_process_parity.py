@@ -157,3 +157,13 @@ def test_preserved_descriptor_that_is_not_open(bundle: Bundle, hookrun: Runtime)
     result = hookrun.run(bundle.path, "--preserve-fds", "9")
     assert result.status == 1
     assert "unable to stat preserved-fd" in result.err
+
+
+def test_a_home_with_a_null_byte(bundle: Bundle, either: Runtime) -> None:
+    (bundle.path / "rootfs/etc").mkdir(exist_ok=True)
+    (bundle.path / "rootfs/etc/passwd").write_bytes(b"user:x:1000:1000::/home/\0z:/bin/sh\n")
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    bundle.process["env"] = ["PATH=/bin"]
+    result = either.run(bundle.command("true").path)
+    assert result.status == 1
+    assert "unable to setup user: setenv: invalid argument" in result.err

@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from hookrun.runtime import SPEC_VERSION
 from tests.support.bundles import Bundle
-from tests.support.runtimes import PATIENCE, Runtime
+from tests.support.runtimes import PATIENCE, Runtime, fresh_id
 
 # The C library of another architecture, or a newer one, may use the second of each.
 MKDIR = ["mkdir", "mkdirat"]
@@ -35,6 +36,42 @@ def outcome(runtime: Runtime, bundle: Bundle, seccomp: dict[str, Any], script: s
     bundle.shell(f"exec 2>&1; {script}")
     result = runtime.run(bundle.path)
     return result.status, result.out + result.err
+
+
+def calls_of_runc(runc: Runtime, directory: Path, *arguments: str) -> set[str]:
+    """The system calls that runc's thread makes from the filter's load to the end of the container's program."""
+    directory.mkdir()
+    trace = ["strace", "-ff", "-qq", "-o", str(directory / "trace"), runc.program, *runc.globals, *arguments]
+    subprocess.run(trace, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=True)
+    for file in directory.iterdir():
+        _, loaded, after = file.read_text().partition("prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER")
+        if loaded and 'execve("/bin/echo"' in after:
+            return {line.partition("(")[0] for line in after.splitlines()[1:] if line[0].isalpha()}
+    raise AssertionError("runc has loaded no filter")
+
+
+@pytest.mark.parametrize("no_new_privileges", [True, False], ids=["nnp", "privileged"])
+def test_a_filter_need_not_allow_what_runc_does_not_call(
+    bundle: Bundle, runc: Runtime, hookrun: Runtime, tmp_path: Path, no_new_privileges: bool
+) -> None:
+    """moby#22252: profiles are made by what runc calls."""
+    bundle.process["noNewPrivileges"] = no_new_privileges
+    bundle.process["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [5], "umask": 0o27}
+    bundle.linux["seccomp"] = profile({"names": ["uselib"], "action": "SCMP_ACT_ERRNO"})
+    bundle.command("/bin/echo", "hi")
+    allowed = calls_of_runc(runc, tmp_path / "run", "run", "--bundle", str(bundle.path), fresh_id())
+    lasting = runc.run_detached(bundle.command("/bin/sleep", "1000").path)
+    allowed |= calls_of_runc(runc, tmp_path / "exec", "exec", lasting, "/bin/echo", "hi")
+    # What `sleep` calls besides; and read(2), by which a container waits for `start`: runc's opens its fifo for that.
+    allowed |= {"clock_nanosleep", "nanosleep", "read"}
+    bundle.linux["seccomp"] = profile(
+        {"names": sorted(allowed), "action": "SCMP_ACT_ALLOW"}, default="SCMP_ACT_ERRNO"
+    )
+    result = hookrun.run(bundle.command("/bin/echo", "hi").path)
+    assert (result.status, result.out) == (0, "hi\n"), (result.err, sorted(allowed))
+    container = hookrun.run_detached(bundle.command("/bin/sleep", "1000").path)
+    result = hookrun.call("exec", container, "/bin/echo", "hi")
+    assert (result.status, result.out) == (0, "hi\n"), (result.err, sorted(allowed))
 
 
 ACTIONS: list[tuple[dict[str, Any], str]] = [
