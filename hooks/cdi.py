@@ -110,6 +110,8 @@ class _Registry:
         """Take a file's devices in. A bad file is no fault until a device is missing."""
         try:
             value, text = self._read(path)
+            if path.endswith(".yaml"):
+                value = cdi_spec.words_of_yaml(value)
             cdi_spec.check(value)
         except OSError as error:
             self._problems.append(f"{path}: {error.strerror or error}")

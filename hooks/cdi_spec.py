@@ -84,6 +84,22 @@ def check(spec: Any) -> None:
         raise HookError("two devices of one name")
 
 
+def words_of_yaml(value: Any, shape: Any = _SPEC) -> Any:
+    """A YAML value with strings where a spec wants them and YAML made numbers or booleans of what is written there.
+
+    Source: sigs.k8s.io/yaml, which CDI's own library reads specs with (convertToJSONableObject).
+    """
+    if isinstance(shape, dict) and isinstance(value, dict):
+        return {name: words_of_yaml(part, shape.get(name, shape.get("*"))) for name, part in value.items()}
+    if isinstance(shape, list) and isinstance(value, list):
+        return [words_of_yaml(part, shape[0]) for part in value]
+    if shape is str and isinstance(value, bool):
+        return "true" if value else "false"
+    if shape is str and isinstance(value, int | float):
+        return str(value)
+    return value
+
+
 def device_problem(device: str) -> str:
     """What is wrong with a qualified device name, `vendor.com/class=name`; "" where nothing is."""
     kind, _, name = device.partition("=")

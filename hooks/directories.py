@@ -131,6 +131,8 @@ def _old(value: dict[str, Any]) -> Entry:
         if short in value and long in value:
             raise HookError(f"cannot set both {short!r} and {long!r}")
     full = {_SYNONYMS.get(name, name): part for name, part in value.items()}
+    if isinstance(full.get("hook"), dict):
+        raise HookError('hook: in the old format it is the path of a program: add "version": "1.0.0" for an object')
     if not isinstance(full.get("hook"), str):
         raise HookError("missing required property: hook")
     hook = {"path": full["hook"]}

@@ -41,10 +41,14 @@ def run(runtime: str, call: Call) -> NoReturn:
 
     Raises Failure if it can't be executed.
     """
+    named: str = call.globals["runtime-path"]
+    if named and not named.startswith("/"):
+        raise Failure(f"--runtime-path {named}: it must be the absolute path of a runtime")
     arguments = [os.fsencode(runtime), *call.written()[1:]]
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # which Python ignores, and execve would pass on
         _signal.signal(number, _signal.SIG_DFL)
     try:
         os.execv(runtime, arguments)
     except OSError as error:
-        raise Failure(f"runtime {runtime}: {reason(error)}; see `runtime` in hookrun's settings") from None
+        source = "--runtime-path" if named else "`runtime` in hookrun's settings"
+        raise Failure(f"runtime {runtime}: {reason(error)}; see {source}") from None

@@ -83,6 +83,8 @@ class Files:
         from ruamel.yaml.error import YAMLError
 
         try:
-            return YAML(typ="safe", pure=True).load(text)
+            reader = YAML(typ="safe", pure=True)
+            reader.version = (1, 1)  # as Go's libraries read it: `0660` is octal, `yes` is true
+            return reader.load(text)
         except YAMLError as error:
             raise ValueError(" ".join(str(error).split())) from None

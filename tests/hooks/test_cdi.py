@@ -166,6 +166,20 @@ def test_yaml(host: Host) -> None:
     assert [(one["file"], one["line"]) for one in injected] == [(path, 8), (path, 11)]
 
 
+def test_yaml_as_go_reads_it(host: Host) -> None:
+    """Numbers and truths where strings are wanted, octal numbers (the right values are Podman 4.3.1's)."""
+    host.write(
+        "s.yaml",
+        "cdiVersion: 0.6.0\nkind: vendor.com/gpu\ndevices:\n- name: 0\n  containerEdits:\n    deviceNodes:\n"
+        "    - {path: /dev/x, type: c, major: 1, minor: 5, fileMode: 0660}\n"
+        "    hooks:\n    - {hookName: createContainer, path: /bin/a, args: [x, --mode, 755, yes, 1.5]}\n",
+    )
+    changed = host.changed("0")
+    assert [device["fileMode"] for device in changed["linux"]["devices"]] == [0o660]
+    (hook,) = changed["hooks"]["createContainer"]
+    assert hook["args"] == ["x", "--mode", "755", "true", "1.5"]
+
+
 def test_yaml_that_is_none(host: Host) -> None:
     path = host.write("s.yaml", "a: [")
     assert f"{path}: while parsing" in host.refused("a")

@@ -139,6 +139,7 @@ def test_what_is_wrong_is_said_with_its_line(place: Place, change: dict[str, Any
         ({"stage": ["prestart"]}, "cannot set both 'stage' and 'stages'"),
         ({"cmd": [], "cmds": []}, "cannot set both 'cmd' and 'cmds'"),
         ({"hook": None}, "missing required property: hook"),
+        ({"hook": {"path": "/bin/true"}}, 'hook: in the old format it is the path of a program: add "version": "1.0.0"'),
         ({"arguments": "x"}, "arguments must be a list of strings"),
         ({"stages": None}, "missing required property: stages"),
     ],

@@ -222,6 +222,18 @@ def test_flags_of_oci_add_hooks_name_the_runtime(host: Host, runtime: Path) -> N
     assert called(host) == [str(runtime), "--root", str(host.directory / "root"), "state", "x"]
 
 
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("runc", "--runtime-path runc: it must be the absolute path of a runtime"),
+        ("/nosuch", "runtime /nosuch: no such file or directory; see --runtime-path"),
+    ],
+)
+def test_a_runtime_path_that_is_none(host: Host, path: str, problem: str) -> None:
+    done = host.run("--runtime-path", path, "state", "x")
+    assert (done.returncode, problem in done.stderr) == (1, True), done.stderr
+
+
 def test_a_runtime_that_is_not_there(host: Host) -> None:
     host.apply({"runtime": "/nosuch/runtime"})
     done = host.run("state", "x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,20 @@ def test_a_default_of_ones_own_comes_back_to_an_edited_file(desk: Desk, tmp_path
     desk.check("engine", "unregister", "podman", "--file", file)
     lines = [line for line in file.read_text().splitlines() if line]
     assert lines == ["[engine]", 'runtime = "crun"  # mine', "[network]", "network_backend = 'cni'"]
+
+
+def test_podman_asks_hookrun_for_json(desk: Desk, tmp_path: Path) -> None:
+    """Errors in JSON reach Podman's users as plain words; it asks only the runtimes of a list for it."""
+    file = tmp_path / "containers.conf"
+    for text, known in (("", ["crun", "runc"]), ('[engine]\nruntime_supports_json = ["mine"]\n', ["mine"])):
+        file.write_text(text)
+        for name in ("hookrun", "hookrun-audit"):
+            desk.check("engine", "register", "podman", "--file", file, "--name", name)
+        names = tomllib.loads(file.read_text())["engine"]["runtime_supports_json"]
+        assert (names[: len(known)], names[-2:]) == (known, ["hookrun", "hookrun-audit"])
+        for name in ("hookrun", "hookrun-audit"):
+            desk.check("engine", "unregister", "podman", "--file", file, "--name", name)
+        assert tomllib.loads(file.read_text()) == tomllib.loads(text)
 
 
 def test_a_file_that_changes_meanwhile_is_not_written(tmp_path: Path) -> None:
