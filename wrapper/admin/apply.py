@@ -12,9 +12,11 @@ from hookrun.policies import compiler, policy, validation
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import host as hosts
-from hookrun.wrapper.admin import launcher, sources, store
+from hookrun.wrapper.admin import launcher, output, sources, store
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.sources import Sources
+
+history_app = typer.Typer(help="The snapshots applied on this host.", invoke_without_command=True)
 
 _COMPARED = [name for name in policy.Policy.__slots__ if name not in ("file", "line")]
 
@@ -25,6 +27,10 @@ def apply(
     context: typer.Context,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, change nothing.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="With --dry-run: exit status 1 if something would change.")
+    ] = False,
+    message: Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")] = "",
 ) -> None:
     """Check settings, hooks and policies, show what changes, and put them in force."""
     host = hosts.of(context)
@@ -39,19 +45,51 @@ def apply(
         return
     typer.echo("\n".join(lines) if lines else "the first snapshot: no policies, no hooks")
     if dry_run:
-        return
+        raise typer.Exit(int(exit_code))
     _ask(yes, "Put this in force?")
-    number = store.apply(host, new, found)
+    number = store.apply(host, new, found, message)
     typer.echo(f"in force: number {number}")
 
 
-def history(context: typer.Context) -> None:
-    """List the snapshots applied on this host."""
+@history_app.callback()
+def history(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """List the snapshots applied on this host: when, by whom, the digest of their files, and why."""
+    if context.invoked_subcommand:
+        return
     host = hosts.of(context)
     now = (store.running(host) or {}).get("number")
-    for entry in store.history(host):
-        mark = "*" if entry.number == now else " "
-        typer.echo(f"{mark} {entry.number:>4}  {store.stamp(entry.applied)}  {len(entry.texts)} files")
+    entries = store.history(host)
+    if as_json:
+        output.as_json([{**entry.told(), "inForce": entry.number == now} for entry in entries])
+        return
+    rows = [
+        (
+            "*" if entry.number == now else "",
+            entry.number,
+            store.stamp(entry.applied),
+            entry.about.get("who", "-"),
+            entry.digest[:12],
+            len(entry.texts),
+            entry.about.get("why", ""),
+        )
+        for entry in entries
+    ]
+    output.table(("", "NUMBER", "APPLIED", "BY", "DIGEST", "FILES", "WHY"), rows)
+
+
+@history_app.command("diff")
+def diff(
+    context: typer.Context,
+    before: Annotated[int, typer.Argument(metavar="A", help="A number of `hookctl history`.")],
+    after: Annotated[int, typer.Argument(metavar="B", help="Another.")],
+) -> None:
+    """Show what differs between two snapshots."""
+    host = hosts.of(context)
+    old, new = (store.entry(host, number) for number in (before, after))
+    lines = _differences(store.loaded(old), store.loaded(new)) + _text_changes(old.texts, new.texts)
+    typer.echo("\n".join(lines) if lines else "they are the same")
 
 
 def rollback(
@@ -61,7 +99,9 @@ def rollback(
 ) -> None:
     """Put an earlier snapshot in force again. The files in the configuration's directory stay as they are."""
     _ask(yes, "Roll back?")
-    typer.echo(f"in force: number {store.roll_back(hosts.of(context), number)}")
+    host = hosts.of(context)
+    typer.echo(f"in force: number {store.roll_back(host, number)}")
+    typer.echo(f"The files in {host.config} are as they were: the next `hookctl apply` puts them in force again.")
 
 
 def refresh(context: typer.Context) -> None:
@@ -73,7 +113,7 @@ def refresh(context: typer.Context) -> None:
 def add_to(app: typer.Typer) -> None:
     """Add the commands to hookctl itself: they belong to no group."""
     app.command()(apply)
-    app.command()(history)
+    app.add_typer(history_app, name="history")
     app.command()(rollback)
     app.command()(refresh)
 
@@ -89,16 +129,21 @@ def _ask(yes: bool, question: str) -> None:
 
 def changes(host: Host, old: dict[str, Any] | None, new: dict[str, Any], found: Sources) -> list[str]:
     """What differs between the snapshot in force and a new one: by policy, then the lines of the files."""
-    before = old or {}
-    lines = _policy_changes(before.get("policies"), new["policies"])
-    for part in ("settings", "profiles", "hooks"):
-        if before.get(part) != new[part] and (old is not None or part == "hooks"):
-            lines.append(f"~ {part}")
+    lines = _differences(old, new)
     on_error = snapshot.on_error(str(host.state))
     if on_error != found.settings.on_error:
         lines.append(f"~ onError: {on_error}, then {found.settings.on_error}")
     entry = store.running_entry(host)
     return lines + _text_changes(entry.texts if entry else {}, found.texts) if lines else lines
+
+
+def _differences(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
+    before = old or {}
+    lines = _policy_changes(before.get("policies"), new["policies"])
+    for part in ("settings", "profiles", "hooks"):
+        if before.get(part) != new[part] and (old is not None or part == "hooks"):
+            lines.append(f"~ {part}")
+    return lines
 
 
 def _policy_changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:

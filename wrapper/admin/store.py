@@ -6,8 +6,10 @@ made of; the snapshot's own "number" says which one is in force.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import pwd
 import secrets
 import time
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from hookrun.wrapper.admin.sources import Sources, trouble
 
 _SALT = "salt"
 _TEXTS = "sources.json"
+_ABOUT = "about.json"
+_NOBODY = 0xFFFFFFFF  # a process that no login began
 _KEPT = 50
 
 
@@ -45,25 +49,54 @@ class Entry:
     def applied(self) -> float:
         return (self.directory / snapshot.NAME).stat().st_mtime
 
+    @property
+    def about(self) -> dict[str, str]:
+        """Who applied it (`who`), and why (`why`), as far as that was said."""
+        return _strings_in(self.directory / _ABOUT)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the files that it was made of: hosts with the same files have the same."""
+        return hashlib.sha256(json.dumps(self.texts, sort_keys=True).encode()).hexdigest()
+
+    def told(self) -> dict[str, Any]:
+        """The same for JSON."""
+        applied = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.applied))
+        return {
+            "number": self.number,
+            "applied": applied,
+            "who": self.about.get("who", ""),
+            "why": self.about.get("why", ""),
+            "digest": self.digest,
+            "files": sorted(self.texts),
+        }
+
 
 def texts_of(directory: Path) -> dict[str, str]:
+    return _strings_in(directory / _TEXTS)
+
+
+def _strings_in(path: Path) -> dict[str, str]:
     try:
-        found: dict[str, str] = json.loads((directory / _TEXTS).read_text(encoding="utf-8"))
+        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found
 
 
 def history(host: Host) -> list[Entry]:
-    """All snapshots kept, the oldest first; what an interrupted `apply` left is none."""
+    """All snapshots kept, the oldest first; what an interrupted `apply` left is none. Raises Failure."""
     entries = [Entry(number, host.history / str(number)) for number in _numbers(host)]
     return [entry for entry in entries if (entry.directory / snapshot.NAME).exists()]
 
 
 def _numbers(host: Host) -> list[int]:
-    if not host.history.is_dir():
+    try:
+        return sorted(int(name) for name in os.listdir(host.history) if name.isdecimal())
+    except FileNotFoundError:
         return []
-    return sorted(int(path.name) for path in host.history.iterdir() if path.name.isdecimal())
+    except OSError as error:
+        raise Failure(f"cannot read {host.history}: {reason(error)}; it is root's") from None
 
 
 def running(host: Host) -> dict[str, Any] | None:
@@ -102,7 +135,7 @@ def _salt(host: Host) -> str:
     return found
 
 
-def apply(host: Host, new: dict[str, Any], sources: Sources) -> int:
+def apply(host: Host, new: dict[str, Any], sources: Sources, why: str) -> int:
     """Put a snapshot in force and keep it in the history; returns its number. Raises Failure."""
     number = max(_numbers(host), default=0) + 1
     data = snapshot.packed({**new, "number": number})
@@ -114,6 +147,7 @@ def apply(host: Host, new: dict[str, Any], sources: Sources) -> int:
         host.history.chmod(0o700)
         _write(directory / snapshot.NAME, data)
         files.replace(directory / _TEXTS, json.dumps(sources.texts), 0o600)
+        files.replace(directory / _ABOUT, json.dumps({"who": _who(), "why": why}), 0o600)
         files.replace(host.state / snapshot.ON_ERROR, f"{sources.settings.on_error}\n")
         _write(host.snapshot, data)
     except OSError as error:
@@ -124,29 +158,51 @@ def apply(host: Host, new: dict[str, Any], sources: Sources) -> int:
 
 def roll_back(host: Host, number: int | None) -> int:
     """Put an earlier snapshot in force, the one before by default; returns its number. Raises Failure."""
-    entry = _wanted(host, number)
+    found = _before(host) if number is None else entry(host, number)
+    loaded(found)
     try:
-        found = snapshot.load(str(entry.directory))
-        if found.content is None:
-            raise Failure(f"number {entry.number} can't be used any more: {found.notice}")
-        _write(host.snapshot, entry.data)
+        _write(host.snapshot, found.data)
     except OSError as error:
         raise Failure(f"cannot write {host.snapshot}: {reason(error)}") from None
-    return entry.number
+    return found.number
 
 
-def _wanted(host: Host, number: int | None) -> Entry:
-    entries = history(host)
-    if number is None:
-        now = (running(host) or {}).get("number", entries[-1].number + 1 if entries else 0)
-        entries = [entry for entry in entries if entry.number < now]
-        if not entries:
-            raise Failure("there is no snapshot before the one in force; see `hookctl history`")
-        return entries[-1]
-    for entry in entries:
-        if entry.number == number:
-            return entry
+def entry(host: Host, number: int) -> Entry:
+    """A snapshot that was applied. Raises Failure."""
+    for found in history(host):
+        if found.number == number:
+            return found
     raise Failure(f"there is no snapshot with number {number}; see `hookctl history`")
+
+
+def loaded(entry: Entry) -> dict[str, Any]:
+    """A snapshot's content. Raises Failure."""
+    found = snapshot.load(str(entry.directory))
+    if found.content is None:
+        raise Failure(f"number {entry.number} can't be used any more: {found.notice}")
+    return found.content
+
+
+def _before(host: Host) -> Entry:
+    entries = history(host)
+    now = (running(host) or {}).get("number", entries[-1].number + 1 if entries else 0)
+    earlier = [found for found in entries if found.number < now]
+    if not earlier:
+        raise Failure("there is no snapshot before the one in force; see `hookctl history`")
+    return earlier[-1]
+
+
+def _who() -> str:
+    """The user who logged in and called, also by sudo or su (proc(5), /proc/pid/loginuid)."""
+    try:
+        login = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        login = _NOBODY
+    user = os.getuid() if login == _NOBODY else login
+    try:
+        return os.environ.get("SUDO_USER") or pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def _refuse_others(directory: Path) -> None:

@@ -328,8 +328,8 @@ RENDERERS = {
 @app.command("prune")
 def prune(
     context: typer.Context,
-    max_total: Annotated[int | None, typer.Option("--max-total", help="Bytes; else record.maxTotal.")] = None,
-    max_age: Annotated[int | None, typer.Option("--max-age", help="Seconds; else record.maxAge.")] = None,
+    max_total: Annotated[int | None, typer.Option("--max-total", min=0, help="Bytes; else record.maxTotal.")] = None,
+    max_age: Annotated[int | None, typer.Option("--max-age", min=0, help="Seconds; else record.maxAge.")] = None,
     rotate: Annotated[bool, typer.Option("--rotate", help="Begin a new file now, not only after a day.")] = False,
     as_json: AsJson = False,
 ) -> None:

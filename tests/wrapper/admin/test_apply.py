@@ -93,17 +93,53 @@ def test_history_and_rollback(desk: Desk) -> None:
     for name in ("one", "two", "three"):
         desk.policy(name, {})
         desk.check("apply", "--yes")
-    assert [line.split()[0] for line in desk.check("history").splitlines()] == ["1", "2", "*"]
-    assert desk.check("rollback", "--yes") == "in force: number 2\n"
+    assert [line.split()[0] for line in desk.check("history").splitlines()] == ["NUMBER", "1", "2", "*"]
+    said = desk.check("rollback", "--yes").splitlines()
+    assert said[0] == "in force: number 2" and "the next `hookctl apply` puts them in force again" in said[1]
     assert names(desk.in_force()) == ["one", "two"]
-    assert desk.check("rollback", "--yes") == "in force: number 1\n"
+    assert desk.check("rollback", "--yes").splitlines()[0] == "in force: number 1"
     assert "no snapshot before" in desk("rollback", "--yes").err
-    assert desk.check("rollback", "3", "--yes") == "in force: number 3\n"
+    assert desk.check("rollback", "3", "--yes").splitlines()[0] == "in force: number 3"
     assert names(desk.in_force()) == ["one", "three", "two"]
     assert "no snapshot with number 9" in desk("rollback", "9", "--yes").err
     desk.check("rollback", "1", "--yes")
     assert "+ policy two" in desk.check("apply", "--yes")
     assert desk.in_force()["number"] == 4
+
+
+def test_history_says_who_and_why(desk: Desk) -> None:
+    desk.policy("one", {})
+    desk.check("apply", "--yes", "--message", "for the audit")
+    desk.policy("one", {"merge": {"hostname": "x"}})
+    assert desk("apply", "--dry-run", "--exit-code").status == 1
+    assert desk("apply", "--dry-run").status == 0
+    desk.check("apply", "--yes")
+    assert desk("apply", "--dry-run", "--exit-code").status == 0
+    first, second = json.loads(desk.check("history", "--json"))
+    assert (first["why"], second["why"], first["inForce"], second["inForce"]) == ("for the audit", "", False, True)
+    assert first["who"] == second["who"] != ""
+    assert first["digest"] != second["digest"] and len(first["digest"]) == 64
+    assert "for the audit" in desk.check("history").splitlines()[1]
+    lines = desk.check("history", "diff", "1", "2").splitlines()
+    assert lines[0] == "~ policy one" and any(line.startswith("+") and '"x"' in line for line in lines)
+    assert desk.check("history", "diff", "2", "2") == "they are the same\n"
+    assert "no snapshot with number 9" in desk("history", "diff", "1", "9").err
+
+
+def test_history_is_roots(desk: Desk, tmp_path: Path) -> None:
+    desk.check("apply", "--yes")
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    done = subprocess.run(
+        [HOOKCTL, "--config", desk.config, "--state", desk.state, "history"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        user=1234,
+        env={},
+    )
+    assert (done.returncode, done.stderr) == (1, f"hookctl: cannot read {desk.state}/history: permission denied; it is root's\n")
 
 
 def test_nothing_is_applied_with_a_fault_in_it(desk: Desk) -> None:
