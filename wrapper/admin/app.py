@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -64,6 +65,9 @@ def _log_to_stderr(verbose: int, as_json: bool) -> None:
 
 def main() -> int:
     """Run hookctl; returns the exit status, 1 where something failed, 2 where the command line is wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a locale has no letter for
     try:
         app()
     except Failure as failure:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from rich.text import Text
 
 # Wider than any line: what is piped is never cut.
 _UNLIMITED = 1_000_000
+_SHORT = 1  # seconds
 
 
 def console() -> Console:
@@ -107,9 +109,19 @@ def as_json_list(values: Iterable[Any]) -> None:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Any]:
-    """A bar on stderr for long work, where that is a terminal; gives a function that is told of each step done."""
+    """A bar on stderr, if that is a terminal, once a second has passed; gives what is told of each step done."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     stderr = Console(stderr=True)
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda step: bar.advance(task, step)
+    bar = Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+    task = bar.add_task(what, total=total)
+    begin = time.monotonic()
+
+    def advance(step: float) -> None:
+        if time.monotonic() - begin > _SHORT:
+            bar.start()
+        bar.advance(task, step)
+
+    try:
+        yield advance
+    finally:
+        bar.stop()

@@ -68,9 +68,12 @@ def choose_record(context: typer.Context, directory: Directory = None) -> None:
 
 
 def store_of(context: typer.Context) -> Store:
-    """The record that the command line, or the host's settings, chose."""
+    """The record that the command line, or the host's settings, chose. A user's own is not the host's: that is said."""
     chosen: Path | None = context.meta["record"]
-    return Store(chosen.absolute() if chosen else directory_of(host.of(context)))
+    directory = chosen.absolute() if chosen else directory_of(host.of(context))
+    if os.geteuid() and not chosen:
+        logger.warning("this is your own record, {}: the host's is root's", directory)
+    return Store(directory)
 
 
 def directory_of(machine: host.Host) -> Path:
