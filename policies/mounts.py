@@ -45,7 +45,7 @@ def _values(mount: dict[str, Any], name: str) -> list[Any]:
     if name == "source":
         return [source]
     if name == "realPath":
-        return source.real if isinstance(source, sources.Source) else [ABSENT]
+        return (source.real or [ABSENT]) if isinstance(source, sources.Source) else [ABSENT]
     if name in sources.ATTRIBUTES:
         return [source.attributes.get(name, ABSENT) if isinstance(source, sources.Source) else ABSENT]
     value = mount.get(name, ABSENT)
@@ -79,7 +79,7 @@ def _check(config: Config) -> list[dict[str, Any]]:
 
 def _described(mount: dict[str, Any]) -> str:
     source = mount.get("source")
-    if isinstance(source, sources.Source) and source.real and normpath(source) not in source.real:
+    if isinstance(source, sources.Source) and source.facts and source.real and normpath(source) not in source.real:
         return f"{source} (really {' or '.join(source.real)})"
     return str(source)
 

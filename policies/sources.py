@@ -67,8 +67,8 @@ class Stated:
     """Facts that a test or a record states, and what follows from the path where they are silent."""
 
     def __init__(self, source: str, stated: dict[str, Any]) -> None:
-        self.real: list[str] = _list(stated.get("realPath")) or [_plain(source)]
-        self.names: list[str] = _list(stated.get("names")) or list({_plain(source), *self.real})
+        self.real: list[str] = _list(stated.get("realPath")) or [plain(source)]
+        self.names: list[str] = _list(stated.get("names")) or list({plain(source), *self.real})
         self.attributes = {name: stated[name] for name in ATTRIBUTES if name in stated}
         self.may_be_anything: bool = bool(stated.get("mayBeAnything"))
         self.origins = [] if self.may_be_anything else self.real
@@ -81,10 +81,14 @@ class Stated:
     def _is_shown(self, path: str) -> bool:
         if path in self._shown:
             return self._shown[path]
-        return is_path(path) and any(_is_within(_plain(path), name) for name in self.names)
+        return is_path(path) and self.covers(plain(path))
+
+    def covers(self, path: str) -> bool:
+        """Whether a path, as `plain` gives it, lies in what is stated."""
+        return any(_is_within(path, name) for name in self.names)
 
     def is_at(self, path: str) -> bool:
-        return all(name == _plain(path) for name in self.real)
+        return all(name == plain(path) for name in self.real)
 
     def is_below(self, directory: str) -> bool:
         return all(name != directory and _is_within(name, directory) for name in self.real)
@@ -99,7 +103,8 @@ def _list(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def _plain(path: str) -> str:
+def plain(path: str) -> str:
+    """A path without `.`, `..` and `//`, and without the link that every distribution has."""
     found: str = normpath(path)
     old, new = _LINKED
     return new + found[len(old) :] if _is_within(found, old) else found
@@ -122,50 +127,64 @@ def stated(sources: dict[str, dict[str, Any]]) -> Look:
 
 
 class Source(str):
-    """A source as the config spells it, judged by what it is. `is_root` is the rootfs, which no rule selects by chance:
-    only a rule on a file that it shows."""
+    """A source as the config spells it, judged by what it is, which is looked up when a rule asks.
 
-    __slots__ = ("_facts", "is_root")
+    `is_root` is the rootfs, which no rule selects by chance: only a rule on a file that it shows.
+    """
 
-    _facts: Facts
+    __slots__ = ("_facts", "_look", "_mount", "is_root")
+
+    _facts: Facts | None
+    _look: Look | None
+    _mount: dict[str, Any]
     is_root: bool
 
     @classmethod
     def of(cls, mount: dict[str, Any], look: Look, *, is_root: bool = False) -> Any:
-        """The source of a mount; as it is where it means no file."""
+        """The source of a mount. What is no text stays as it is, but for a bind's, which shows the bundle then."""
         text = mount.get("source", ABSENT)
-        facts = look(mount) if text is None or text is ABSENT or isinstance(text, str) else None
-        if facts is None:
+        if not isinstance(text, str) and (text not in (None, ABSENT) or look(mount) is None):
             return text
-        # A bind without a source shows the bundle's directory.
         source = cls(text if isinstance(text, str) else "")
-        source._facts = facts
+        source._look = look
+        source._mount = mount
         source.is_root = is_root
         return source
 
     @property
-    def real(self) -> list[str]:
-        return self._facts.real
+    def facts(self) -> Facts | None:
+        """None where the source means no file."""
+        if self._look is not None:
+            self._facts = self._look(self._mount)
+            self._look = None
+        return self._facts
+
+    @property
+    def real(self) -> list[Any]:
+        return self.facts.real if self.facts else [ABSENT]
 
     @property
     def attributes(self) -> dict[str, Any]:
-        return self._facts.attributes
+        return self.facts.attributes if self.facts else {}
 
     @property
     def has_mounts_below(self) -> bool:
-        return self._facts.has_mounts_below
+        return self.facts is not None and self.facts.has_mounts_below
 
     def fits(self, tests: tuple[conditions.Test, ...]) -> bool:
         """Whether a source passes all tests, each an operator and its operand."""
-        return all(self._passes(name, operand) for name, operand in tests)
+        facts = self.facts
+        if facts is None:
+            return conditions.fits(str(self), tests)
+        return all(self._passes(facts, name, operand) for name, operand in tests)
 
-    def _passes(self, name: str, operand: Any) -> bool:
+    def _passes(self, facts: Facts, name: str, operand: Any) -> bool:
         if name in _FORBIDDING:
-            return _FORBIDDING[name](self._facts, operand) or self._facts.may_be_anything
+            return _FORBIDDING[name](facts, operand) or facts.may_be_anything
         if self.is_root:
             return name == "exists" and bool(operand)
         if name in _DEMANDING:
-            return not _DEMANDING[name](self._facts, operand)
+            return not _DEMANDING[name](facts, operand)
         return conditions.fits(str(self), ((name, operand),))
 
 

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.sources import Identity
+    from hookrun.runtime.sources import Judged
 
 TRUE_WORDS = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE_WORDS = frozenset(("0", "f", "F", "FALSE", "false", "False"))
@@ -24,8 +24,8 @@ class Context:
 
     `rootless` is "auto", "true" or "false". `config` is the bundle's config.json, already patched, for the commands
     that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are None
-    where the command reads them itself. `judged` holds what policies found the sources of binds, and the rootfs, to be,
-    by their absolute paths: nothing else may be mounted from there. `given` holds the long names of the command's flags
+    where the command reads them itself. `judged` is what policies found the sources of binds, and the rootfs, to be:
+    nothing else may be mounted from there. `given` holds the long names of the command's flags
     that the engine gave.
     `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back.
     """
@@ -66,7 +66,7 @@ class Context:
         self.config: dict[str, Any] | None = None
         self.process: dict[str, Any] | None = None
         self.resources: dict[str, Any] | None = None
-        self.judged: dict[str, Identity] = {}
+        self.judged: Judged = {}
         self.given: set[str] = set()
         self.hook_results: list[dict[str, Any]] = []
         self.phases: list[tuple[str, int]] = []

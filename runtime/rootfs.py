@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hookrun.runtime.cgroup_mounts import CgroupMounts
     from hookrun.runtime.log import Log
-    from hookrun.runtime.sources import Identity
+    from hookrun.runtime.sources import Identity, Judged
 
 _INITIAL_UID_MAP = ["0", "0", "4294967295"]
 
@@ -37,7 +37,7 @@ def prepare(
     config: dict[str, Any],
     bundle: str,
     sources: dict[int, int],
-    judged: dict[str, Identity],
+    judged: Judged,
     cgroup_mounts: CgroupMounts,
     log: Log,
 ) -> Rootfs:
@@ -50,9 +50,9 @@ def prepare(
     path = root_path(config, bundle)
     try:
         if has_mount_namespace(config):
-            root = _prepare_root(path, container_mounts.rootfs_propagation(config), judged.get(path))
+            root = _prepare_root(path, container_mounts.rootfs_propagation(config), judged.get((path, True)))
         else:
-            root = _bind_to_itself(path, judged.get(path))
+            root = _bind_to_itself(path, judged.get((path, True)))
             mounts.set_propagation(path, mounts.MS_PRIVATE | mounts.MS_REC)
     except OSError as error:
         raise Failure(f"error preparing rootfs: {path}: {reason(error)}") from None

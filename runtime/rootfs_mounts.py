@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hookrun.runtime.cgroup_mounts import CgroupMounts
     from hookrun.runtime.container_mounts import Mount
     from hookrun.runtime.log import Log
-    from hookrun.runtime.sources import Identity
+    from hookrun.runtime.sources import Judged
 
 _VALID_IN_PROC = frozenset(
     f"proc/{name}"
@@ -49,7 +49,7 @@ class RootfsMounter:
         root: int,
         rootfs: str,
         label: str,
-        judged: dict[str, Identity],
+        judged: Judged,
         cgroup_mounts: CgroupMounts,
         log: Log,
     ) -> None:
@@ -106,7 +106,7 @@ class RootfsMounter:
         mount_flags.apply(tree, options.flags, options.cleared)
         if options.has_recursive:
             mounts.set_attributes(tree, options.recursive_set, options.recursive_clear, recursive=True)
-        if mount.source in self._judged and not options.propagation:
+        if mount.origin in self._judged and not options.propagation:
             # It is a slave of the host's mount by default: what is mounted there later would appear, and unjudged.
             mounts.change_propagation(tree, mounts.MS_PRIVATE | mounts.MS_REC)
         place, target = paths.find(self._root, mount.destination)
@@ -118,8 +118,8 @@ class RootfsMounter:
     def _source(self, mount: Mount, line: int | None) -> int:
         """A bind's source as a detached mount; by way of the helper where there is a line to it. Raises Failure."""
         if line is not None:
-            return host_mounts.ask(line, mount, self._judged.get(mount.source), self._rootfs)
-        return host_mounts.open_source(mount, self._judged.get(mount.source), self._rootfs)
+            return host_mounts.ask(line, mount, self._judged.get(mount.origin), self._rootfs)
+        return host_mounts.open_source(mount, self._judged.get(mount.origin), self._rootfs)
 
     def _is_procfs(self, tree: int, mount: Mount) -> bool:
         if filesystems.type_of(tree) != filesystems.PROC:

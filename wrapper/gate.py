@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hookrun.policies.sources import Facts, Look
+    from hookrun.runtime.container_mounts import Origin
     from hookrun.wrapper.argv import Call
     from hookrun.wrapper.bundle import Bundle
-    from hookrun.wrapper.exposure import Exposure
+    from hookrun.wrapper.exposure.call import Exposure
 
     Config = dict[str, Any]
 
@@ -49,7 +50,7 @@ class Sources:
 
     def look(self, mount: Config) -> Facts | None:
         if self._exposure is None:
-            from hookrun.wrapper.exposure import Exposure
+            from hookrun.wrapper.exposure.call import Exposure
 
             self._exposure = Exposure(os.path.abspath(self._bundle.directory), self._bundle.config)
         return self._exposure.look(mount)
@@ -57,7 +58,7 @@ class Sources:
     def note(self, verdict: Verdict) -> None:
         """Leave in the verdict what was found: for the record, and for the core, which mounts nothing else."""
         if self._exposure is not None:
-            verdict.sources = self._exposure.noted()
+            verdict.sources = self._exposure.noted
             verdict.judged = self._exposure.judged()
 
 
@@ -79,11 +80,11 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look) 
     return verdict
 
 
-def demand_settled(sources: Iterable[str]) -> None:
+def demand_settled(origins: Iterable[Origin]) -> None:
     """Raise Failure for a source that others can make lead elsewhere, before another runtime opens it by its path."""
     from hookrun.runtime import places
 
-    for source in sources:
+    for source, _ in origins:
         try:
             is_settled = places.is_settled(source)
         except OSError:

@@ -393,10 +393,13 @@ EXCHANGES: dict[str, Exchange] = {
     "a file": ("touch {place}/link", "ln -sf run/docker.sock {place}/link", LINK),
     "nothing": ("true", "ln -s run {place}/link", LINK),
     "a mount over it": ("mkdir {place}/link", "mount --bind {place}/run {place}/link", LINK),
-    "a mount below it": ("mkdir -p {place}/link/in", "mount --bind {place}/run {place}/link/in", LINK),
+    "one more mount below it": ("mkdir -p {place}/link/in {place}/link/on; mount --bind {place}/good {place}/link/on", "mount --bind {place}/run {place}/link/in", LINK),
     "an id-mapped link": ("ln -s good {place}/link", "ln -sfn run {place}/link", [{**LINK[0], "options": ["bind"], "uidMappings": IDS, "gidMappings": IDS}]),
-    "an id-mapped mount below": ("mkdir -p {place}/link/in", "mount --bind {place}/run {place}/link/in", [{**LINK[0], "options": ["rbind"], "uidMappings": IDS, "gidMappings": IDS}]),
 }  # fmt: skip
+IN_TIME: dict[str, list[dict[str, Any]]] = {
+    "a recursive bind": LINK,
+    "an id-mapped one": [{**LINK[0], "options": ["rbind"], "uidMappings": IDS, "gidMappings": IDS}],
+}
 
 
 def placed(mounts: list[dict[str, Any]], place: Path) -> list[dict[str, Any]]:
@@ -426,6 +429,19 @@ def test_what_is_exchanged_after_the_decision_is_not_mounted(
     assert result.status == 1, result.out
     assert f"{ground.place}/" in result.err
     assert "is not what the policies judged: it was changed meanwhile" in result.err
+
+
+@pytest.mark.parametrize("mounts", IN_TIME)
+def test_the_first_mount_below_a_judged_source_comes_too_late(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, exchanging: Callable[[str], None], mounts: str
+) -> None:
+    """As if it had been made after the bind: what was judged is what is mounted."""
+    (ground.directory("link") / "in").mkdir()
+    exchanging(f"mount --bind {ground.run} {ground.place}/link/in")
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket)}]}})
+    result = judged(host, bundle, placed(IN_TIME[mounts], ground.place))
+    assert SEEN not in result.out
+    assert result.status == 0, result.err
 
 
 def test_the_rootfs_is_not_exchanged(

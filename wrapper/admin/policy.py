@@ -21,7 +21,7 @@ from hookrun.wrapper import changes, claims, gate, update
 from hookrun.wrapper.admin import files, output, sources, trace
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin.trace_store import Query, Store
-from hookrun.wrapper.exposure import Exposure
+from hookrun.wrapper.exposure.call import Exposure
 
 app = typer.Typer(help="Write policies, and know what they do before they are in force.", no_args_is_help=True)
 
