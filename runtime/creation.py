@@ -206,7 +206,7 @@ class Creation:
         plan.bundle = self.request.bundle
         plan.container_id = self.request.container_id
         plan.log = self.context.log
-        plan.namespaces = spawn.Namespaces(self.config)
+        plan.namespaces = spawn.Namespaces(self.config, self.context.namespaces)
         plan.identity = processes.Identity(self.config["process"], self.context.log)
         plan.no_pivot = self.request.no_pivot
         plan.keyring = not self.request.no_new_keyring

@@ -126,7 +126,7 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
 
         verdict = gate.decide(call, bundle, found.content, record.confirm(bundle.config))
         if is_judged_for_another and not verdict.denied:
-            gate.demand_settled(verdict.judged)
+            gate.demand_settled(verdict)
     written = None
     is_changed = verdict.config is not bundle.config or bundle.is_outdated
     if not verdict.denied and (is_changed or (is_judged_for_another and not bundle.is_patched)):
@@ -136,6 +136,7 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
         raise Failure(verdict.denied)
     context.config = verdict.config
     context.judged = verdict.judged
+    context.namespaces = verdict.namespaces
     return os.path.abspath(bundle.directory) if written is not None else ""
 
 

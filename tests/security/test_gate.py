@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
-from tests.support.runtimes import PATIENCE, RUNC, Result, fresh_id
+from tests.support.runtimes import PATIENCE, RUNC, Result, fresh_id, wait_for
 from tests.wrapper.test_gate import in_force
 
 SEEN = "the socket is here"
@@ -442,6 +442,31 @@ def test_the_first_mount_below_a_judged_source_comes_too_late(
     result = judged(host, bundle, placed(IN_TIME[mounts], ground.place))
     assert SEEN not in result.out
     assert result.status == 0, result.err
+
+
+def test_a_namespace_is_not_exchanged(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, exchanging: Callable[[str], None]
+) -> None:
+    """The policies see a namespace of its own at the path, and the host's lies there when it is joined."""
+    own = subprocess.Popen(["unshare", "--uts", "sleep", "600"], stdin=subprocess.DEVNULL)
+    try:
+        host_uts = os.readlink("/proc/self/ns/uts")
+        wait_for(lambda: os.readlink(f"/proc/{own.pid}/ns/uts") != host_uts, "the namespace")
+        link = ground.place / "uts"
+        link.symlink_to(f"/proc/{own.pid}/ns/uts")
+        in_force(host, {"namespaces": {"forbidHost": ["uts"]}})
+        bundle.without_namespace("uts")
+        bundle.linux["namespaces"].append({"type": "uts", "path": str(link)})
+        bundle.config.pop("hostname")
+        assert judged(host, bundle, []).status == 0
+        exchanging(f"ln -sfn /proc/self/ns/uts {link}")
+        host.apply()
+        result = judged(host, bundle, [])
+        assert f"{link} is not the uts namespace that the policies judged: it was changed meanwhile" in result.err
+        assert result.status == 1
+    finally:
+        own.kill()
+        own.wait()
 
 
 def test_the_rootfs_is_not_exchanged(

@@ -211,7 +211,7 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
         return config, {
             **call,
             **_told(engine, "", config),
-            "host_namespaces": gate.host_namespaces(config),
+            "host_namespaces": gate.host_namespaces(gate.joined_namespaces(config)),
             "look": Exposure(str(bundle.absolute()), config).look,
             "is_whole": True,
         }
