@@ -53,6 +53,10 @@ if TYPE_CHECKING:
             """Whether all that a mount of it shows lies in a directory, at any depth."""
 
         @property
+        def devices(self) -> list[str]:
+            """The block devices that a file system of its own lies on, each MAJOR:MINOR; of a bind there is none."""
+
+        @property
         def has_mounts_below(self) -> bool:
             """Whether a recursive bind of it takes other mounts along."""
 
@@ -73,6 +77,7 @@ class Stated:
         self.may_be_anything: bool = bool(stated.get("mayBeAnything"))
         self.origins = [] if self.may_be_anything else self.real
         self.has_mounts_below: bool = bool(stated.get("mountsBelow"))
+        self.devices: list[str] = _list(stated.get("devices"))
         self._shown: dict[str, bool] = stated.get("shows") or {}
 
     def shows(self, paths: tuple[str, ...]) -> str:

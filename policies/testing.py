@@ -11,7 +11,7 @@ from hookrun.policies.document import Invalid, Node
 
 _TEST = ("name", "config", "invocation", "expect")
 _INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces", "sources")
-_SOURCE = ("realPath", "names", "shows", "mountsBelow", "mayBeAnything", *sources.ATTRIBUTES)
+_SOURCE = ("realPath", "names", "shows", "mountsBelow", "mayBeAnything", "devices", *sources.ATTRIBUTES)
 _EXPECT = ("matched", "denied", "error", "changed", "fields", "hooks")
 
 

@@ -241,22 +241,44 @@ def _is_trusted(uid: int) -> bool:
     return uid in (0, os.geteuid()) or (uid == _OVERFLOW_UID and in_user_namespace())
 
 
-def of_filesystem(kind: str, source: str, options: list[str], table: MountTable) -> Iterator[Area]:
-    """What a mount of a new file system shows of this host, as `areas`. Raises Uncertain, OSError.
+class Filesystem:
+    """What a mount of a new file system takes from this host.
 
     A second mount of a block device, or of a file system that there is once, shows what the first one does; an overlay
     shows its layers.
     """
-    if kind == "overlay":
-        for path in overlay_layers([part for option in options for part in option.split(",")]):
-            layer = settled(path, table)
-            yield from _area(layer.mount, layer.inner, table)
-        return
-    for mount in table.of_kind(kind) if kind in _SINGLE else ():
-        yield mount.device, "/"
-    if source.startswith("/") and kind not in (*ANEW, *_SINGLE):
-        place = settled(source, table)
+
+    __slots__ = ("areas", "devices")
+
+    def __init__(self, kind: str, source: str, options: list[str], directory: str, table: MountTable) -> None:
+        """Relative paths start at `directory`. Raises Uncertain, OSError."""
+        self.areas: list[Area] = []
+        """As `areas` has them."""
+        self.devices: list[str] = []
+        """The numbers of the block devices that it lies on."""
+        if kind == "overlay":
+            for path in overlay_layers([part for option in options for part in option.split(",")]):
+                layer = settled(os.path.join(directory, path), table)
+                self.areas += _area(layer.mount, layer.inner, table)
+        elif kind in _SINGLE:
+            self.areas += [(mount.device, "/") for mount in table.of_kind(kind)]
+        elif kind not in ANEW:
+            for path in _sources(source, options, directory):
+                self._take(settled(path, table))
+
+    def _take(self, place: Place) -> None:
         if place.status.is_block_device:
-            yield device_number(place.status.special), "/"
+            self.devices.append(device_number(place.status.special))
+            self.areas.append((self.devices[-1], "/"))
         else:
-            yield from _area(place.mount, place.inner, table)
+            self.areas += _area(place.mount, place.inner, place.table)
+
+
+def _sources(source: str, options: list[str], directory: str) -> list[str]:
+    """The paths of the devices and files that a file system is made of: options name some (`logdev=`, `journal_path=`).
+
+    A relative word is a path if there is something; else it is a network's, or a tag.
+    """
+    found = [value for option in options if (value := option.partition("=")[2]).startswith("/")]
+    path = os.path.join(directory, source)
+    return [path, *found] if source.startswith("/") or (source and os.path.lexists(path)) else found

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -367,6 +368,57 @@ def test_what_cannot_reach_it_passes(host: ConfiguredHost, bundle: Bundle, groun
     result = judged(host, bundle, NEIGHBOURS[way](ground))
     assert result.status == 0, result.err
     assert SEEN not in result.out
+
+
+NO_DISKS: list[dict[str, Any]] = [
+    {"devices": {"forbid": [{"type": "b"}], "message": "no disks"}},
+    {"devices": {"allow": [], "message": "no disks"}},
+]
+
+
+@pytest.mark.parametrize("rule", NO_DISKS, ids=["forbid", "allow"])
+def test_a_disk_whose_file_system_the_config_mounts_is_a_device(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, rule: dict[str, Any]
+) -> None:
+    """The config has the runtime mount it: no node, and no rule of the cgroup's."""
+    in_force(host, rule)
+    disk = ground.place / "disk-node"
+    os.mknod(disk, 0o600 | stat.S_IFBLK, os.makedev(7, 0))
+    (ground.place / "link").symlink_to(disk)
+    relative = os.path.relpath(disk, bundle.path)
+    theirs = ground.directory("theirs")
+    theirs.chmod(0o777)
+    (theirs / "link").symlink_to(ground.good)
+    refused = [
+        ("ext4", str(disk), []),
+        ("ext4", str(ground.place / "link"), []),
+        ("xfs", f"{bundle.path}/./{relative}", ["ro"]),
+        ("ext4", relative, []),
+        ("ext4", "none", [f"journal_path={disk}"]),
+        ("ext4", str(theirs / "link"), []),  # may be one when it is mounted
+    ]
+    ordinary = bundle.config["mounts"]
+    for kind, source, options in refused:
+        bundle.config["mounts"] = [*ordinary, {"destination": "/h", "type": kind, "source": source, "options": options}]
+        bundle.command("true").write()
+        assert "no disks" in host.runtime.run(bundle.path).err, (kind, source)
+    for kind, source in (("tmpfs", str(disk)), ("overlay", "overlay")):
+        options = ["lowerdir=" + str(ground.good) + ":" + str(ground.directory("more"))] if kind == "overlay" else []
+        bundle.config["mounts"] = [*ordinary, {"destination": "/h", "type": kind, "source": source, "options": options}]
+        bundle.write()
+        assert host.runtime.run(bundle.path).status == 0, kind
+
+
+def test_an_overlays_relative_layers_start_at_the_bundle(host: ConfiguredHost, bundle: Bundle, ground: Ground) -> None:
+    """Where the core mounts, and wherever the caller stands."""
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket), "message": "no socket"}]}})
+    relative = os.path.relpath(ground.run, bundle.path)
+    decoy = ground.directory("a/b/c/d/e/f/g/h")
+    Path(os.path.normpath(decoy / relative)).mkdir(parents=True)
+    bundle.config["mounts"] += [{"destination": "/h", "type": "overlay", "source": "overlay", "options": [f"lowerdir={relative}:{ground.directory('more')}"]}]
+    bundle.command("true").write()
+    result = host.runtime.call("run", "--bundle", str(bundle.path), fresh_id(), cwd=decoy)
+    assert "no socket" in result.err
 
 
 # What was judged is what is mounted: a precreate filter, which runs between the two, plays who exchanges it.

@@ -32,6 +32,7 @@ class Bind:
         stays_open: bool,
     ) -> None:
         """`stays_open` is whether the config wants later mounts below the source to appear in the container."""
+        self.devices: list[str] = []
         self._host = host
         self._source = source
         self._place = place

@@ -37,6 +37,7 @@ class Exposure:
         self._host = Host()
         self._seen: dict[tuple[Any, ...], Facts] = {}
         self._binds: dict[Origin, Bind] = {}
+        self._filesystems: dict[str, Filesystem] = {}
         self._missing: set[Origin] = set()
         self._looked_at: dict[int, tuple[dict[str, Any], Facts | None]] = {}
 
@@ -81,10 +82,10 @@ class Exposure:
     def _filesystem(self, mount: Mount) -> Facts | None:
         key = (mount.kind, mount.source, *mount.options.data)
         if key not in self._seen:
-            found = Filesystem(self._host, mount)
+            found = Filesystem(self._host, mount, self._bundle)
             if found.is_anew:
                 return None
-            self._seen[key] = found
+            self._seen[key] = self._filesystems[mount.source] = found
         return self._seen[key]
 
     def judged(self) -> Judged:
@@ -94,7 +95,8 @@ class Exposure:
 
     def noted(self) -> dict[str, Any]:
         """The facts for the record, in the form that tests state them in (`invocation: {sources: …}`)."""
-        return {source: bind.noted() for (source, _), bind in sorted(self._binds.items(), key=_origin)}
+        binds = {source: bind.noted() for (source, _), bind in sorted(self._binds.items(), key=_origin)}
+        return {source: found.noted() for source, found in self._filesystems.items()} | binds
 
 
 def _origin(entry: tuple[Origin, Bind]) -> Origin:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 class Filesystem:
     """The source of a mount that is no bind: a device, or an overlay's layers."""
 
-    def __init__(self, host: Host, mount: Mount) -> None:
+    def __init__(self, host: Host, mount: Mount, bundle: str) -> None:
+        """`bundle` is the bundle's directory, where relative paths start."""
         self._host = host
         self._areas: list[Area] = []
+        self.devices: list[str] = []
         self.may_be_anything = False
         self.names: list[str] = [mount.source] if mount.source.startswith("/") else []
         self.real: list[str] = []
@@ -27,10 +29,11 @@ class Filesystem:
         self.attributes: dict[str, Any] = {"fileSystem": mount.kind}
         self.has_mounts_below = False
         try:
-            self._areas = list(places.of_filesystem(mount.kind, mount.source, mount.options.data, host.table))
+            found = places.Filesystem(mount.kind, mount.source, mount.options.data, bundle, host.table)
         except (OSError, places.Uncertain):
             self.may_be_anything = True
             return
+        self._areas, self.devices = found.areas, found.devices
         for device, inner in self._areas:
             self.names += [name for _, name in host.table.names(device, inner)]
 
@@ -50,3 +53,12 @@ class Filesystem:
 
     def is_below(self, directory: str) -> bool:
         return False
+
+    def noted(self) -> dict[str, Any]:
+        """The facts as they can be stated."""
+        found: dict[str, Any] = {"names": self.names, **self.attributes}
+        if self.devices:
+            found["devices"] = self.devices
+        if self.may_be_anything:
+            found["mayBeAnything"] = True
+        return found
