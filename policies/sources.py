@@ -60,6 +60,8 @@ if TYPE_CHECKING:
         def has_mounts_below(self) -> bool:
             """Whether a recursive bind of it takes other mounts along."""
 
+    # Where the mounts of a config land in the rootfs: a path for each, without symlinks.
+    Land = Callable[[list[dict[str, Any]]], list[str]]
     # The facts on the source of a mount of the config; None where its source is only a word, like `tmpfs`.
     Look = Callable[[dict[str, Any]], Facts | None]
 
@@ -129,6 +131,52 @@ def stated(sources: dict[str, dict[str, Any]]) -> Look:
         return Stated(source, sources.get(source) or {})
 
     return look
+
+
+def lexically(mounts: list[dict[str, Any]]) -> list[str]:
+    """A Land without a rootfs: the destinations as they are spelled."""
+    return [normpath(f"/{mount.get('destination')}") for mount in mounts]
+
+
+class Landing:
+    """Where the mounts of a config land, looked up when a rule asks for one."""
+
+    __slots__ = ("_found", "_land", "_mounts")
+
+    def __init__(self, mounts: list[dict[str, Any]], land: Land) -> None:
+        self._mounts = mounts
+        self._land = land
+        self._found: list[str] = []
+
+    def of(self, number: int) -> str:
+        if not self._found:
+            self._found = self._land(self._mounts)
+        return self._found[number]
+
+
+class Destination(str):
+    """A destination as the config spells it. A rule holds for that, and for where the mount really lands."""
+
+    __slots__ = ("_landing", "_number")
+
+    _landing: Landing
+    _number: int
+
+    @classmethod
+    def of(cls, text: str, landing: Landing, number: int) -> Destination:
+        destination = cls(text)
+        destination._landing = landing
+        destination._number = number
+        return destination
+
+    @property
+    def real(self) -> str:
+        return self._landing.of(self._number)
+
+    def fits(self, tests: tuple[conditions.Test, ...]) -> bool:
+        """Whether one of its names passes all tests, each an operator and its operand."""
+        names = (str(self), normpath(self), self.real)
+        return any(conditions.fits(name, tests) for name in dict.fromkeys(names))
 
 
 class Source(str):
@@ -245,9 +293,9 @@ _DEMANDING: dict[str, Callable[[Facts, Any], bool]] = {
 
 
 def mounts_of(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[str, Any]]:
-    """The config's mounts with their sources to be judged, and last the rootfs, as the bind that it is.
+    """The config's mounts with their sources and destinations to be judged, and last the rootfs, the bind that it is.
 
-    `invocation["look"]` is a Look, and `invocation["mounts"]` remembers the last answer. What is no mount is left out:
+    `invocation["look"]` is a Look, `invocation["land"]` a Land, and `invocation["mounts"]` remembers the last answer. What is no mount is left out:
     the runtime refuses it.
     """
     last = invocation.get("mounts")
@@ -259,14 +307,19 @@ def mounts_of(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[s
 
 def _mounts(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[str, Any]]:
     look: Look = invocation["look"]
-    mounts = config.get("mounts") or ()
-    found = [
-        {**mount, "source": Source.of(mount, look)}
-        for mount in (mounts if isinstance(mounts, list) else ())
-        if isinstance(mount, dict)
-    ]
+    listed = config.get("mounts") or ()
+    mounts = [mount for mount in (listed if isinstance(listed, list) else ()) if isinstance(mount, dict)]
+    landing = Landing(mounts, invocation["land"])
+    found = [_judged(mount, look, landing, number) for number, mount in enumerate(mounts)]
     root = root_mount(config, is_whole=invocation["is_whole"])
     return found if root is None else [*found, {**root, "source": Source.of(root, look, is_root=True)}]
+
+
+def _judged(mount: dict[str, Any], look: Look, landing: Landing, number: int) -> dict[str, Any]:
+    found = {**mount, "source": Source.of(mount, look)}
+    if isinstance(mount.get("destination"), str):
+        found["destination"] = Destination.of(mount["destination"], landing, number)
+    return found
 
 
 def judged_parts(config: dict[str, Any], invocation: dict[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def invocation(given: dict[str, Any] | None = None) -> dict[str, Any]:
     found = {**known, "labels": {}, "image": "", **(given or {})}
     found["host_namespaces"] = found.pop("hostNamespaces", None)
     found["look"] = sources.stated(found.pop("sources", {}))
+    found["land"] = sources.lexically
     found["is_whole"] = False
     return found
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from hookrun.runtime.container_mounts import Mount
     from hookrun.runtime.log import Log
-    from hookrun.runtime.sources import Identity, Judged
+    from hookrun.runtime.judged import Judged
+    from hookrun.runtime.sources import Identity
 
 _SEARCHABLE_BY_OTHERS = 0o001
 _LONGEST_TEXT = 4096
@@ -78,7 +79,7 @@ def _start_helper(
         for _, theirs in pairs.values():
             theirs.close()
         openers = {
-            index: _opener(mount, config, judged.get(mount.origin), root_path(config, bundle))
+            index: _opener(mount, config, judged.sources.get(mount.origin), root_path(config, bundle))
             for index, mount in wanted.items()
         }
         _serve({index: ours.detach() for index, (ours, _) in pairs.items()}, openers)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hookrun.runtime.cgroups.entrance import Entrance
     from hookrun.runtime.linux.seccomp import Program
     from hookrun.runtime.log import Log
-    from hookrun.runtime.sources import Judged
+    from hookrun.runtime.judged import Judged
     from hookrun.runtime.spawn import Namespaces
 
 _SIGPIPE = 13

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from hookrun.runtime.cgroup_mounts import CgroupMounts
     from hookrun.runtime.log import Log
-    from hookrun.runtime.sources import Identity, Judged
+    from hookrun.runtime.judged import Judged
+    from hookrun.runtime.sources import Identity
 
 _INITIAL_UID_MAP = ["0", "0", "4294967295"]
 
@@ -50,9 +51,9 @@ def prepare(
     path = root_path(config, bundle)
     try:
         if has_mount_namespace(config):
-            root = _prepare_root(path, container_mounts.rootfs_propagation(config), judged.get((path, True)))
+            root = _prepare_root(path, container_mounts.rootfs_propagation(config), judged.sources.get((path, True)))
         else:
-            root = _bind_to_itself(path, judged.get((path, True)))
+            root = _bind_to_itself(path, judged.sources.get((path, True)))
             mounts.set_propagation(path, mounts.MS_PRIVATE | mounts.MS_REC)
     except OSError as error:
         raise Failure(f"error preparing rootfs: {path}: {reason(error)}") from None

@@ -17,11 +17,7 @@ from hookrun.runtime.mountinfo import MountTable, is_within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hookrun.runtime.container_mounts import Origin
     from hookrun.runtime.places import Place
-
-    Judged = dict[Origin, "Identity"]
-    """What policies found the sources of binds, and the rootfs, to be. What is not here, no policy asked about."""
 
 _MOST_TRIES = 64
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from hookrun.runtime.cgroups.entrance import Entrance
-    from hookrun.runtime.context import Namespaces as Judged
+    from hookrun.runtime.judged import Namespaces as Judged
 
 _OFFSETS_FILE = "/proc/self/timens_offsets"
 
@@ -49,7 +49,7 @@ class Namespaces:
     __slots__ = ("config", "joined", "new")
 
     def __init__(self, config: dict[str, Any], judged: Judged) -> None:
-        """Open the namespaces to join, the judged ones where policies judged them (`Context.namespaces`).
+        """Open the namespaces to join, the judged ones where policies judged them (`Judged.namespaces`).
 
         Raises Failure.
         """

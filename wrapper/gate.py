@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.policies.sources import Facts, Look
-    from hookrun.runtime.context import Namespaces
+    from hookrun.policies.sources import Facts, Land, Look
+    from hookrun.runtime.judged import Namespaces
     from hookrun.wrapper.argv import Call
     from hookrun.wrapper.bundle import Bundle
     from hookrun.wrapper.exposure.call import Exposure
@@ -29,7 +29,7 @@ def decide(call: Call, bundle: Bundle, snapshot: Config | None, engine: str) -> 
 
     content = snapshot or {}
     sources = Sources(bundle)
-    verdict = judge(call, bundle.config, content, engine, sources.look)
+    verdict = judge(call, bundle.config, content, engine, sources.look, sources.land)
     sources.note(verdict)
     if not verdict.denied:
         verdict.config, injected = injection.hooked(
@@ -40,7 +40,7 @@ def decide(call: Call, bundle: Bundle, snapshot: Config | None, engine: str) -> 
 
 
 class Sources:
-    """What the sources of a bundle's mounts are, found out only where a policy asks."""
+    """What the sources of a bundle's mounts are, and where they land, found out only where a policy asks."""
 
     __slots__ = ("_bundle", "_exposure")
 
@@ -49,20 +49,26 @@ class Sources:
         self._exposure: Exposure | None = None
 
     def look(self, mount: Config) -> Facts | None:
+        return self._found_out().look(mount)
+
+    def land(self, mounts: list[Config]) -> list[str]:
+        return self._found_out().land(mounts)
+
+    def _found_out(self) -> Exposure:
         if self._exposure is None:
             from hookrun.wrapper.exposure.call import Exposure
 
             self._exposure = Exposure(os.path.abspath(self._bundle.directory), self._bundle.config)
-        return self._exposure.look(mount)
+        return self._exposure
 
     def note(self, verdict: Verdict) -> None:
         """Leave in the verdict what was found: for the record, and for the core, which mounts nothing else."""
         if self._exposure is not None:
             verdict.sources = self._exposure.noted
-            verdict.judged = self._exposure.judged()
+            self._exposure.judged(verdict.judged)
 
 
-def judge(call: Call, config: Config, content: Config, engine: str, look: Look) -> Verdict:
+def judge(call: Call, config: Config, content: Config, engine: str, look: Look, land: Land) -> Verdict:
     """What the snapshot's policies say of a config. For `exec`, that is the container's with the process to run."""
     verdict = Verdict(config)
     plan = content.get("policies")
@@ -71,9 +77,9 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look) 
     from hookrun.policies import decide as policies
 
     namespaces = joined_namespaces(config) if "namespaces.forbidHost" in plan["asks"] else None
-    verdict.namespaces = namespaces or {}
+    verdict.judged.namespaces = namespaces or {}
     verdict.told = _told(engine, call.container, config, plan["asks"])
-    invocation = {**_invocation(call, engine, namespaces, verdict.told), "look": look}
+    invocation = {**_invocation(call, engine, namespaces, verdict.told), "look": look, "land": land}
     outcome = policies.decide(plan, config, invocation)
     verdict.config = outcome.config
     verdict.denied = outcome.denied
@@ -86,8 +92,8 @@ def demand_settled(verdict: Verdict) -> None:
     """Raise Failure for a judged path that others can make lead elsewhere, before another runtime opens it."""
     from hookrun.runtime import places
 
-    named = [("mount source", source) for source, _ in verdict.judged]
-    named += [("namespace", path) for _, path in verdict.namespaces if not _is_of_process(path)]
+    named = [("mount source", source) for source, _ in verdict.judged.sources]
+    named += [("namespace", path) for _, path in verdict.judged.namespaces if not _is_of_process(path)]
     for what, path in named:
         try:
             is_settled = places.is_settled(path)

@@ -136,7 +136,6 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
         raise Failure(verdict.denied)
     context.config = verdict.config
     context.judged = verdict.judged
-    context.namespaces = verdict.namespaces
     return os.path.abspath(bundle.directory) if written is not None else ""
 
 

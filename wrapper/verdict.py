@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from hookrun.runtime.judged import Judged
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from hookrun.runtime.context import Namespaces
-    from hookrun.runtime.sources import Judged
 
 
 class Verdict:
@@ -16,11 +16,11 @@ class Verdict:
 
     `decisions` and `hooks` are for the record: which policy did what in how many milliseconds, and which hook comes
     from where; so is what `sources` gives: what the mounts' sources are. `denied` is the message of the policy that
-    forbids the call. `judged` and `namespaces` are for the core, see `Context`. `told` is "image" and "labels" from the engine's own
+    forbids the call. `judged` is for the core. `told` is "image" and "labels" from the engine's own
     records, None where no policy asked for them.
     """
 
-    __slots__ = ("config", "decisions", "denied", "hooks", "judged", "namespaces", "sources", "told")
+    __slots__ = ("config", "decisions", "denied", "hooks", "judged", "sources", "told")
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
@@ -28,6 +28,5 @@ class Verdict:
         self.hooks: list[dict[str, Any]] = []
         self.denied = ""
         self.told: dict[str, Any] | None = None
-        self.judged: Judged = {}
-        self.namespaces: Namespaces = {}
+        self.judged = Judged()
         self.sources: Callable[[], dict[str, Any]] = dict

@@ -370,6 +370,58 @@ def test_what_cannot_reach_it_passes(host: ConfiguredHost, bundle: Bundle, groun
     assert SEEN not in result.out
 
 
+def lands(place: str, *before: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*before, {**bind("{good}/file", "bind")[0], "destination": place}]
+
+
+VOLUME = {"destination": "/vol", "type": "bind", "source": "{good}", "options": ["rbind"]}
+COVERED = {"destination": "/vol", "type": "tmpfs", "source": "tmpfs", "options": []}
+COPIED = {"destination": "/links", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}
+
+
+@pytest.mark.parametrize(
+    ("mounts", "is_refused"),
+    [
+        (lands("/etc/h"), True),
+        (lands("/link/h"), True),  # a link of the image's
+        (lands("/chain/../etc/h"), True),
+        (lands("/vol/link/h", VOLUME), True),  # a link of the volume's
+        (lands("/links/link/h", COPIED), True),  # copied into the tmpfs
+        (lands("/vol/link/h", COVERED), False),  # a link of the image's, which the tmpfs covers
+        (lands("/vol/h", VOLUME), False),
+        (lands("/tmp/etc/h"), False),
+    ],
+    ids=lambda value: value[-1]["destination"] if isinstance(value, list) else str(value),
+)
+def test_a_destination_is_where_the_mount_lands(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, mounts: list[dict[str, Any]], is_refused: bool
+) -> None:
+    in_force(host, {"mounts": {"forbid": [{"destination": {"startsWith": "/etc/"}, "message": "not there"}]}})
+    for link in ("link", "vol/link", "links/link"):
+        (bundle.rootfs / link).parent.mkdir(exist_ok=True)
+        (bundle.rootfs / link).symlink_to("/etc")
+    (bundle.rootfs / "chain").symlink_to("vol/link/../tmp")
+    (ground.good / "link").symlink_to("../../../etc")
+    for mount in mounts:
+        mount = {**mount, "source": mount["source"].format(good=ground.good)}
+        bundle.config["mounts"].append(mount)
+    bundle.command("true").write()
+    result = host.runtime.run(bundle.path)
+    assert ("not there" in result.err) == is_refused, result.err
+    assert (result.status == 1) == is_refused, result.err
+
+
+def test_a_link_in_the_rootfs_is_not_exchanged(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, exchanging: Callable[[str], None]
+) -> None:
+    (bundle.rootfs / "link").symlink_to("tmp")
+    exchanging(f"ln -sfn etc {bundle.rootfs}/link")
+    in_force(host, {"mounts": {"forbid": [{"destination": {"startsWith": "/etc/"}}]}})
+    result = judged(host, bundle, [{**bind(ground.good)[0], "destination": "/link/h"}])
+    assert "it would land at /etc/h, which the policies have not judged" in result.err
+    assert result.status == 1
+
+
 NO_DISKS: list[dict[str, Any]] = [
     {"devices": {"forbid": [{"type": "b"}], "message": "no disks"}},
     {"devices": {"allow": [], "message": "no disks"}},

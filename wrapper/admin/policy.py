@@ -207,12 +207,13 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
     if path.exists():
         config = _config_in(path / "config.json" if path.is_dir() else path)
         call = testing.invocation({"engine": engine, "command": command})
-        bundle = path if path.is_dir() else path.parent
+        exposure = Exposure(str((path if path.is_dir() else path.parent).absolute()), config)
         return config, {
             **call,
             **_told(engine, "", config),
             "host_namespaces": gate.host_namespaces(gate.joined_namespaces(config)),
-            "look": Exposure(str(bundle.absolute()), config).look,
+            "look": exposure.look,
+            "land": exposure.land,
             "is_whole": True,
         }
     store = Store(trace.directory_of(hosts.of(context)))
@@ -249,6 +250,7 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         **(call.get("told") or _told(call["engine"], call["container"], config)),
         "host_namespaces": None,
         "look": policy_sources.stated(call.get("sources") or {}),
+        "land": policy_sources.lexically,
         "is_whole": True,
     }
 

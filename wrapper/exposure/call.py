@@ -13,6 +13,7 @@ from hookrun.runtime.linux import os
 from hookrun.runtime.linux.mounts import MS_SHARED, MS_SLAVE
 from hookrun.runtime.sections import root_path
 from hookrun.runtime.sources import Identity
+from hookrun.wrapper.exposure import landing
 from hookrun.wrapper.exposure.bind import Bind
 from hookrun.wrapper.exposure.filesystem import Filesystem
 from hookrun.wrapper.exposure.named import Host
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from hookrun.policies.sources import Facts
     from hookrun.runtime.container_mounts import Mount, Origin
-    from hookrun.runtime.sources import Judged
+    from hookrun.runtime.judged import Judged
 
 _OPENING = MS_SHARED | MS_SLAVE
 
@@ -39,6 +40,7 @@ class Exposure:
         self._binds: dict[Origin, Bind] = {}
         self._filesystems: dict[str, Filesystem] = {}
         self._missing: set[Origin] = set()
+        self._places: dict[str, set[str]] = {}
         self._looked_at: dict[int, tuple[dict[str, Any], Facts | None]] = {}
 
     def look(self, mount: dict[str, Any]) -> Facts | None:
@@ -47,6 +49,13 @@ class Exposure:
         if known is None:  # the mount is kept, so that no other one gets its id
             known = self._looked_at[id(mount)] = (mount, self._looked_up(mount))
         return known[1]
+
+    def land(self, mounts: list[dict[str, Any]]) -> list[str]:
+        """Where mounts land, see `hookrun.policies.sources.Land`."""
+        found = landing.places(mounts, self._bundle, self._root)
+        for destination, place in found:
+            self._places.setdefault(destination, set()).add(place)
+        return [f"/{place}" for _, place in found]
 
     def _looked_up(self, mount: dict[str, Any]) -> Facts | None:
         try:
@@ -88,10 +97,11 @@ class Exposure:
             self._seen[key] = self._filesystems[mount.source] = found
         return self._seen[key]
 
-    def judged(self) -> Judged:
-        """What the sources are that were asked about. Raises OSError."""
-        found = {origin: bind.identity(self._root) for origin, bind in self._binds.items()}
-        return found | {origin: Identity(None, recursive=False) for origin in self._missing}
+    def judged(self, judged: Judged) -> None:
+        """Leave what was asked about for the core. Raises OSError."""
+        judged.sources = {origin: bind.identity(self._root) for origin, bind in self._binds.items()}
+        judged.sources |= {origin: Identity(None, recursive=False) for origin in self._missing}
+        judged.places = self._places
 
     def noted(self) -> dict[str, Any]:
         """The facts for the record, in the form that tests state them in (`invocation: {sources: …}`)."""
