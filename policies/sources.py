@@ -135,7 +135,7 @@ def stated(sources: dict[str, dict[str, Any]]) -> Look:
 
 def lexically(mounts: list[dict[str, Any]]) -> list[str]:
     """A Land without a rootfs: the destinations as they are spelled."""
-    return [normpath(f"/{mount.get('destination')}") for mount in mounts]
+    return [normpath("/" + str(mount.get("destination")).lstrip("/")) for mount in mounts]
 
 
 class Landing:
@@ -295,8 +295,8 @@ _DEMANDING: dict[str, Callable[[Facts, Any], bool]] = {
 def mounts_of(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[str, Any]]:
     """The config's mounts with their sources and destinations to be judged, and last the rootfs, the bind that it is.
 
-    `invocation["look"]` is a Look, `invocation["land"]` a Land, and `invocation["mounts"]` remembers the last answer. What is no mount is left out:
-    the runtime refuses it.
+    `invocation["look"]` is a Look, `invocation["land"]` a Land, and `invocation["mounts"]` remembers the
+    last answer. What is no mount is left out: the runtime refuses it.
     """
     last = invocation.get("mounts")
     if last is None or last[0] is not config:

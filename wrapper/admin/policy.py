@@ -11,7 +11,7 @@ import jsonpatch
 import typer
 
 from hookrun import policies
-from hookrun.policies import compiler, decide, document, explain, match, testing
+from hookrun.policies import blindness, compiler, decide, document, explain, match, testing
 from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
@@ -95,7 +95,7 @@ def lint(context: typer.Context, paths: Paths = None) -> None:
     if problems:
         raise typer.Exit(1)
     for source in found:
-        for line in compiler.untold(source):
+        for line in (*compiler.untold(source), *blindness.missed(source)):
             typer.echo(f"note: {line}")
     typer.echo(f"{len(found)} {_plural(len(found), 'policy', 'policies')}, nothing wrong")
 
