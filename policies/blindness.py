@@ -40,7 +40,9 @@ def missed(source: Source) -> list[str]:
     for pattern in patterns:
         directory = _unseen(pattern, patterns, named)
         if directory:
-            found.append(f"{place}: {pattern.pattern} does not see a mount of {directory}, which shows what it means: {advice}")
+            found.append(
+                f"{place}: {pattern.pattern} does not see a mount of {directory}, which shows what it means: {advice}"
+            )
     return found
 
 

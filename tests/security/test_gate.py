@@ -100,6 +100,13 @@ def bind(source: Path | str, *options: str) -> list[dict[str, Any]]:
 Way = Callable[[Ground], list[dict[str, Any]]]
 
 
+def by_hard_link_that_a_mount_covers(ground: Ground) -> list[dict[str, Any]]:
+    (ground.run / "down/in").mkdir(parents=True)
+    os.link(ground.socket, ground.run / "down/in/docker.sock")
+    ground.mount("--bind", ground.good, ground.run / "down/in")
+    return bind(ground.run / "down", "bind")
+
+
 def by_link(ground: Ground) -> list[dict[str, Any]]:
     (ground.place / "link").symlink_to(ground.socket)
     return bind(ground.place / "link")
@@ -328,6 +335,13 @@ def near_link_to_good(ground: Ground) -> list[dict[str, Any]]:
 def near_bind_volume_of_good(ground: Ground) -> list[dict[str, Any]]:
     ground.mount("--bind", ground.good, ground.directory("volumes/b/_data"))
     return bind(ground.place / "volumes/b/_data")
+
+
+def near_hard_link_in_what_is_mounted_below(ground: Ground) -> list[dict[str, Any]]:
+    os.link(ground.socket, ground.run / "app/docker.sock")
+    (ground.run / "up/in").mkdir(parents=True)
+    ground.mount("--bind", ground.run / "app", ground.run / "up/in")
+    return bind(ground.run / "up", "bind")
 
 
 def near_overlay_of_good(ground: Ground) -> list[dict[str, Any]]:

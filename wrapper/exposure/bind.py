@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hookrun.policies.sources import Stated
 from hookrun.runtime import places
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import mounts, os
 from hookrun.runtime.mountinfo import is_within
 from hookrun.runtime.sources import Identity
 from hookrun.wrapper.exposure.named import covers
@@ -156,7 +156,21 @@ class Bind:
         }:
             return False
         assert named.status is not None
-        return any(entry.inode() == named.status.st_ino for entry in _below(self._place.path))
+        inode = named.status.st_ino
+        if self._is_recursive or not self._place.table.below(self._place.status.mount_id, self._place.path):
+            return any(entry.inode() == inode for entry in _below(self._place.path))
+        return self._holds_uncovered(inode)
+
+    def _holds_uncovered(self, inode: int) -> bool:
+        """The same for a bind that leaves the mounts below behind: it shows what they cover."""
+        try:
+            tree = mounts.open_tree(self._place.path, recursive=False)
+        except OSError:
+            return True
+        try:
+            return any(entry.inode() == inode for entry in _below(f"/proc/self/fd/{tree}"))
+        finally:
+            os.close(tree)
 
     def is_at(self, path: str) -> bool:
         return self._host.named(path).is_file(self._place)
