@@ -135,7 +135,13 @@ def stated(sources: dict[str, dict[str, Any]]) -> Look:
 
 def lexically(mounts: list[dict[str, Any]]) -> list[str]:
     """A Land without a rootfs: the destinations as they are spelled."""
-    return [normpath("/" + str(mount.get("destination")).lstrip("/")) for mount in mounts]
+    return [_inside(str(mount.get("destination"))) for mount in mounts]
+
+
+def _inside(destination: str) -> str:
+    """A destination from the container's root, without `.`, `..` and `//`."""
+    found: str = normpath("/" + destination.lstrip("/"))
+    return found
 
 
 class Landing:
@@ -155,7 +161,7 @@ class Landing:
 
 
 class Destination(str):
-    """A destination as the config spells it. A rule holds for that, and for where the mount really lands."""
+    """A destination. A rule holds for what it says, and for where the mount really lands."""
 
     __slots__ = ("_landing", "_number")
 
@@ -175,8 +181,7 @@ class Destination(str):
 
     def fits(self, tests: tuple[conditions.Test, ...]) -> bool:
         """Whether one of its names passes all tests, each an operator and its operand."""
-        names = (str(self), normpath(self), self.real)
-        return any(conditions.fits(name, tests) for name in dict.fromkeys(names))
+        return any(conditions.fits(name, tests) for name in {_inside(self), self.real})
 
 
 class Source(str):
