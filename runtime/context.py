@@ -23,9 +23,9 @@ class Context:
     """The global options, what was prepared for the command, and what the command reports beside its status.
 
     `rootless` is "auto", "true" or "false". `config` is the bundle's config.json, already patched, for the commands
-    that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are None
-    where the command reads them itself. `judged` is what policies found on the host. `given` holds the long names of the command's flags
-    that the engine gave.
+    that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are
+    None where the command reads them itself. `judged` is what policies found on the host. `given` holds the long
+    names of the command's flags that the engine gave.
     `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back.
     """
 

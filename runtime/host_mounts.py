@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from hookrun.runtime.container_mounts import Mount
-    from hookrun.runtime.log import Log
     from hookrun.runtime.judged import Judged
+    from hookrun.runtime.log import Log
     from hookrun.runtime.sources import Identity
 
 _SEARCHABLE_BY_OTHERS = 0o001

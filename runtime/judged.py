@@ -19,6 +19,6 @@ class Judged:
         self.sources: dict[Origin, Identity] = {}
         """The sources of binds, and the rootfs."""
         self.places: dict[str, set[str]] = {}
-        """By their destinations, as `container_mounts` gives them: where in the rootfs mounts land, without a "/" before."""
+        """Where in the rootfs mounts land, without a "/" before; by destinations as `container_mounts` has them."""
         self.namespaces: Namespaces = {}
         """Those joined by a path, by kind and path: device and inode, None where nothing was there."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hookrun.runtime.cgroup_mounts import CgroupMounts
-    from hookrun.runtime.log import Log
     from hookrun.runtime.judged import Judged
+    from hookrun.runtime.log import Log
     from hookrun.runtime.sources import Identity
 
 _INITIAL_UID_MAP = ["0", "0", "4294967295"]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from hookrun.runtime.cgroup_mounts import CgroupMounts
     from hookrun.runtime.container_mounts import Mount
-    from hookrun.runtime.log import Log
     from hookrun.runtime.judged import Judged
+    from hookrun.runtime.log import Log
 
 _VALID_IN_PROC = frozenset(
     f"proc/{name}"

@@ -416,9 +416,7 @@ def test_a_destination_is_where_the_mount_lands(
         (bundle.rootfs / link).symlink_to("/etc")
     (bundle.rootfs / "chain").symlink_to("vol/link/../tmp")
     (ground.good / "link").symlink_to("../../../etc")
-    for mount in mounts:
-        mount = {**mount, "source": mount["source"].format(good=ground.good)}
-        bundle.config["mounts"].append(mount)
+    bundle.config["mounts"] += [{**mount, "source": mount["source"].format(good=ground.good)} for mount in mounts]
     bundle.command("true").write()
     result = host.runtime.run(bundle.path)
     assert ("not there" in result.err) == is_refused, result.err

@@ -1,7 +1,7 @@
 """Where a config's mounts land in the rootfs: an image's symlinks lead elsewhere than their destinations say.
 
-As the core will find it (`hookrun.runtime.linux.paths`), though no mount is there yet: below an earlier mount it is that
-mount's source that has the links. What comes out otherwise, the core refuses.
+As the core will find it (`hookrun.runtime.linux.paths`), though no mount is there yet: below an earlier mount it is
+that mount's source that has the links. What comes out otherwise, the core refuses.
 """
 
 from __future__ import annotations
