@@ -75,6 +75,7 @@ class Stated:
     def __init__(self, source: str, stated: dict[str, Any]) -> None:
         self.real: list[str] = _list(stated.get("realPath")) or [plain(source)]
         self.names: list[str] = _list(stated.get("names")) or list({plain(source), *self.real})
+        self._beginnings = tuple(_beginning(name) for name in self.names)
         self.attributes = {name: stated[name] for name in ATTRIBUTES if name in stated}
         self.may_be_anything: bool = bool(stated.get("mayBeAnything"))
         self.origins = [] if self.may_be_anything else self.real
@@ -92,13 +93,13 @@ class Stated:
 
     def covers(self, path: str) -> bool:
         """Whether a path, as `plain` gives it, lies in what is stated."""
-        return any(_is_within(path, name) for name in self.names)
+        return f"{path}/".startswith(self._beginnings)
 
     def is_at(self, path: str) -> bool:
         return all(name == plain(path) for name in self.real)
 
     def is_below(self, directory: str) -> bool:
-        return all(name != directory and _is_within(name, directory) for name in self.real)
+        return all(name != directory and name.startswith(_beginning(directory)) for name in self.real)
 
 
 def is_path(operand: Any) -> bool:
@@ -114,11 +115,12 @@ def plain(path: str) -> str:
     """A path without `.`, `..` and `//`, and without the link that every distribution has."""
     found: str = normpath(path)
     old, new = _LINKED
-    return new + found[len(old) :] if _is_within(found, old) else found
+    return new + found[len(old) :] if f"{found}/".startswith(_beginning(old)) else found
 
 
-def _is_within(path: str, directory: str) -> bool:
-    return directory in (path, "/") or path.startswith(f"{directory}/")
+def _beginning(directory: str) -> str:
+    """What the paths of all that is in a directory begin with."""
+    return f"{directory.rstrip('/')}/"
 
 
 def stated(sources: dict[str, dict[str, Any]]) -> Look:

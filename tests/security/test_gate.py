@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import stat
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.bundles import Bundle
-from tests.support.configured import ConfiguredHost
+from tests.support.configured import ConfiguredHost, configured_host
+from tests.support.places import short_place
 from tests.support.runtimes import PATIENCE, RUNC, Result, fresh_id, wait_for
 from tests.wrapper.test_gate import in_force
 
@@ -66,22 +66,24 @@ class Ground:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[ConfiguredHost]:
-    place = Path(tempfile.mkdtemp(prefix="hr-gate-", dir="/var/tmp"))
-    place.chmod(0o755)
-    host = ConfiguredHost(place)
-    yield host
-    host.close()
-    shutil.rmtree(place)
+    with configured_host() as host:
+        yield host
+
+
+@contextmanager
+def fresh_ground() -> Iterator[Ground]:
+    with short_place("hr-ground-") as place:
+        ground = Ground(place)
+        try:
+            yield ground
+        finally:
+            ground.close()
 
 
 @pytest.fixture
 def ground() -> Iterator[Ground]:
-    place = Path(tempfile.mkdtemp(prefix="hr-ground-", dir="/var/tmp"))
-    place.chmod(0o755)
-    ground = Ground(place)
-    yield ground
-    ground.close()
-    shutil.rmtree(place)
+    with fresh_ground() as ground:
+        yield ground
 
 
 def judged(host: ConfiguredHost, bundle: Bundle, mounts: list[dict[str, Any]]) -> Result:
