@@ -8,7 +8,7 @@ proc_pid_mountinfo(5), and what follows below the mount).
 from __future__ import annotations
 
 from hookrun.runtime.context import in_user_namespace
-from hookrun.runtime.linux import os, statx
+from hookrun.runtime.linux import filesystems, os, statx
 from hookrun.runtime.mountinfo import MountInfo, MountTable, is_within, joined
 
 TYPE_CHECKING = False
@@ -202,7 +202,7 @@ def settled(path: str, table: MountTable) -> Place:
 
 
 def is_settled(path: str) -> bool:
-    """Whether nobody but root and this user can make a path lead elsewhere than it does now. Raises OSError."""
+    """Whether a path leads there for every process, and root and this user alone can change that. Raises OSError."""
     directory, links = "/", 0
     left = path.split("/")[::-1]
     while left:
@@ -220,13 +220,22 @@ def is_settled(path: str) -> bool:
             directory = entry
             continue
         links += 1
-        if links > _MOST_LINKS:
+        if links > _MOST_LINKS or _is_of_processes(directory):
             return False
         target = os.readlink(entry)
         if target.startswith("/"):
             directory = "/"
         left += target.split("/")[::-1]
     return True
+
+
+def _is_of_processes(directory: str) -> bool:
+    """Whether links in a directory lead elsewhere for each process that follows them: `self`, `cwd`, `fd/3`."""
+    descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return filesystems.type_of(descriptor) == filesystems.PROC
+    finally:
+        os.close(descriptor)
 
 
 def _is_kept(directory: os.stat_result, entry: os.stat_result) -> bool:

@@ -487,6 +487,19 @@ def test_an_overlays_relative_layers_start_at_the_bundle(host: ConfiguredHost, b
     assert "no socket" in result.err
 
 
+def test_an_overlays_layer_by_way_of_a_process_is_nobodys(host: ConfiguredHost, bundle: Bundle, ground: Ground) -> None:
+    """/proc/self/cwd is the caller's directory when it is judged, and the bundle when it is mounted."""
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket), "message": "no socket"}]}})
+    decoy = ground.directory("decoy")
+    (decoy / "layer").mkdir()
+    (bundle.path / "layer").symlink_to(ground.run)
+    layers = f"lowerdir=/proc/self/cwd/layer:{ground.directory('more')}"
+    bundle.config["mounts"] += [{"destination": "/h", "type": "overlay", "source": "overlay", "options": [layers]}]
+    bundle.command("true").write()
+    result = host.runtime.call("run", "--bundle", str(bundle.path), fresh_id(), cwd=decoy)
+    assert "no socket" in result.err
+
+
 # What was judged is what is mounted: a precreate filter, which runs between the two, plays who exchanges it.
 
 
