@@ -1,12 +1,14 @@
 """The word `devices`: which devices a container may have, as nodes in its /dev and as rules of its devices cgroup.
 
+So are block devices whose file systems it has mounted for it: who writes to one of them needs no node.
+
 Engines write a rule for each node that they add (`--device`), and rules alone (`--device-cgroup-rule`): with
 CAP_MKNOD, which they give by default, a rule is as good as the node.
 """
 
 from __future__ import annotations
 
-from hookrun.policies import conditions
+from hookrun.policies import conditions, mounts
 from hookrun.policies.pointer import ABSENT, Fault, part
 
 TYPE_CHECKING = False
@@ -32,9 +34,9 @@ _ANY = -1
 
 def forbidden(config: Config, invocation: Config, rules: tuple[tuple[Selector, str], ...]) -> str:
     """The message for the first device that one of the selectors means."""
-    for device in _nodes(config):
+    for device in (*_nodes(config), *_mounted(config, invocation)):
         for selector, message in rules:
-            if _fits(device, selector):
+            if _fits(device, selector) or (_is_any(device) and _overlaps(device, selector)):
                 return message or f"the device {_node_text(device)} is not allowed"
     for device in _allowing(config):
         for selector, message in rules:
@@ -47,7 +49,7 @@ def outside(config: Config, invocation: Config, rule: tuple[tuple[Selector, ...]
     """The message for the first device that is neither a standard one nor one that a selector means."""
     selectors, message = rule
     known = set()
-    for device in _nodes(config):
+    for device in (*_nodes(config), *_mounted(config, invocation)):
         numbers = _numbers(device)
         if not _is_standard(numbers) and not any(_fits(device, selector) for selector in selectors):
             return message or f"the device {_node_text(device)} is not allowed"
@@ -62,6 +64,26 @@ def outside(config: Config, invocation: Config, rule: tuple[tuple[Selector, ...]
 
 def _nodes(config: Config) -> list[Device]:
     return [device for device in _listed(config, "linux", "devices") if device.get("type") not in _HARMLESS]
+
+
+def _mounted(config: Config, invocation: Config) -> list[Device]:
+    """The block devices of the file systems that the config mounts, as nodes; any, where that can't be known."""
+    found: list[Device] = []
+    for mount in _listed(config, "mounts"):
+        facts = None if mounts.is_bind(mount) else invocation["look"](mount)
+        if facts is None:
+            continue
+        numbers = [[int(number) for number in device.split(":")] for device in facts.devices]
+        if facts.may_be_anything:
+            numbers.append([_ANY, _ANY])
+        found += [
+            {"path": mount.get("source"), "type": "b", "major": major, "minor": minor} for major, minor in numbers
+        ]
+    return found
+
+
+def _is_any(device: Device) -> bool:
+    return _numbers(device)[1] == _ANY
 
 
 def _allowing(config: Config) -> list[Device]:

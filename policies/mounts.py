@@ -45,13 +45,13 @@ def _values(mount: dict[str, Any], name: str) -> list[Any]:
     if name == "source":
         return [source]
     if name == "realPath":
-        return source.real if isinstance(source, sources.Source) else [ABSENT]
+        return (source.real or [ABSENT]) if isinstance(source, sources.Source) else [ABSENT]
     if name in sources.ATTRIBUTES:
         return [source.attributes.get(name, ABSENT) if isinstance(source, sources.Source) else ABSENT]
     value = mount.get(name, ABSENT)
     if name == "type":
         return ["bind" if is_bind(mount) else value]
-    return [normpath(value) if isinstance(value, str) and value.startswith("/") else value]
+    return [value]
 
 
 def is_bind(mount: dict[str, Any]) -> bool:
@@ -79,7 +79,7 @@ def _check(config: Config) -> list[dict[str, Any]]:
 
 def _described(mount: dict[str, Any]) -> str:
     source = mount.get("source")
-    if isinstance(source, sources.Source) and source.real and normpath(source) not in source.real:
+    if isinstance(source, sources.Source) and source.facts and source.real and normpath(source) not in source.real:
         return f"{source} (really {' or '.join(source.real)})"
     return str(source)
 
@@ -97,7 +97,8 @@ def make_read_only(draft: Draft, selectors: tuple[Selector, ...]) -> None:
     _check(draft.root)
     places = set()
     for number, mount in enumerate(sources.mounts_of(draft.root, draft.invocation)):
-        destination = normpath(mount.get("destination") or "/")
+        destination = mount.get("destination")
+        destination = destination.real if isinstance(destination, sources.Destination) else "/"
         is_again = "remount" in (mount.get("options") or ()) and destination in places
         if not is_again and not any(is_selected(mount, selector) for selector in selectors):
             continue

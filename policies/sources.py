@@ -53,9 +53,15 @@ if TYPE_CHECKING:
             """Whether all that a mount of it shows lies in a directory, at any depth."""
 
         @property
+        def devices(self) -> list[str]:
+            """The block devices that a file system of its own lies on, each MAJOR:MINOR; of a bind there is none."""
+
+        @property
         def has_mounts_below(self) -> bool:
             """Whether a recursive bind of it takes other mounts along."""
 
+    # Where the mounts of a config land in the rootfs: a path for each, without symlinks.
+    Land = Callable[[list[dict[str, Any]]], list[str]]
     # The facts on the source of a mount of the config; None where its source is only a word, like `tmpfs`.
     Look = Callable[[dict[str, Any]], Facts | None]
 
@@ -67,12 +73,14 @@ class Stated:
     """Facts that a test or a record states, and what follows from the path where they are silent."""
 
     def __init__(self, source: str, stated: dict[str, Any]) -> None:
-        self.real: list[str] = _list(stated.get("realPath")) or [_plain(source)]
-        self.names: list[str] = _list(stated.get("names")) or list({_plain(source), *self.real})
+        self.real: list[str] = _list(stated.get("realPath")) or [plain(source)]
+        self.names: list[str] = _list(stated.get("names")) or list({plain(source), *self.real})
+        self._beginnings = tuple(_beginning(name) for name in self.names)
         self.attributes = {name: stated[name] for name in ATTRIBUTES if name in stated}
         self.may_be_anything: bool = bool(stated.get("mayBeAnything"))
         self.origins = [] if self.may_be_anything else self.real
         self.has_mounts_below: bool = bool(stated.get("mountsBelow"))
+        self.devices: list[str] = _list(stated.get("devices"))
         self._shown: dict[str, bool] = stated.get("shows") or {}
 
     def shows(self, paths: tuple[str, ...]) -> str:
@@ -81,13 +89,17 @@ class Stated:
     def _is_shown(self, path: str) -> bool:
         if path in self._shown:
             return self._shown[path]
-        return is_path(path) and any(_is_within(_plain(path), name) for name in self.names)
+        return is_path(path) and self.covers(plain(path))
+
+    def covers(self, path: str) -> bool:
+        """Whether a path, as `plain` gives it, lies in what is stated."""
+        return f"{path}/".startswith(self._beginnings)
 
     def is_at(self, path: str) -> bool:
-        return all(name == _plain(path) for name in self.real)
+        return all(name == plain(path) for name in self.real)
 
     def is_below(self, directory: str) -> bool:
-        return all(name != directory and _is_within(name, directory) for name in self.real)
+        return all(name != directory and name.startswith(_beginning(directory)) for name in self.real)
 
 
 def is_path(operand: Any) -> bool:
@@ -99,14 +111,16 @@ def _list(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def _plain(path: str) -> str:
+def plain(path: str) -> str:
+    """A path without `.`, `..` and `//`, and without the link that every distribution has."""
     found: str = normpath(path)
     old, new = _LINKED
-    return new + found[len(old) :] if _is_within(found, old) else found
+    return new + found[len(old) :] if f"{found}/".startswith(_beginning(old)) else found
 
 
-def _is_within(path: str, directory: str) -> bool:
-    return directory in (path, "/") or path.startswith(f"{directory}/")
+def _beginning(directory: str) -> str:
+    """What the paths of all that is in a directory begin with."""
+    return f"{directory.rstrip('/')}/"
 
 
 def stated(sources: dict[str, dict[str, Any]]) -> Look:
@@ -121,51 +135,116 @@ def stated(sources: dict[str, dict[str, Any]]) -> Look:
     return look
 
 
+def lexically(mounts: list[dict[str, Any]]) -> list[str]:
+    """A Land without a rootfs: the destinations as they are spelled."""
+    return [_inside(str(mount.get("destination"))) for mount in mounts]
+
+
+def _inside(destination: str) -> str:
+    """A destination from the container's root, without `.`, `..` and `//`."""
+    found: str = normpath("/" + destination.lstrip("/"))
+    return found
+
+
+class Landing:
+    """Where the mounts of a config land, looked up when a rule asks for one."""
+
+    __slots__ = ("_found", "_land", "_mounts")
+
+    def __init__(self, mounts: list[dict[str, Any]], land: Land) -> None:
+        self._mounts = mounts
+        self._land = land
+        self._found: list[str] = []
+
+    def of(self, number: int) -> str:
+        if not self._found:
+            self._found = self._land(self._mounts)
+        return self._found[number]
+
+
+class Destination(str):
+    """A destination. A rule holds for what it says, and for where the mount really lands."""
+
+    __slots__ = ("_landing", "_number")
+
+    _landing: Landing
+    _number: int
+
+    @classmethod
+    def of(cls, text: str, landing: Landing, number: int) -> Destination:
+        destination = cls(text)
+        destination._landing = landing
+        destination._number = number
+        return destination
+
+    @property
+    def real(self) -> str:
+        return self._landing.of(self._number)
+
+    def fits(self, tests: tuple[conditions.Test, ...]) -> bool:
+        """Whether one of its names passes all tests, each an operator and its operand."""
+        return any(conditions.fits(name, tests) for name in {_inside(self), self.real})
+
+
 class Source(str):
-    """A source as the config spells it, judged by what it is. `is_root` is the rootfs, which no rule selects by chance:
-    only a rule on a file that it shows."""
+    """A source as the config spells it, judged by what it is, which is looked up when a rule asks.
 
-    __slots__ = ("_facts", "is_root")
+    `is_root` is the rootfs, which no rule selects by chance: only a rule on a file that it shows.
+    """
 
-    _facts: Facts
+    __slots__ = ("_facts", "_look", "_mount", "is_root")
+
+    _facts: Facts | None
+    _look: Look | None
+    _mount: dict[str, Any]
     is_root: bool
 
     @classmethod
     def of(cls, mount: dict[str, Any], look: Look, *, is_root: bool = False) -> Any:
-        """The source of a mount; as it is where it means no file."""
+        """The source of a mount. What is no text stays as it is, but for a bind's, which shows the bundle then."""
         text = mount.get("source", ABSENT)
-        facts = look(mount) if text is None or text is ABSENT or isinstance(text, str) else None
-        if facts is None:
+        if not isinstance(text, str) and (text not in (None, ABSENT) or look(mount) is None):
             return text
-        # A bind without a source shows the bundle's directory.
         source = cls(text if isinstance(text, str) else "")
-        source._facts = facts
+        source._look = look
+        source._mount = mount
         source.is_root = is_root
         return source
 
     @property
-    def real(self) -> list[str]:
-        return self._facts.real
+    def facts(self) -> Facts | None:
+        """None where the source means no file."""
+        if self._look is not None:
+            self._facts = self._look(self._mount)
+            self._look = None
+        return self._facts
+
+    @property
+    def real(self) -> list[Any]:
+        return self.facts.real if self.facts else [ABSENT]
 
     @property
     def attributes(self) -> dict[str, Any]:
-        return self._facts.attributes
+        return self.facts.attributes if self.facts else {}
 
     @property
     def has_mounts_below(self) -> bool:
-        return self._facts.has_mounts_below
+        return self.facts is not None and self.facts.has_mounts_below
 
     def fits(self, tests: tuple[conditions.Test, ...]) -> bool:
         """Whether a source passes all tests, each an operator and its operand."""
-        return all(self._passes(name, operand) for name, operand in tests)
+        facts = self.facts
+        if facts is None:
+            return conditions.fits(str(self), tests)
+        return all(self._passes(facts, name, operand) for name, operand in tests)
 
-    def _passes(self, name: str, operand: Any) -> bool:
+    def _passes(self, facts: Facts, name: str, operand: Any) -> bool:
         if name in _FORBIDDING:
-            return _FORBIDDING[name](self._facts, operand) or self._facts.may_be_anything
+            return _FORBIDDING[name](facts, operand) or facts.may_be_anything
         if self.is_root:
             return name == "exists" and bool(operand)
         if name in _DEMANDING:
-            return not _DEMANDING[name](self._facts, operand)
+            return not _DEMANDING[name](facts, operand)
         return conditions.fits(str(self), ((name, operand),))
 
 
@@ -221,10 +300,10 @@ _DEMANDING: dict[str, Callable[[Facts, Any], bool]] = {
 
 
 def mounts_of(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[str, Any]]:
-    """The config's mounts with their sources to be judged, and last the rootfs, as the bind that it is.
+    """The config's mounts with their sources and destinations to be judged, and last the rootfs, the bind that it is.
 
-    `invocation["look"]` is a Look, and `invocation["mounts"]` remembers the last answer. What is no mount is left out:
-    the runtime refuses it.
+    `invocation["look"]` is a Look, `invocation["land"]` a Land, and `invocation["mounts"]` remembers the
+    last answer. What is no mount is left out: the runtime refuses it.
     """
     last = invocation.get("mounts")
     if last is None or last[0] is not config:
@@ -235,14 +314,19 @@ def mounts_of(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[s
 
 def _mounts(config: dict[str, Any], invocation: dict[str, Any]) -> list[dict[str, Any]]:
     look: Look = invocation["look"]
-    mounts = config.get("mounts") or ()
-    found = [
-        {**mount, "source": Source.of(mount, look)}
-        for mount in (mounts if isinstance(mounts, list) else ())
-        if isinstance(mount, dict)
-    ]
+    listed = config.get("mounts") or ()
+    mounts = [mount for mount in (listed if isinstance(listed, list) else ()) if isinstance(mount, dict)]
+    landing = Landing(mounts, invocation["land"])
+    found = [_judged(mount, look, landing, number) for number, mount in enumerate(mounts)]
     root = root_mount(config, is_whole=invocation["is_whole"])
     return found if root is None else [*found, {**root, "source": Source.of(root, look, is_root=True)}]
+
+
+def _judged(mount: dict[str, Any], look: Look, landing: Landing, number: int) -> dict[str, Any]:
+    found = {**mount, "source": Source.of(mount, look)}
+    if isinstance(mount.get("destination"), str):
+        found["destination"] = Destination.of(mount["destination"], landing, number)
+    return found
 
 
 def judged_parts(config: dict[str, Any], invocation: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hookrun.policies.document import Invalid, Node
 
 _TEST = ("name", "config", "invocation", "expect")
 _INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces", "sources")
-_SOURCE = ("realPath", "names", "shows", "mountsBelow", "mayBeAnything", *sources.ATTRIBUTES)
+_SOURCE = ("realPath", "names", "shows", "mountsBelow", "mayBeAnything", "devices", *sources.ATTRIBUTES)
 _EXPECT = ("matched", "denied", "error", "changed", "fields", "hooks")
 
 
@@ -44,6 +44,7 @@ def invocation(given: dict[str, Any] | None = None) -> dict[str, Any]:
     found = {**known, "labels": {}, "image": "", **(given or {})}
     found["host_namespaces"] = found.pop("hostNamespaces", None)
     found["look"] = sources.stated(found.pop("sources", {}))
+    found["land"] = sources.lexically
     found["is_whole"] = False
     return found
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from hookrun.runtime.log import Log
 
+    Origin = tuple[str, bool]
+    """Of a bind: its source, and whether the mounts below that come along."""
+
 
 class Mount:
     """One entry of `mounts`."""
@@ -40,6 +43,10 @@ class Mount:
     @property
     def is_recursive(self) -> bool:
         return bool(self.options.flags & MS_REC)
+
+    @property
+    def origin(self) -> Origin:
+        return self.source, self.is_recursive
 
     @property
     def is_id_mapped(self) -> bool:

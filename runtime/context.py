@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.judged import Judged
 from hookrun.runtime.linux import os
 from hookrun.runtime.log import Log, quoted
 
@@ -12,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.sources import Identity
 
 TRUE_WORDS = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE_WORDS = frozenset(("0", "f", "F", "FALSE", "false", "False"))
@@ -23,10 +23,9 @@ class Context:
     """The global options, what was prepared for the command, and what the command reports beside its status.
 
     `rootless` is "auto", "true" or "false". `config` is the bundle's config.json, already patched, for the commands
-    that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are None
-    where the command reads them itself. `judged` holds what policies found the sources of binds, and the rootfs, to be,
-    by their absolute paths: nothing else may be mounted from there. `given` holds the long names of the command's flags
-    that the engine gave.
+    that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are
+    None where the command reads them itself. `judged` is what policies found on the host. `given` holds the long
+    names of the command's flags that the engine gave.
     `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back.
     """
 
@@ -66,7 +65,7 @@ class Context:
         self.config: dict[str, Any] | None = None
         self.process: dict[str, Any] | None = None
         self.resources: dict[str, Any] | None = None
-        self.judged: dict[str, Identity] = {}
+        self.judged = Judged()
         self.given: set[str] = set()
         self.hook_results: list[dict[str, Any]] = []
         self.phases: list[tuple[str, int]] = []

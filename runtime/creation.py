@@ -152,7 +152,7 @@ class Creation:
             manager.modules_of_apply,
             console=self._has_terminal(),
             pidfd=bool(self.request.pidfd_socket),
-            judged=bool(plan.judged),
+            judged=bool(plan.judged.sources),
         )
         self.context.phase("plan")
         self._birth = spawn.give_birth(plan.namespaces, plan.entrance, self._child_main(plan))
@@ -206,7 +206,7 @@ class Creation:
         plan.bundle = self.request.bundle
         plan.container_id = self.request.container_id
         plan.log = self.context.log
-        plan.namespaces = spawn.Namespaces(self.config)
+        plan.namespaces = spawn.Namespaces(self.config, self.context.judged.namespaces)
         plan.identity = processes.Identity(self.config["process"], self.context.log)
         plan.no_pivot = self.request.no_pivot
         plan.keyring = not self.request.no_new_keyring

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from hookrun.runtime.container_mounts import Mount
+    from hookrun.runtime.judged import Judged
     from hookrun.runtime.log import Log
     from hookrun.runtime.sources import Identity
 
@@ -26,7 +27,7 @@ _SEARCHABLE_BY_OTHERS = 0o001
 _LONGEST_TEXT = 4096
 
 
-def open_sources(config: dict[str, Any], bundle: str, judged: dict[str, Identity], log: Log) -> dict[int, int]:
+def open_sources(config: dict[str, Any], bundle: str, judged: Judged, log: Log) -> dict[int, int]:
     """Called by the parent before the clone: index in `mounts` to a line on which `ask` gets the source.
 
     Those are the id-mapped mounts, and in a user namespace the binds whose source lies below a directory that others
@@ -63,7 +64,7 @@ def _is_reachable(source: str) -> bool:
 
 
 def _start_helper(
-    wanted: dict[int, Mount], config: dict[str, Any], bundle: str, judged: dict[str, Identity]
+    wanted: dict[int, Mount], config: dict[str, Any], bundle: str, judged: Judged
 ) -> dict[int, int]:
     """Start the helper, nobody's child, so that nobody has to wait for it; the container's ends of the lines."""
     import _socket
@@ -78,7 +79,7 @@ def _start_helper(
         for _, theirs in pairs.values():
             theirs.close()
         openers = {
-            index: _opener(mount, config, judged.get(mount.source), root_path(config, bundle))
+            index: _opener(mount, config, judged.sources.get(mount.origin), root_path(config, bundle))
             for index, mount in wanted.items()
         }
         _serve({index: ours.detach() for index, (ours, _) in pairs.items()}, openers)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from hookrun.runtime.cgroup_mounts import CgroupMounts
     from hookrun.runtime.cgroups.entrance import Entrance
+    from hookrun.runtime.judged import Judged
     from hookrun.runtime.linux.seccomp import Program
     from hookrun.runtime.log import Log
-    from hookrun.runtime.sources import Identity
     from hookrun.runtime.spawn import Namespaces
 
 _SIGPIPE = 13
@@ -64,7 +64,7 @@ class Plan:
     fifo: int
     hook_state: dict[str, Any]
     identity: processes.Identity
-    judged: dict[str, Identity]
+    judged: Judged
     keeps_newlines: bool
     keyring: bool
     log: Log

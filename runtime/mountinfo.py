@@ -39,7 +39,8 @@ class MountInfo:
 
 def read() -> Iterator[MountInfo]:
     """The calling process's mounts, in the kernel's order. Raises OSError."""
-    return _parsed(read_bytes(_FILE))
+    data = read_bytes(_FILE).decode("utf-8", "surrogateescape")
+    return (MountInfo(line) for line in data.split("\n") if line)
 
 
 def _rest(file: int) -> bytes:
@@ -47,10 +48,6 @@ def _rest(file: int) -> bytes:
     while part := os.read(file, _CHUNK):
         data += part
     return data
-
-
-def _parsed(data: bytes) -> Iterator[MountInfo]:
-    return (MountInfo(line) for line in data.decode("utf-8", "surrogateescape").splitlines())
 
 
 def _unescaped(text: str) -> str:
@@ -63,74 +60,82 @@ def _unescaped(text: str) -> str:
 class MountTable:
     """All mounts of the calling process's namespace, read once, when the first one is asked for.
 
-    Every method raises OSError where they can't be read.
+    A host may have hundreds: only the lines that an answer takes are parsed. Every method raises OSError where the
+    mounts can't be read.
     """
 
-    __slots__ = ("_by_device", "_file", "_found", "_text")
+    __slots__ = ("_file", "_names", "_on", "_parsed", "_text")
 
     def __init__(self, file: int = -1) -> None:
         """`file` is /proc/self/mountinfo where it is open already."""
         self._file = file
-        self._text: bytes | None = None
-        self._found: dict[int, MountInfo] | None = None
-        self._by_device: dict[str, list[MountInfo]] = {}
-
-    def _by_id(self) -> dict[int, MountInfo]:
-        if self._found is None:
-            self._found = {mount.id: mount for mount in _parsed(self._read())}
-            for mount in self._found.values():
-                self._by_device.setdefault(mount.device, []).append(mount)
-        return self._found
+        self._text = b""
+        self._parsed: dict[int, MountInfo] = {}
+        self._on: dict[str, list[MountInfo]] = {}
+        self._names: dict[tuple[str, str], list[tuple[str, str]]] = {}
 
     def on(self, device: str) -> list[MountInfo]:
         """The mounts that show parts of one file system."""
-        self._by_id()
-        return self._by_device.get(device, [])
-
-    def _read(self) -> bytes:
-        if self._text is None:
-            self._text = read_bytes(_FILE) if self._file < 0 else _rest(self._file)
-        return self._text
-
-    def _names_below(self, path: bytes) -> bool:
-        text = self._read()
-        return path + b"/" in text or path + b" " in text
+        if device not in self._on:
+            self._on[device] = [mount for mount in self._lines_with(f" {device} ".encode()) if mount.device == device]
+        return self._on[device]
 
     def get(self, mount_id: int) -> MountInfo | None:
         """The mount of an id (statx(2) stx_mnt_id); None where it lies in another namespace."""
-        return self._by_id().get(mount_id)
+        return next(self._lines_with(b"\n%d " % mount_id), None)
 
     def of_kind(self, kind: str) -> list[MountInfo]:
         """The mounts of file systems of a type."""
-        return [mount for mount in self._by_id().values() if mount.kind == kind]
-
-    def devices(self, but: str) -> set[str]:
-        """The device numbers of all file systems but those of one type."""
-        return {mount.device for mount in self._by_id().values() if mount.kind != but}
+        return [mount for mount in self._lines_with(f" - {kind} ".encode()) if mount.kind == kind]
 
     def names(self, device: str, inner: str) -> list[tuple[str, str]]:
         """(root of the mount, path) for each mount that shows the place `inner` of a file system."""
-        return [
-            (mount.root, joined(mount.path, inner[len(mount.root.rstrip("/")) :]))
-            for mount in self.on(device)
-            if is_within(inner, mount.root)
-        ]
+        key = device, inner
+        if key not in self._names:
+            self._names[key] = [
+                (mount.root, joined(mount.path, inner[len(mount.root.rstrip("/")) :]))
+                for mount in self.on(device)
+                if is_within(inner, mount.root)
+            ]
+        return self._names[key]
 
     def below(self, mount_id: int, path: str) -> list[MountInfo]:
         """The mounts that a recursive bind of `path` on the mount `mount_id` takes along."""
-        if path != "/" and not self._names_below(_escaped(path)):  # so of nearly every source, and quickly told
-            return []
         children: dict[int, list[MountInfo]] = {}
-        for mount in self._by_id().values():
-            if is_within(mount.path, path):
-                children.setdefault(mount.parent, []).append(mount)
+        for mount in self._within(path):
+            children.setdefault(mount.parent, []).append(mount)
         found: list[MountInfo] = []
         left = [mount_id]
-        while left:
+        while left and children:
             more = children.pop(left.pop(), [])
             found += more
             left += [mount.id for mount in more]
         return found
+
+    def _within(self, path: str) -> list[MountInfo]:
+        """The mounts at a path and below it."""
+        if path == "/":
+            return list(self._lines_with(b"\n"))
+        start = _escaped(path)
+        found = [mount for end in (b" ", b"/") for mount in self._lines_with(start + end)]
+        return [mount for mount in dict.fromkeys(found) if is_within(mount.path, path)]
+
+    def _lines_with(self, part: bytes) -> Iterator[MountInfo]:
+        """The mounts in whose lines, each with the "\\n" before it, some bytes stand."""
+        text = self._text or self._read()
+        at = text.find(part)
+        while at >= 0:
+            start, end = text.rfind(b"\n", 0, at + 1), text.find(b"\n", at + 1)
+            if end < 0:
+                return
+            if start not in self._parsed:
+                self._parsed[start] = MountInfo(text[start + 1 : end].decode("utf-8", "surrogateescape"))
+            yield self._parsed[start]
+            at = text.find(part, end)
+
+    def _read(self) -> bytes:
+        self._text = b"\n" + (read_bytes(_FILE) if self._file < 0 else _rest(self._file))
+        return self._text
 
 
 def _escaped(path: str) -> bytes:

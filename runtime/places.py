@@ -8,12 +8,15 @@ proc_pid_mountinfo(5), and what follows below the mount).
 from __future__ import annotations
 
 from hookrun.runtime.context import in_user_namespace
-from hookrun.runtime.linux import os, statx
+from hookrun.runtime.linux import filesystems, os, statx
 from hookrun.runtime.mountinfo import MountInfo, MountTable, is_within, joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    Area = tuple[str, str]
+    """The number of a device, and a path in its file system: all below it belongs to it."""
 
 _OTHERS_WRITE = 0o022
 _STICKY = 0o1000
@@ -22,10 +25,10 @@ _FORMAT = 0o170000
 _SYMLINK = 0o120000
 _MOST_LINKS = 40  # path_resolution(7)
 
-# File systems that there are once, however often they are mounted: another mount is another name of what is there.
+# File systems that are made anew, and to which the source is a word of no meaning.
+ANEW = ("tmpfs", "ramfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "hugetlbfs", "bpf")
+# Those that there are once, however often they are mounted: another mount is another name of what is there.
 _SINGLE = ("devtmpfs", "debugfs", "tracefs", "securityfs", "configfs", "efivarfs", "pstore")
-# File systems that are made anew, or are the network's, and to which the source is a word of no meaning.
-_SOURCELESS = ("tmpfs", "ramfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "hugetlbfs", "bpf", *_SINGLE)
 
 
 class Uncertain(Exception):
@@ -35,13 +38,14 @@ class Uncertain(Exception):
 class Place:
     """Something that is there: its path by the mount that it was reached by, without symlinks, and its status."""
 
-    __slots__ = ("_mount", "path", "status", "table")
+    __slots__ = ("_inner", "_mount", "path", "status", "table")
 
     def __init__(self, path: str, status: statx.Status, table: MountTable) -> None:
         self.path = path
         self.status = status
         self.table = table
         self._mount: MountInfo | None = None
+        self._inner = ""
 
     @property
     def mount(self) -> MountInfo:
@@ -55,7 +59,9 @@ class Place:
     @property
     def inner(self) -> str:
         """Its path in its file system. Raises as `mount`."""
-        return joined(self.mount.root, self.path[len(self.mount.path.rstrip("/")) :])
+        if not self._inner:
+            self._inner = joined(self.mount.root, self.path[len(self.mount.path.rstrip("/")) :])
+        return self._inner
 
 
 def device_number(device: int) -> str:
@@ -76,7 +82,7 @@ def of(descriptor: int, table: MountTable) -> Place:
     """Where what is open as `descriptor` lies. Raises OSError."""
     status = statx.Status(descriptor)
     path = os.readlink(f"/proc/self/fd/{descriptor}")
-    return Place(path if status.stat.st_nlink else path.removesuffix(" (deleted)"), status, table)
+    return Place(path if status.links else path.removesuffix(" (deleted)"), status, table)
 
 
 def names(place: Place) -> list[str]:
@@ -101,13 +107,14 @@ def real_names_of(device: str, inner: str, table: MountTable) -> list[str]:
     return [name for root, name in found if len(root) == shortest]
 
 
-def origins(place: Place) -> list[tuple[str, str]]:
-    """(device, path within) for each file system that has a place: its own, and an overlay's layers as far as known.
+def origins(place: Place) -> list[Area]:
+    """The file systems that have a place: its own, and those of an overlay's layers as far as known.
 
     Raises Uncertain, OSError.
     """
-    found = [(place.mount.device, place.inner)]
-    for path in _layer_paths(place.mount):
+    mount = place.mount
+    found = [(mount.device, place.inner)]
+    for path in _layer_paths(mount) if mount.kind == "overlay" else ():
         try:
             below = origins(find(path, place.table))
         except (OSError, Uncertain):
@@ -116,14 +123,13 @@ def origins(place: Place) -> list[tuple[str, str]]:
     return found
 
 
-def areas(place: Place, *, recursive: bool) -> Iterator[tuple[str, str]]:
-    """The parts of file systems that a bind of a place shows, (device, path within) each: all below them is shown too.
+def areas(place: Place, *, recursive: bool) -> list[Area]:
+    """The parts of file systems that a bind of a place shows: all below them is shown too.
 
     Raises Uncertain, OSError.
     """
-    yield from _area(place.mount, place.inner, place.table)
-    if recursive and place.status.is_directory:
-        yield from _areas_below(place)
+    found = _area(place.mount, place.inner, place.table)
+    return found + _areas_below(place) if recursive and place.status.is_directory else found
 
 
 def is_open(place: Place) -> bool:
@@ -136,28 +142,26 @@ def is_open(place: Place) -> bool:
     return place.mount.propagates or any(mount.propagates for mount in place.table.below(place.mount.id, place.path))
 
 
-def areas_of_rootfs(place: Place) -> Iterator[tuple[str, str]]:
+def areas_of_rootfs(place: Place) -> list[Area]:
     """Like `areas`, for a rootfs: an overlay there is the engine's, whose layers nobody else chooses."""
-    if place.mount.kind == "overlay":
-        yield from origins(place)
-    else:
-        yield from _area(place.mount, place.inner, place.table)
-    yield from _areas_below(place)
+    is_layered = place.mount.kind == "overlay"
+    own = origins(place) if is_layered else _area(place.mount, place.inner, place.table)
+    return own + _areas_below(place)
 
 
-def _areas_below(place: Place) -> Iterator[tuple[str, str]]:
-    for mount in place.table.below(place.mount.id, place.path):
-        yield from _area(mount, mount.root, place.table)
+def _areas_below(place: Place) -> list[Area]:
+    below = place.table.below(place.mount.id, place.path)
+    return [area for mount in below for area in _area(mount, mount.root, place.table)]
 
 
-def _area(mount: MountInfo, inner: str, table: MountTable) -> Iterator[tuple[str, str]]:
+def _area(mount: MountInfo, inner: str, table: MountTable) -> list[Area]:
     if mount.kind == "proc" and _shows_processes(inner):
         raise Uncertain  # the roots of all processes are below it (proc_pid_root(5))
-    yield mount.device, inner
-    for path in _layer_paths(mount):
+    found = [(mount.device, inner)]
+    for path in _layer_paths(mount) if mount.kind == "overlay" else ():
         layer = settled(path, table)
-        for device, below in _area(layer.mount, layer.inner, table):
-            yield device, joined(below, inner)
+        found += [(device, joined(below, inner)) for device, below in _area(layer.mount, layer.inner, table)]
+    return found
 
 
 def _shows_processes(inner: str) -> bool:
@@ -169,7 +173,7 @@ def _layer_paths(mount: MountInfo) -> Iterator[str]:
 
     Those of the root itself were named in another mount namespace, from which this one was made: they mean nothing.
     """
-    if mount.kind != "overlay" or mount.path == "/":
+    if mount.path == "/":
         return
     for path in overlay_layers(mount.super_options):
         yield path if path.startswith("/") else f"{os.path.dirname(os.path.dirname(mount.path))}/{path}"
@@ -198,7 +202,7 @@ def settled(path: str, table: MountTable) -> Place:
 
 
 def is_settled(path: str) -> bool:
-    """Whether nobody but root and this user can make a path lead elsewhere than it does now. Raises OSError."""
+    """Whether a path leads there for every process, and root and this user alone can change that. Raises OSError."""
     directory, links = "/", 0
     left = path.split("/")[::-1]
     while left:
@@ -216,13 +220,22 @@ def is_settled(path: str) -> bool:
             directory = entry
             continue
         links += 1
-        if links > _MOST_LINKS:
+        if links > _MOST_LINKS or _is_of_processes(directory):
             return False
         target = os.readlink(entry)
         if target.startswith("/"):
             directory = "/"
         left += target.split("/")[::-1]
     return True
+
+
+def _is_of_processes(directory: str) -> bool:
+    """Whether links in a directory lead elsewhere for each process that follows them: `self`, `cwd`, `fd/3`."""
+    descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return filesystems.type_of(descriptor) == filesystems.PROC
+    finally:
+        os.close(descriptor)
 
 
 def _is_kept(directory: os.stat_result, entry: os.stat_result) -> bool:
@@ -237,22 +250,44 @@ def _is_trusted(uid: int) -> bool:
     return uid in (0, os.geteuid()) or (uid == _OVERFLOW_UID and in_user_namespace())
 
 
-def of_filesystem(kind: str, source: str, options: list[str], table: MountTable) -> Iterator[tuple[str, str]]:
-    """What a mount of a new file system shows of this host, as `areas`. Raises Uncertain, OSError.
+class Filesystem:
+    """What a mount of a new file system takes from this host.
 
     A second mount of a block device, or of a file system that there is once, shows what the first one does; an overlay
     shows its layers.
     """
-    if kind == "overlay":
-        for path in overlay_layers([part for option in options for part in option.split(",")]):
-            layer = settled(path, table)
-            yield from _area(layer.mount, layer.inner, table)
-        return
-    for mount in table.of_kind(kind) if kind in _SINGLE else ():
-        yield mount.device, "/"
-    if source.startswith("/") and kind not in _SOURCELESS:
-        place = settled(source, table)
+
+    __slots__ = ("areas", "devices")
+
+    def __init__(self, kind: str, source: str, options: list[str], directory: str, table: MountTable) -> None:
+        """Relative paths start at `directory`. Raises Uncertain, OSError."""
+        self.areas: list[Area] = []
+        """As `areas` has them."""
+        self.devices: list[str] = []
+        """The numbers of the block devices that it lies on."""
+        if kind == "overlay":
+            for path in overlay_layers([part for option in options for part in option.split(",")]):
+                layer = settled(os.path.join(directory, path), table)
+                self.areas += _area(layer.mount, layer.inner, table)
+        elif kind in _SINGLE:
+            self.areas += [(mount.device, "/") for mount in table.of_kind(kind)]
+        elif kind not in ANEW:
+            for path in _sources(source, options, directory):
+                self._take(settled(path, table))
+
+    def _take(self, place: Place) -> None:
         if place.status.is_block_device:
-            yield device_number(place.status.stat.st_rdev), "/"
+            self.devices.append(device_number(place.status.special))
+            self.areas.append((self.devices[-1], "/"))
         else:
-            yield from _area(place.mount, place.inner, table)
+            self.areas += _area(place.mount, place.inner, place.table)
+
+
+def _sources(source: str, options: list[str], directory: str) -> list[str]:
+    """The paths of the devices and files that a file system is made of: options name some (`logdev=`, `journal_path=`).
+
+    A relative word is a path if there is something; else it is a network's, or a tag.
+    """
+    found = [value for option in options if (value := option.partition("=")[2]).startswith("/")]
+    path = os.path.join(directory, source)
+    return [path, *found] if source.startswith("/") or (source and os.path.lexists(path)) else found

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hookrun.runtime.cgroup_mounts import CgroupMounts
+    from hookrun.runtime.judged import Judged
     from hookrun.runtime.log import Log
     from hookrun.runtime.sources import Identity
 
@@ -37,7 +38,7 @@ def prepare(
     config: dict[str, Any],
     bundle: str,
     sources: dict[int, int],
-    judged: dict[str, Identity],
+    judged: Judged,
     cgroup_mounts: CgroupMounts,
     log: Log,
 ) -> Rootfs:
@@ -50,9 +51,9 @@ def prepare(
     path = root_path(config, bundle)
     try:
         if has_mount_namespace(config):
-            root = _prepare_root(path, container_mounts.rootfs_propagation(config), judged.get(path))
+            root = _prepare_root(path, container_mounts.rootfs_propagation(config), judged.sources.get((path, True)))
         else:
-            root = _bind_to_itself(path, judged.get(path))
+            root = _bind_to_itself(path, judged.sources.get((path, True)))
             mounts.set_propagation(path, mounts.MS_PRIVATE | mounts.MS_REC)
     except OSError as error:
         raise Failure(f"error preparing rootfs: {path}: {reason(error)}") from None

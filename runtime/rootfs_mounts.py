@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from hookrun.runtime.cgroup_mounts import CgroupMounts
     from hookrun.runtime.container_mounts import Mount
+    from hookrun.runtime.judged import Judged
     from hookrun.runtime.log import Log
-    from hookrun.runtime.sources import Identity
 
 _VALID_IN_PROC = frozenset(
     f"proc/{name}"
@@ -49,7 +49,7 @@ class RootfsMounter:
         root: int,
         rootfs: str,
         label: str,
-        judged: dict[str, Identity],
+        judged: Judged,
         cgroup_mounts: CgroupMounts,
         log: Log,
     ) -> None:
@@ -106,10 +106,10 @@ class RootfsMounter:
         mount_flags.apply(tree, options.flags, options.cleared)
         if options.has_recursive:
             mounts.set_attributes(tree, options.recursive_set, options.recursive_clear, recursive=True)
-        if mount.source in self._judged and not options.propagation:
+        if mount.origin in self._judged.sources and not options.propagation:
             # It is a slave of the host's mount by default: what is mounted there later would appear, and unjudged.
             mounts.change_propagation(tree, mounts.MS_PRIVATE | mounts.MS_REC)
-        place, target = paths.find(self._root, mount.destination)
+        place, target = self._find(mount)
         _check_place(place, lambda: self._is_procfs(tree, mount))
         if target is None:
             target = self._make_place(place, is_directory=os.path.isdir(tree))
@@ -118,8 +118,8 @@ class RootfsMounter:
     def _source(self, mount: Mount, line: int | None) -> int:
         """A bind's source as a detached mount; by way of the helper where there is a line to it. Raises Failure."""
         if line is not None:
-            return host_mounts.ask(line, mount, self._judged.get(mount.source), self._rootfs)
-        return host_mounts.open_source(mount, self._judged.get(mount.source), self._rootfs)
+            return host_mounts.ask(line, mount, self._judged.sources.get(mount.origin), self._rootfs)
+        return host_mounts.open_source(mount, self._judged.sources.get(mount.origin), self._rootfs)
 
     def _is_procfs(self, tree: int, mount: Mount) -> bool:
         if filesystems.type_of(tree) != filesystems.PROC:
@@ -131,7 +131,7 @@ class RootfsMounter:
         return True
 
     def _tmpfs(self, mount: Mount) -> int:
-        place, target = paths.find(self._root, mount.destination)
+        place, target = self._find(mount)
         _check_place(place)
         # A directory that is there gives the tmpfs its mode, unless the config sets another (the last one counts).
         mode = []
@@ -144,11 +144,19 @@ class RootfsMounter:
             copy_up.copy_directory(target, tree)
         return _attached(tree, target)
 
+    def _find(self, mount: Mount) -> tuple[str, int | None]:
+        """`paths.find` of a mount's destination. Raises Failure where policies judged another place, OSError."""
+        place, target = paths.find(self._root, mount.destination)
+        judged = self._judged.places.get(mount.destination)
+        if judged is not None and place not in judged:
+            raise Failure(f"it would land at /{place}, which the policies have not judged")
+        return place, target
+
     def _directory(self, mount: Mount) -> int:
         """What is at a mount's destination, or the directory made there. Raises Failure, OSError."""
         if mount.kind in ("proc", "sysfs"):
             return self._ordinary_directory(mount)
-        place, target = paths.find(self._root, mount.destination)
+        place, target = self._find(mount)
         _check_place(place)
         return self._make_place(place) if target is None else target
 

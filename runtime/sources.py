@@ -12,7 +12,7 @@ import select
 
 from hookrun.runtime import places
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import mounts, os, statx
+from hookrun.runtime.linux import mounts, os
 from hookrun.runtime.mountinfo import MountTable, is_within
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ _MOST_TRIES = 64
 class Identity:
     """What a judged source is: a file or directory, and the mounts below it that a recursive bind takes along."""
 
-    __slots__ = ("_below", "_file")
+    __slots__ = ("_below", "_file", "_is_above_made_here")
 
     def __init__(self, place: Place | None, *, recursive: bool, made_here: str = "") -> None:
         """`place` is None where nothing was there: nothing may be mounted then.
@@ -34,7 +34,9 @@ class Identity:
         """
         self._file = place.status.identity if place else None
         self._below: set[tuple[str, str, str]] = set()
+        self._is_above_made_here = False
         if place and recursive and place.status.is_directory:
+            self._is_above_made_here = bool(made_here) and is_within(made_here, place.path)
             self._below = {
                 (mount.device, mount.root, mount.path.removeprefix(place.path))
                 for mount in place.table.below(place.status.mount_id, place.path)
@@ -46,9 +48,15 @@ class Identity:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether no mount lies below it: then the mount by itself is all that was judged."""
+        return not self._below and not self._is_above_made_here
+
     def is_file_of(self, descriptor: int) -> bool:
         """Whether a descriptor is open on the same file or directory. Raises OSError."""
-        return statx.Status(descriptor).identity == self._file
+        status = os.fstat(descriptor)
+        return (status.st_dev, status.st_ino) == self._file
 
 
 def copy(descriptor: int, path: str, *, recursive: bool, judged: Identity, made_here: str = "") -> int:
@@ -56,13 +64,13 @@ def copy(descriptor: int, path: str, *, recursive: bool, judged: Identity, made_
 
     Raises Failure where the source is not the judged one, OSError.
 
-    A mount may appear or vanish at any time; what was compared is what was copied once the kernel says that there was
-    no change (proc_pid_mounts(5): poll(2) tells of one).
+    A mount may appear or vanish at any time. Where none was below, none is copied. Else what was compared is what was
+    copied once the kernel says that there was no change (proc_pid_mounts(5): poll(2) tells of one).
     """
     if not judged.is_file_of(descriptor):
         raise _changed(path)
-    if not (recursive and os.path.isdir(descriptor)):
-        return mounts.copy_tree(descriptor, recursive)
+    if not recursive or judged.is_alone:
+        return mounts.copy_tree(descriptor, recursive=False)
     for _ in range(_MOST_TRIES):
         watch = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from hookrun.runtime.cgroups.entrance import Entrance
+    from hookrun.runtime.judged import Namespaces as Judged
 
 _OFFSETS_FILE = "/proc/self/timens_offsets"
 
@@ -47,8 +48,11 @@ class Namespaces:
 
     __slots__ = ("config", "joined", "new")
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        """Open the namespaces to join. Raises Failure."""
+    def __init__(self, config: dict[str, Any], judged: Judged) -> None:
+        """Open the namespaces to join, the judged ones where policies judged them (`Judged.namespaces`).
+
+        Raises Failure.
+        """
         self.config = config
         self.new = 0
         self.joined: list[tuple[int, int, str]] = []
@@ -59,6 +63,7 @@ class Namespaces:
                 self.new |= flag
             elif path:
                 self.joined.append((self._open(kind, path), flag, path))
+                self._demand_judged(kind, path, judged)
 
     def is_new(self, kind: str) -> bool:
         return bool(self.new & namespaces.FLAGS[kind])
@@ -81,6 +86,14 @@ class Namespaces:
         for descriptor, _, _ in self.joined:
             os.close(descriptor)
         self.joined = []
+
+    def _demand_judged(self, kind: str, path: str, judged: Judged) -> None:
+        """Between the decision and this, whoever owns a directory on the way can make the path lead elsewhere."""
+        status = os.fstat(self.joined[-1][0])
+        opened = status.st_dev, status.st_ino
+        if judged.get((kind, path), opened) != opened:
+            self.close()
+            raise Failure(f"{path} is not the {kind} namespace that the policies judged: it was changed meanwhile")
 
     def _open(self, kind: str, path: str) -> int:
         try:

@@ -11,7 +11,8 @@ import pytest
 
 from hookrun.wrapper.start import program
 from tests.support.bundles import Bundle
-from tests.support.configured import ConfiguredHost
+from tests.support.configured import ConfiguredHost, configured_host
+from tests.support.places import short_place
 from tests.support.runtimes import CHECKOUT, HOOKRUN, RUNC, Runtime
 
 pytest_plugins = ["tests.parallel", "tests.matrix"]
@@ -63,12 +64,15 @@ def runc(tmp_path: Path) -> Iterator[Runtime]:
 @pytest.fixture
 def host() -> Iterator[ConfiguredHost]:
     """A host that hookctl has configured, with its launcher."""
-    place = Path(tempfile.mkdtemp(prefix="hr-host-", dir="/var/tmp"))
-    place.chmod(0o755)
-    host = ConfiguredHost(place)
-    yield host
-    host.close()
-    shutil.rmtree(place)
+    with configured_host() as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory for the sockets and the configuration of an engine."""
+    with short_place() as place:
+        yield place
 
 
 @pytest.fixture(params=["hookrun", "runc"])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os
+from hookrun.runtime.linux.namespaces import PROC_NAMES
 from hookrun.wrapper.verdict import Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
-    from hookrun.policies.sources import Facts, Look
+    from hookrun.policies.sources import Facts, Land, Look
+    from hookrun.runtime.judged import Namespaces
     from hookrun.wrapper.argv import Call
     from hookrun.wrapper.bundle import Bundle
-    from hookrun.wrapper.exposure import Exposure
+    from hookrun.wrapper.exposure.call import Exposure
 
     Config = dict[str, Any]
 
@@ -28,7 +29,7 @@ def decide(call: Call, bundle: Bundle, snapshot: Config | None, engine: str) -> 
 
     content = snapshot or {}
     sources = Sources(bundle)
-    verdict = judge(call, bundle.config, content, engine, sources.look)
+    verdict = judge(call, bundle.config, content, engine, sources.look, sources.land)
     sources.note(verdict)
     if not verdict.denied:
         verdict.config, injected = injection.hooked(
@@ -39,7 +40,7 @@ def decide(call: Call, bundle: Bundle, snapshot: Config | None, engine: str) -> 
 
 
 class Sources:
-    """What the sources of a bundle's mounts are, found out only where a policy asks."""
+    """What the sources of a bundle's mounts are, and where they land, found out only where a policy asks."""
 
     __slots__ = ("_bundle", "_exposure")
 
@@ -48,20 +49,26 @@ class Sources:
         self._exposure: Exposure | None = None
 
     def look(self, mount: Config) -> Facts | None:
+        return self._found_out().look(mount)
+
+    def land(self, mounts: list[Config]) -> list[str]:
+        return self._found_out().land(mounts)
+
+    def _found_out(self) -> Exposure:
         if self._exposure is None:
-            from hookrun.wrapper.exposure import Exposure
+            from hookrun.wrapper.exposure.call import Exposure
 
             self._exposure = Exposure(os.path.abspath(self._bundle.directory), self._bundle.config)
-        return self._exposure.look(mount)
+        return self._exposure
 
     def note(self, verdict: Verdict) -> None:
         """Leave in the verdict what was found: for the record, and for the core, which mounts nothing else."""
         if self._exposure is not None:
-            verdict.sources = self._exposure.noted()
-            verdict.judged = self._exposure.judged()
+            verdict.sources = self._exposure.noted
+            self._exposure.judged(verdict.judged)
 
 
-def judge(call: Call, config: Config, content: Config, engine: str, look: Look) -> Verdict:
+def judge(call: Call, config: Config, content: Config, engine: str, look: Look, land: Land) -> Verdict:
     """What the snapshot's policies say of a config. For `exec`, that is the container's with the process to run."""
     verdict = Verdict(config)
     plan = content.get("policies")
@@ -69,8 +76,10 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look) 
         return verdict
     from hookrun.policies import decide as policies
 
+    namespaces = joined_namespaces(config) if "namespaces.forbidHost" in plan["asks"] else None
+    verdict.judged.namespaces = namespaces or {}
     verdict.told = _told(engine, call.container, config, plan["asks"])
-    invocation = {**_invocation(call, config, plan, engine, verdict.told), "look": look}
+    invocation = {**_invocation(call, engine, namespaces, verdict.told), "look": look, "land": land}
     outcome = policies.decide(plan, config, invocation)
     verdict.config = outcome.config
     verdict.denied = outcome.denied
@@ -79,23 +88,31 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look) 
     return verdict
 
 
-def demand_settled(sources: Iterable[str]) -> None:
-    """Raise Failure for a source that others can make lead elsewhere, before another runtime opens it by its path."""
+def demand_settled(verdict: Verdict) -> None:
+    """Raise Failure for a judged path that others can make lead elsewhere, before another runtime opens it."""
     from hookrun.runtime import places
 
-    for source in sources:
+    named = [("mount source", source) for source, _ in verdict.judged.sources]
+    named += [("namespace", path) for _, path in verdict.judged.namespaces if not _is_of_process(path)]
+    for what, path in named:
         try:
-            is_settled = places.is_settled(source)
+            is_settled = places.is_settled(path)
         except OSError:
             is_settled = False
         if not is_settled:
             raise Failure(
-                f"mount source {source}: others than root can change where it leads, and another runtime would follow: "
+                f"{what} {path}: others than root can change where it leads, and another runtime would follow: "
                 f"make it and the directories above it root's, or use hookrun's own runtime"
             )
 
 
-def _invocation(call: Call, config: Config, plan: Config, engine: str, told: Config | None) -> Config:
+def _is_of_process(path: str) -> bool:
+    """Whether a path is the kernel's own name of a process's namespace: /proc/PID/ns/NAME."""
+    parts = path.split("/")
+    return len(parts) == 5 and parts[:2] == ["", "proc"] and parts[2].isdigit() and parts[3] == "ns"
+
+
+def _invocation(call: Call, engine: str, namespaces: Namespaces | None, told: Config | None) -> Config:
     """What policies may ask of a call, see `hookrun.policies.match.View`."""
     return {
         "engine": engine,
@@ -103,7 +120,7 @@ def _invocation(call: Call, config: Config, plan: Config, engine: str, told: Con
         "runtime": os.path.basename(os.fsdecode(call.argv[0])),
         "container": call.container,
         **(told or {"image": "", "labels": {}}),
-        "host_namespaces": host_namespaces(config) if "namespaces.forbidHost" in plan["asks"] else None,
+        "host_namespaces": host_namespaces(namespaces) if namespaces is not None else None,
         "is_whole": True,
     }
 
@@ -120,20 +137,30 @@ def _told(engine: str, container: str, config: Config, asks: list[str]) -> Confi
     }
 
 
-def host_namespaces(config: Config) -> list[str]:
-    """The kinds of namespaces that the config joins by a path to the host's own one."""
+def joined_namespaces(config: Config) -> Namespaces:
+    """What lies at the paths by which the config joins namespaces."""
     linux = config.get("linux")
-    found = []
-    for entry in (linux.get("namespaces") or () if isinstance(linux, dict) else ()):
-        path, kind = entry.get("path"), entry.get("type")
-        if path and _is_hosts(path, kind):
-            found.append(kind)
-    return found
+    entries = (linux.get("namespaces") or ()) if isinstance(linux, dict) else ()
+    joined = [(entry.get("type"), entry.get("path")) for entry in entries if isinstance(entry, dict)]
+    return {
+        (kind, path): _identity(path)
+        for kind, path in joined
+        if isinstance(kind, str) and isinstance(path, str) and path
+    }
 
 
-def _is_hosts(path: str, kind: str) -> bool:
-    name = {"network": "net", "mount": "mnt"}.get(kind, kind)
+def host_namespaces(joined: Namespaces) -> list[str]:
+    """The kinds of the namespaces among some to be joined that are the host's own."""
+    return [kind for (kind, _), identity in joined.items() if identity and identity == _identity(_own(kind))]
+
+
+def _own(kind: str) -> str:
+    return f"/proc/self/ns/{PROC_NAMES.get(kind, kind)}"
+
+
+def _identity(path: str) -> tuple[int, int] | None:
     try:
-        return os.path.samestat(os.stat(path), os.stat(f"/proc/self/ns/{name}"))
-    except (OSError, TypeError, ValueError):  # the runtime complains about it
-        return False
+        status = os.stat(path)
+    except (OSError, ValueError):  # the runtime complains about it
+        return None
+    return status.st_dev, status.st_ino

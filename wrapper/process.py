@@ -41,7 +41,7 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
 
     # The container's mounts were judged when it was made, and are not made again.
     engine = record.confirm(config or None)
-    verdict = gate.judge(call, {**config, "process": process}, content, engine, sources.stated({}))
+    verdict = gate.judge(call, {**config, "process": process}, content, engine, sources.stated({}), sources.lexically)
     verdict.hooks = []
     record.judge(verdict)
     if verdict.denied:

@@ -47,6 +47,7 @@ class Record:
         "_notice",
         "_resources",
         "_settings",
+        "_sources",
         "_start",
         "_time",
         "_verdict",
@@ -65,6 +66,7 @@ class Record:
         self._config: dict[str, Any] | None = None
         self._verdict: Verdict | None = None
         self._resources: dict[str, Any] | None = None
+        self._sources: dict[str, Any] = {}
         self.id = os.urandom(6).hex()
         self._notice = notice
 
@@ -132,6 +134,7 @@ class Record:
         self._verdict = verdict
         if not self._settings.record_enabled:
             return
+        self._sources = verdict.sources()
         before = self._mask.config(bundle.config)
         name = sha256_hex(bundle.original)
         self._config = {"before": name, "after": sha256_hex(written) if written else name, "patch": []}
@@ -184,7 +187,7 @@ class Record:
             "resources": self._resources,
             "told": self._told(),
             "hooks": [self._mask.process(hook) for hook in verdict.hooks] if verdict else [],
-            "sources": verdict.sources if verdict else {},
+            "sources": self._sources,
             "hook_results": self._mask.texts(context.hook_results),
             "config": self._config,
             "phases": [[name, _milliseconds(nanoseconds)] for name, nanoseconds in context.phases],

@@ -126,7 +126,7 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
 
         verdict = gate.decide(call, bundle, found.content, record.confirm(bundle.config))
         if is_judged_for_another and not verdict.denied:
-            gate.demand_settled(verdict.judged)
+            gate.demand_settled(verdict)
     written = None
     is_changed = verdict.config is not bundle.config or bundle.is_outdated
     if not verdict.denied and (is_changed or (is_judged_for_another and not bundle.is_patched)):

@@ -41,7 +41,7 @@ def judge(context: Context, call: argv.Call, content: dict[str, Any], record: Re
     asked = overlaid(overlaid(linux.get("resources") or {}, _current(context, call)), wanted)
     judged = {**config, "linux": {**linux, "resources": asked}}
     # The container's mounts were judged when it was made, and are not made again.
-    verdict = gate.judge(call, judged, content, record.confirm(config or None), sources.stated({}))
+    verdict = gate.judge(call, judged, content, record.confirm(config or None), sources.stated({}), sources.lexically)
     verdict.hooks = []
     context.resources = wanted
     if not verdict.denied:

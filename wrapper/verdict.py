@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from hookrun.runtime.judged import Judged
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    from hookrun.runtime.sources import Identity
 
 
 class Verdict:
     """What was decided. `config` is the config to run with, the very object that came in where nothing changes.
 
     `decisions` and `hooks` are for the record: which policy did what in how many milliseconds, and which hook comes
-    from where; so is `sources`, what the mounts' sources are. `denied` is the message of the policy that forbids the
-    call. `judged` is for the core, see `Context`. `told` is "image" and "labels" from the engine's own records, None
-    where no policy asked for them.
+    from where; so is what `sources` gives: what the mounts' sources are. `denied` is the message of the policy that
+    forbids the call. `judged` is for the core. `told` is "image" and "labels" from the engine's own
+    records, None where no policy asked for them.
     """
 
     __slots__ = ("config", "decisions", "denied", "hooks", "judged", "sources", "told")
@@ -26,5 +28,5 @@ class Verdict:
         self.hooks: list[dict[str, Any]] = []
         self.denied = ""
         self.told: dict[str, Any] | None = None
-        self.judged: dict[str, Identity] = {}
-        self.sources: dict[str, Any] = {}
+        self.judged = Judged()
+        self.sources: Callable[[], dict[str, Any]] = dict

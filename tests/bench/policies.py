@@ -35,7 +35,7 @@ from hookrun.runtime import jsonio
 from hookrun.wrapper import snapshot
 config = jsonio.loads(jsonio.read_bytes({state!r} + "/config.json"))
 call = dict(engine="docker", command="create", runtime="hookrun", container="x", labels=dict(), host_namespaces=None,
-    look=lambda mount: None, is_whole=True)
+    look=lambda mount: None, land=lambda mounts: [mount["destination"] for mount in mounts], is_whole=True)
 start = time.perf_counter()
 plan = snapshot.load({state!r}).content["policies"]
 loaded = time.perf_counter()

@@ -2,9 +2,9 @@
 
     .venv/bin/python -m tests.bench.sources [--rounds 100] [--markdown FILE]
 
-Two launchers take turns at a create with twelve mounts, five of them binds. Both have twenty policies in force; of the
-second's, three ask what the sources are, as `no-engine-socket` and `cis-docker` do. The cost is the difference of the
-medians; the budget is 0.4 ms.
+Two launchers take turns at a create with twelve mounts, five of them binds. Both have twenty policies in force, of which
+three judge the mounts as `no-engine-socket` and `cis-docker` do: `asked` by their sources, `spelled` by a field that is
+no more than a word, their type. The cost is the difference of the medians; the budget is 0.4 ms.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ ASKING: list[dict[str, Any]] = [
     {"mounts": {"forbid": [{"type": "bind", "source": {"in": ["/boot", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr"]}}]}},
     {"deny": [{"when": {"field": "/mounts/*/source", "startsWith": "/root/"}, "message": "no"}]},
 ]
+SPELLED: list[dict[str, Any]] = json.loads(json.dumps(ASKING).replace('"source"', '"type"').replace("/source", "/type"))
 
 
 def with_mounts(bundle: Bundle) -> Bundle:
@@ -68,7 +69,7 @@ def measure(rounds: int) -> str:
     contestants: list[Contestant] = []
     try:
         bundle = with_mounts(Bundle(place / "bundle"))
-        contestants = [contestant(place, "asked", bundle, ASKING), contestant(place, "spelled", bundle, [])]
+        contestants = [contestant(place, "asked", bundle, ASKING), contestant(place, "spelled", bundle, SPELLED)]
         table = stopwatch.Table(["asked", "spelled"], subject="asked")
 
         def lap(runner: Contestant) -> None:

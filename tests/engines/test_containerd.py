@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,15 +16,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 CREATED = ["prestart", "createRuntime", "createContainer", "poststart"]
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    # Sockets' paths are short: not below pytest's own directories.
-    directory = Path(tempfile.mkdtemp(prefix="hrctr-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    subprocess.run(["rm", "-rf", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")

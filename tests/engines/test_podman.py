@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,6 @@ from tests.support.runtimes import RUNC, fresh_id, wait_for
 IMAGE = "localhost/hookrun-test"
 
 pytestmark = pytest.mark.skipif(not Path(PODMAN).exists(), reason="needs podman")
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    # Sockets' paths are short: not below pytest's own directories. Other users come here too.
-    directory = Path(tempfile.mkdtemp(prefix="hrpod-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    subprocess.run(["rm", "-rf", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")

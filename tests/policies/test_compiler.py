@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hookrun.policies import compiler, testing
+from hookrun.policies import blindness, compiler, testing
 from hookrun.policies.document import Invalid
 from tests.policies.support import document, plan
 
@@ -144,3 +144,29 @@ def test_a_test_can_not_state_what_the_engine_does_not_tell(invocation: Any, pro
     (source,) = compiler.load(json.dumps(text), "p.yaml")
     (outcome,) = testing.run(source)
     assert problem in outcome.problem if problem else not outcome.problem
+
+
+@pytest.mark.parametrize(
+    ("rules", "directory"),
+    [
+        ([{"matches": r"^/run/user/\d+/docker\.sock$"}, {"in": ["/run/user"]}], "/run/user/0"),
+        ([{"matches": r"^/run/user/\d+(/docker\.sock)?$"}, {"in": ["/run/user"]}], ""),
+        ([{"matches": r"^/run/user/\d+(/docker\.sock)?$"}], "/run/user"),
+        ([{"matches": r"^/(run|srv)/[^/]+\.sock$"}, {"equals": "/run/docker.sock"}], "/srv"),
+        ([{"matches": r"^/(run|srv)/[^/]+\.sock$"}, {"equals": "/run/docker.sock"}, {"equals": "/srv"}], ""),
+        ([{"matches": r"docker\.sock$"}], "/directory"),
+        ([{"matches": r"^/etc(/|$)"}], "/"),
+        ([{"matches": r"^/(etc(/.*)?)?$"}], ""),
+        ([{"notMatches": r"^/srv/"}], ""),
+    ],
+)
+def test_lint_names_a_directory_that_a_rule_does_not_see(rules: list[dict[str, Any]], directory: str) -> None:
+    for spec in (
+        {"mounts": {"forbid": [{"source": rule} for rule in rules]}},
+        {"mounts": {"readOnly": [{"source": rule} for rule in rules]}},
+        {"deny": [{"when": {"any": [{"field": "/mounts/*/source", **rule} for rule in rules]}, "message": "no"}]},
+        {"deny": [{"when": {"mount": {"source": rule}}, "message": "no"} for rule in rules]},
+    ):
+        (source,) = compiler.load(document(**spec), "t.yaml")
+        lines = blindness.missed(source)
+        assert [f"a mount of {directory}, " in line for line in lines] == ([True] if directory else []), lines

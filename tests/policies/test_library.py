@@ -160,6 +160,7 @@ BROTHERS: list[tuple[str, dict[str, Any], str, str]] = [
     ("a network device", {"linux": {"netDevices": {"eth0": {}}}}, "CIS 5.18", "devices of the host"),
     ("memory by its number", {"linux": {"devices": [{"path": "/dev/x", "type": "u", "major": 1, "minor": 1}]}}, "CIS 5.18", "devices of the host"),
     ("a disk in the place of /dev/null", {"linux": {"devices": [{"path": "/dev/null", "type": "b", "major": 8, "minor": 0}]}}, "CIS 5.18", "raw disks"),
+    ("the kernel's debugfs", {"mounts": [{"destination": "/d", "type": "debugfs", "source": "debugfs"}]}, "CIS 5.6", "mounting a path of the host"),
     ("a second /proc", {"mounts": [{"destination": "/p", "type": "proc", "source": "proc"}]}, "", "a second /proc"),
 ]
 

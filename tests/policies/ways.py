@@ -33,6 +33,8 @@ MOUNTED: list[tuple[str, str, dict[str, Any]]] = [
     ("a volume that a slave mount keeps open", VOLUME, {"mayBeAnything": True}),
     ("a volume with `o=bind,device=/etc`", VOLUME, {"realPath": "/etc"}),
     ("a plain volume", VOLUME, {}),
+    ("a volume with `type=debugfs`", VOLUME, {"fileSystem": "debugfs", "mountPoint": True}),
+    ("a volume with `type=binfmt_misc`", VOLUME, {"fileSystem": "binfmt_misc", "mountPoint": True}),
     ("a tmpfs volume", VOLUME, {"fileSystem": "tmpfs", "mountPoint": True}),
     ("`-v /home/me/work:/w`", "/home/me/work", {}),
     ("the engine's `/etc/hosts`", "/var/lib/docker/containers/" + "0" * 64 + "/hosts", {}),
@@ -51,6 +53,8 @@ def rows() -> list[tuple[str, list[str]]]:
     found = [(f"`docker run {row[0]}`" if row[0] != "plain" else "`docker run`", dockers_config(row[0]), {}) for row in DOCKER]
     found += [(row[0], merged(DOCKERS["plain"], row[1]), {}) for row in BROTHERS]
     found += [(name, with_source(source), {source: facts}) for name, source, facts in MOUNTED]
+    disk = {"mounts": [{"destination": "/d", "type": "ext4", "source": "/dev/vda1", "options": []}]}
+    found.append(("a disk's file system that the runtime mounts", merged(DOCKERS["plain"], disk), {"/dev/vda1": {"devices": "254:1"}}))
     return [(name, [verdict(file, config, sources) for file in names]) for name, config, sources in found]
 
 

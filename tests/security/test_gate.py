@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
+import stat
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.bundles import Bundle
-from tests.support.configured import ConfiguredHost
-from tests.support.runtimes import PATIENCE, RUNC, Result, fresh_id
+from tests.support.configured import ConfiguredHost, configured_host
+from tests.support.places import short_place
+from tests.support.runtimes import PATIENCE, RUNC, Result, fresh_id, wait_for
 from tests.wrapper.test_gate import in_force
 
 SEEN = "the socket is here"
@@ -65,22 +66,24 @@ class Ground:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[ConfiguredHost]:
-    place = Path(tempfile.mkdtemp(prefix="hr-gate-", dir="/var/tmp"))
-    place.chmod(0o755)
-    host = ConfiguredHost(place)
-    yield host
-    host.close()
-    shutil.rmtree(place)
+    with configured_host() as host:
+        yield host
+
+
+@contextmanager
+def fresh_ground() -> Iterator[Ground]:
+    with short_place("hr-ground-") as place:
+        ground = Ground(place)
+        try:
+            yield ground
+        finally:
+            ground.close()
 
 
 @pytest.fixture
 def ground() -> Iterator[Ground]:
-    place = Path(tempfile.mkdtemp(prefix="hr-ground-", dir="/var/tmp"))
-    place.chmod(0o755)
-    ground = Ground(place)
-    yield ground
-    ground.close()
-    shutil.rmtree(place)
+    with fresh_ground() as ground:
+        yield ground
 
 
 def judged(host: ConfiguredHost, bundle: Bundle, mounts: list[dict[str, Any]]) -> Result:
@@ -97,6 +100,13 @@ def bind(source: Path | str, *options: str) -> list[dict[str, Any]]:
 # The ways in. Each prepares the host as whoever is root there, or an engine at its user's word, may have it.
 
 Way = Callable[[Ground], list[dict[str, Any]]]
+
+
+def by_hard_link_that_a_mount_covers(ground: Ground) -> list[dict[str, Any]]:
+    (ground.run / "down/in").mkdir(parents=True)
+    os.link(ground.socket, ground.run / "down/in/docker.sock")
+    ground.mount("--bind", ground.good, ground.run / "down/in")
+    return bind(ground.run / "down", "bind")
 
 
 def by_link(ground: Ground) -> list[dict[str, Any]]:
@@ -329,6 +339,13 @@ def near_bind_volume_of_good(ground: Ground) -> list[dict[str, Any]]:
     return bind(ground.place / "volumes/b/_data")
 
 
+def near_hard_link_in_what_is_mounted_below(ground: Ground) -> list[dict[str, Any]]:
+    os.link(ground.socket, ground.run / "app/docker.sock")
+    (ground.run / "up/in").mkdir(parents=True)
+    ground.mount("--bind", ground.run / "app", ground.run / "up/in")
+    return bind(ground.run / "up", "bind")
+
+
 def near_overlay_of_good(ground: Ground) -> list[dict[str, Any]]:
     options = f"lowerdir={ground.good}:{ground.directory('more')}"
     ground.mount("-t", "overlay", "-o", options, "overlay", ground.directory("volumes/o/_data"))
@@ -369,6 +386,120 @@ def test_what_cannot_reach_it_passes(host: ConfiguredHost, bundle: Bundle, groun
     assert SEEN not in result.out
 
 
+def lands(place: str, *before: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*before, {**bind("{good}/file", "bind")[0], "destination": place}]
+
+
+VOLUME = {"destination": "/vol", "type": "bind", "source": "{good}", "options": ["rbind"]}
+COVERED = {"destination": "/vol", "type": "tmpfs", "source": "tmpfs", "options": []}
+COPIED = {"destination": "/links", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}
+
+
+@pytest.mark.parametrize(
+    ("mounts", "is_refused"),
+    [
+        (lands("/etc/h"), True),
+        (lands("/link/h"), True),  # a link of the image's
+        (lands("/chain/../etc/h"), True),
+        (lands("/vol/link/h", VOLUME), True),  # a link of the volume's
+        (lands("/links/link/h", COPIED), True),  # copied into the tmpfs
+        (lands("/vol/link/h", COVERED), False),  # a link of the image's, which the tmpfs covers
+        (lands("/vol/h", VOLUME), False),
+        (lands("/tmp/etc/h"), False),
+    ],
+    ids=lambda value: value[-1]["destination"] if isinstance(value, list) else str(value),
+)
+def test_a_destination_is_where_the_mount_lands(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, mounts: list[dict[str, Any]], is_refused: bool
+) -> None:
+    in_force(host, {"mounts": {"forbid": [{"destination": {"startsWith": "/etc/"}, "message": "not there"}]}})
+    for link in ("link", "vol/link", "links/link"):
+        (bundle.rootfs / link).parent.mkdir(exist_ok=True)
+        (bundle.rootfs / link).symlink_to("/etc")
+    (bundle.rootfs / "chain").symlink_to("vol/link/../tmp")
+    (ground.good / "link").symlink_to("../../../etc")
+    bundle.config["mounts"] += [{**mount, "source": mount["source"].format(good=ground.good)} for mount in mounts]
+    bundle.command("true").write()
+    result = host.runtime.run(bundle.path)
+    assert ("not there" in result.err) == is_refused, result.err
+    assert (result.status == 1) == is_refused, result.err
+
+
+def test_a_link_in_the_rootfs_is_not_exchanged(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, exchanging: Callable[[str], None]
+) -> None:
+    (bundle.rootfs / "link").symlink_to("tmp")
+    exchanging(f"ln -sfn etc {bundle.rootfs}/link")
+    in_force(host, {"mounts": {"forbid": [{"destination": {"startsWith": "/etc/"}}]}})
+    result = judged(host, bundle, [{**bind(ground.good)[0], "destination": "/link/h"}])
+    assert "it would land at /etc/h, which the policies have not judged" in result.err
+    assert result.status == 1
+
+
+NO_DISKS: list[dict[str, Any]] = [
+    {"devices": {"forbid": [{"type": "b"}], "message": "no disks"}},
+    {"devices": {"allow": [], "message": "no disks"}},
+]
+
+
+@pytest.mark.parametrize("rule", NO_DISKS, ids=["forbid", "allow"])
+def test_a_disk_whose_file_system_the_config_mounts_is_a_device(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, rule: dict[str, Any]
+) -> None:
+    """The config has the runtime mount it: no node, and no rule of the cgroup's."""
+    in_force(host, rule)
+    disk = ground.place / "disk-node"
+    os.mknod(disk, 0o600 | stat.S_IFBLK, os.makedev(7, 0))
+    (ground.place / "link").symlink_to(disk)
+    relative = os.path.relpath(disk, bundle.path)
+    theirs = ground.directory("theirs")
+    theirs.chmod(0o777)
+    (theirs / "link").symlink_to(ground.good)
+    refused = [
+        ("ext4", str(disk), []),
+        ("ext4", str(ground.place / "link"), []),
+        ("xfs", f"{bundle.path}/./{relative}", ["ro"]),
+        ("ext4", relative, []),
+        ("ext4", "none", [f"journal_path={disk}"]),
+        ("ext4", str(theirs / "link"), []),  # may be one when it is mounted
+    ]
+    ordinary = bundle.config["mounts"]
+    for kind, source, options in refused:
+        bundle.config["mounts"] = [*ordinary, {"destination": "/h", "type": kind, "source": source, "options": options}]
+        bundle.command("true").write()
+        assert "no disks" in host.runtime.run(bundle.path).err, (kind, source)
+    for kind, source in (("tmpfs", str(disk)), ("overlay", "overlay")):
+        options = ["lowerdir=" + str(ground.good) + ":" + str(ground.directory("more"))] if kind == "overlay" else []
+        bundle.config["mounts"] = [*ordinary, {"destination": "/h", "type": kind, "source": source, "options": options}]
+        bundle.write()
+        assert host.runtime.run(bundle.path).status == 0, kind
+
+
+def test_an_overlays_relative_layers_start_at_the_bundle(host: ConfiguredHost, bundle: Bundle, ground: Ground) -> None:
+    """Where the core mounts, and wherever the caller stands."""
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket), "message": "no socket"}]}})
+    relative = os.path.relpath(ground.run, bundle.path)
+    decoy = ground.directory("a/b/c/d/e/f/g/h")
+    Path(os.path.normpath(decoy / relative)).mkdir(parents=True)
+    bundle.config["mounts"] += [{"destination": "/h", "type": "overlay", "source": "overlay", "options": [f"lowerdir={relative}:{ground.directory('more')}"]}]
+    bundle.command("true").write()
+    result = host.runtime.call("run", "--bundle", str(bundle.path), fresh_id(), cwd=decoy)
+    assert "no socket" in result.err
+
+
+def test_an_overlays_layer_by_way_of_a_process_is_nobodys(host: ConfiguredHost, bundle: Bundle, ground: Ground) -> None:
+    """/proc/self/cwd is the caller's directory when it is judged, and the bundle when it is mounted."""
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket), "message": "no socket"}]}})
+    decoy = ground.directory("decoy")
+    (decoy / "layer").mkdir()
+    (bundle.path / "layer").symlink_to(ground.run)
+    layers = f"lowerdir=/proc/self/cwd/layer:{ground.directory('more')}"
+    bundle.config["mounts"] += [{"destination": "/h", "type": "overlay", "source": "overlay", "options": [layers]}]
+    bundle.command("true").write()
+    result = host.runtime.call("run", "--bundle", str(bundle.path), fresh_id(), cwd=decoy)
+    assert "no socket" in result.err
+
+
 # What was judged is what is mounted: a precreate filter, which runs between the two, plays who exchanges it.
 
 
@@ -393,10 +524,13 @@ EXCHANGES: dict[str, Exchange] = {
     "a file": ("touch {place}/link", "ln -sf run/docker.sock {place}/link", LINK),
     "nothing": ("true", "ln -s run {place}/link", LINK),
     "a mount over it": ("mkdir {place}/link", "mount --bind {place}/run {place}/link", LINK),
-    "a mount below it": ("mkdir -p {place}/link/in", "mount --bind {place}/run {place}/link/in", LINK),
+    "one more mount below it": ("mkdir -p {place}/link/in {place}/link/on; mount --bind {place}/good {place}/link/on", "mount --bind {place}/run {place}/link/in", LINK),
     "an id-mapped link": ("ln -s good {place}/link", "ln -sfn run {place}/link", [{**LINK[0], "options": ["bind"], "uidMappings": IDS, "gidMappings": IDS}]),
-    "an id-mapped mount below": ("mkdir -p {place}/link/in", "mount --bind {place}/run {place}/link/in", [{**LINK[0], "options": ["rbind"], "uidMappings": IDS, "gidMappings": IDS}]),
 }  # fmt: skip
+IN_TIME: dict[str, list[dict[str, Any]]] = {
+    "a recursive bind": LINK,
+    "an id-mapped one": [{**LINK[0], "options": ["rbind"], "uidMappings": IDS, "gidMappings": IDS}],
+}
 
 
 def placed(mounts: list[dict[str, Any]], place: Path) -> list[dict[str, Any]]:
@@ -426,6 +560,44 @@ def test_what_is_exchanged_after_the_decision_is_not_mounted(
     assert result.status == 1, result.out
     assert f"{ground.place}/" in result.err
     assert "is not what the policies judged: it was changed meanwhile" in result.err
+
+
+@pytest.mark.parametrize("mounts", IN_TIME)
+def test_the_first_mount_below_a_judged_source_comes_too_late(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, exchanging: Callable[[str], None], mounts: str
+) -> None:
+    """As if it had been made after the bind: what was judged is what is mounted."""
+    (ground.directory("link") / "in").mkdir()
+    exchanging(f"mount --bind {ground.run} {ground.place}/link/in")
+    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket)}]}})
+    result = judged(host, bundle, placed(IN_TIME[mounts], ground.place))
+    assert SEEN not in result.out
+    assert result.status == 0, result.err
+
+
+def test_a_namespace_is_not_exchanged(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, exchanging: Callable[[str], None]
+) -> None:
+    """The policies see a namespace of its own at the path, and the host's lies there when it is joined."""
+    own = subprocess.Popen(["unshare", "--uts", "sleep", "600"], stdin=subprocess.DEVNULL)
+    try:
+        host_uts = os.readlink("/proc/self/ns/uts")
+        wait_for(lambda: os.readlink(f"/proc/{own.pid}/ns/uts") != host_uts, "the namespace")
+        link = ground.place / "uts"
+        link.symlink_to(f"/proc/{own.pid}/ns/uts")
+        in_force(host, {"namespaces": {"forbidHost": ["uts"]}})
+        bundle.without_namespace("uts")
+        bundle.linux["namespaces"].append({"type": "uts", "path": str(link)})
+        bundle.config.pop("hostname")
+        assert judged(host, bundle, []).status == 0
+        exchanging(f"ln -sfn /proc/self/ns/uts {link}")
+        host.apply()
+        result = judged(host, bundle, [])
+        assert f"{link} is not the uts namespace that the policies judged: it was changed meanwhile" in result.err
+        assert result.status == 1
+    finally:
+        own.kill()
+        own.wait()
 
 
 def test_the_rootfs_is_not_exchanged(

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.security.test_gate import Ground, bind, system
+from tests.security.test_gate import Ground, bind, fresh_ground, system
 from tests.support.bundles import Bundle
-from tests.support.configured import ConfiguredHost
+from tests.support.configured import ConfiguredHost, configured_host
 from tests.support.runtimes import PATIENCE, Runtime, fresh_id
 from tests.wrapper.test_gate import in_force
 
@@ -148,25 +146,15 @@ class Case:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[ConfiguredHost]:
-    place = Path(tempfile.mkdtemp(prefix="hr-property-", dir="/var/tmp"))
-    place.chmod(0o755)
-    host = ConfiguredHost(place)
-    yield host
-    host.close()
-    shutil.rmtree(place)
+    with configured_host() as host:
+        yield host
 
 
 @contextmanager
-def fresh_ground() -> Iterator[Ground]:
-    place = Path(tempfile.mkdtemp(prefix="hr-ground-", dir="/var/tmp"))
-    place.chmod(0o755)
-    ground = Ground(place)
-    (ground.run / "token").write_text(TOKEN)
-    try:
+def token_ground() -> Iterator[Ground]:
+    with fresh_ground() as ground:
+        (ground.run / "token").write_text(TOKEN)
         yield ground
-    finally:
-        ground.close()
-        shutil.rmtree(place)
 
 
 def reads(runtime: Runtime, bundle: Bundle) -> tuple[int, bool, str]:
@@ -185,7 +173,7 @@ def wants(bundle: Bundle, source: str, *options: str) -> None:
 def test_refused_is_what_could_read_the_file_and_nothing_else(
     host: ConfiguredHost, bundle: Bundle, runc: Runtime, seed: int
 ) -> None:
-    with fresh_ground() as ground:
+    with token_ground() as ground:
         in_force(host, {"mounts": {"forbid": [{"source": str(ground.run / "token"), "message": "no token"}]}})
         for number in range(seed, seed + BATCH):
             chance = random.Random(number)
@@ -210,7 +198,7 @@ def test_both_kinds_of_cases_were_judged() -> None:
 
 def test_renames_during_the_call_let_nothing_through(host: ConfiguredHost, bundle: Bundle) -> None:
     """A link that leads to the good and to the bad directory in turn, as fast as its owner can turn it."""
-    with fresh_ground() as ground:
+    with token_ground() as ground:
         in_force(host, {"mounts": {"forbid": [{"source": str(ground.run / "token"), "message": "no token"}]}})
         link = ground.place / "link"
         link.symlink_to("good")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.places import short_place
 from tests.support.runtimes import HOOKCTL, Result, Runtime
 
 
@@ -74,3 +77,14 @@ class ConfiguredHost:
         file = self.state / "record/record.jsonl"
         lines = map(json.loads, file.read_text().splitlines() if file.exists() else [])
         return [line for line in lines if "notice" not in line and command in ("", line["command"])]
+
+
+@contextmanager
+def configured_host() -> Iterator[ConfiguredHost]:
+    """A host in a directory of its own."""
+    with short_place("hr-host-") as place:
+        host = ConfiguredHost(place)
+        try:
+            yield host
+        finally:
+            host.close()

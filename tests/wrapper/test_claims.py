@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 
 from hookrun.wrapper import bolt, claims, engine
 from tests.support.bundles import BUSYBOX
+from tests.support.places import short_place
 from tests.wrapper.test_engine import USER
 
 ID = "e56af804b82e724070d82dbce6f5dcca764198bb121f1177d3e42e87dcee602d"
@@ -24,9 +23,8 @@ CRIO = "io.kubernetes.cri-o.Labels"
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="hr-claims-", dir="/var/tmp"))
-    yield directory
-    shutil.rmtree(directory)
+    with short_place() as place:
+        yield place
 
 
 def caller(name: str, shim: int = 1) -> engine.Caller:

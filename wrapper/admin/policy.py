@@ -11,7 +11,7 @@ import jsonpatch
 import typer
 
 from hookrun import policies
-from hookrun.policies import compiler, decide, document, explain, match, testing
+from hookrun.policies import blindness, compiler, decide, document, explain, match, testing
 from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
@@ -21,7 +21,7 @@ from hookrun.wrapper import changes, claims, gate, update
 from hookrun.wrapper.admin import files, output, sources, trace
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin.trace_store import Query, Store
-from hookrun.wrapper.exposure import Exposure
+from hookrun.wrapper.exposure.call import Exposure
 
 app = typer.Typer(help="Write policies, and know what they do before they are in force.", no_args_is_help=True)
 
@@ -96,7 +96,7 @@ def lint(context: typer.Context, paths: Paths = None) -> None:
     if problems:
         raise typer.Exit(1)
     for source in found:
-        for line in compiler.untold(source):
+        for line in (*compiler.untold(source), *blindness.missed(source)):
             typer.echo(f"note: {line}")
     typer.echo(f"{len(found)} {_plural(len(found), 'policy', 'policies')}, nothing wrong")
 
@@ -208,12 +208,13 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
     if path.exists():
         config = _config_in(path / "config.json" if path.is_dir() else path)
         call = testing.invocation({"engine": engine, "command": command})
-        bundle = path if path.is_dir() else path.parent
+        exposure = Exposure(str((path if path.is_dir() else path.parent).absolute()), config)
         return config, {
             **call,
             **_told(engine, "", config),
-            "host_namespaces": gate.host_namespaces(config),
-            "look": Exposure(str(bundle.absolute()), config).look,
+            "host_namespaces": gate.host_namespaces(gate.joined_namespaces(config)),
+            "look": exposure.look,
+            "land": exposure.land,
             "is_whole": True,
         }
     store = Store(trace.directory_of(hosts.of(context)))
@@ -250,6 +251,7 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         **(call.get("told") or _told(call["engine"], call["container"], config)),
         "host_namespaces": None,
         "look": policy_sources.stated(call.get("sources") or {}),
+        "land": policy_sources.lexically,
         "is_whole": True,
     }
 
