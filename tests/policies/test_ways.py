@@ -18,6 +18,8 @@ def test_it_has_sixty_ways_refused_and_allowed() -> None:
     assert [name for name, cell in told.items() if not cell] == [
         "a volume with `o=bind,device=/etc`",
         "a plain volume",
+        "a volume with `type=debugfs`",
+        "a volume with `type=binfmt_misc`",
         "a tmpfs volume",
         "`-v /home/me/work:/w`",
         "the engine's `/etc/hosts`",
