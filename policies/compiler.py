@@ -43,6 +43,7 @@ class Source:
     priority: int
     description: str
     breaks: str
+    document: Node
     tests: list[Node] = field(default_factory=list)
 
     @property
@@ -180,10 +181,11 @@ class _Compilation:
         members = self._try(lambda: self._document.members(_DOCUMENT)) or {}
         self._try(lambda: _expect(self._document, members, "apiVersion", API_VERSION))
         self._try(lambda: _expect(self._document, members, "kind", KIND))
-        metadata = self._try(lambda: _required(self._document, members, "metadata").members(_METADATA)) or {}
-        name = self._try(lambda: _name(self._document, metadata))
+        metadata_node = self._try(lambda: _required(self._document, members, "metadata"))
+        metadata = self._known(metadata_node, _METADATA) if metadata_node else {}
+        name = self._try(lambda: _name(metadata_node, metadata)) if metadata_node else None
         spec_node = self._try(lambda: _required(self._document, members, "spec"))
-        spec = self._spec(spec_node) if spec_node else {}
+        spec = self._known(spec_node, _SPEC) if spec_node else {}
         words = [self._try(lambda w=word: word_reader.WORDS[w](spec[w])) for word in spec if word in word_reader.WORDS]
         checks = tuple(check for word in words if word for check in word.checks)
         changes = tuple(change for word in words if word for change in word.changes)
@@ -206,11 +208,11 @@ class _Compilation:
         texts = {key: self._of(metadata, key, Node.text, "") for key in ("description", "breaks")}
         tests = self._of(members, "tests", Node.elements, [])
         priority = self._of(spec, "priority", Node.whole_number, PRIORITY)
-        return Source(one, priority, texts["description"], texts["breaks"], tests) if name else None
+        return Source(one, priority, texts["description"], texts["breaks"], self._document, tests) if name else None
 
-    def _spec(self, node: Node) -> dict[str, Node]:
-        """What is known of the spec: a key that is not hides nothing of what else is wrong."""
-        found = self._try(lambda: node.members(_SPEC))
+    def _known(self, node: Node, names: tuple[str, ...]) -> dict[str, Node]:
+        """A mapping's members: a name that is not known hides nothing of what else is wrong."""
+        found = self._try(lambda: node.members(names))
         return found if found is not None else self._try(node.members) or {}
 
     def _of(self, members: dict[str, Node], name: str, convert: Any, default: Any) -> Any:
@@ -260,10 +262,8 @@ def _expect(document: Node, members: dict[str, Node], name: str, value: str) -> 
         node.fail(f"it must be {value}, not {node.value!r}")
 
 
-def _name(document: Node, metadata: dict[str, Node]) -> str:
-    node = _required(document, metadata, "name") if "name" in metadata else None
-    if node is None:
-        document.fail("metadata.name is missing")
+def _name(node: Node, metadata: dict[str, Node]) -> str:
+    node = _required(node, metadata, "name")
     if not _NAME.fullmatch(node.text()):
         node.fail("it must be made of small letters, digits, '-' and '.'")
     return node.text()

@@ -59,20 +59,50 @@ def _stated(node: Node) -> dict[str, Any]:
     return {name: one.value for name, one in members.items()}
 
 
-def _problem(source: Source, node: Node) -> str:
+def check_form(node: Node) -> None:
+    """Refuse a test that is none: with other words than tests have, or facts that nobody could tell. Raises Invalid."""
     members = node.members(_TEST)
     if "expect" not in members:
         node.fail("expect is missing")
-    expect = members["expect"].members(_EXPECT)
-    if not expect:
+    if not members["expect"].members(_EXPECT):
         members["expect"].fail(f"it must have one of {', '.join(_EXPECT)}")
-    config = members["config"].value if "config" in members else {}
     _check_sources(members)
+    if "invocation" in members:
+        _stated(members["invocation"])
+
+
+def _problem(source: Source, node: Node) -> str:
+    check_form(node)
+    members = node.members()
+    expect = members["expect"].members()
+    config = members["config"].value if "config" in members else {}
     call = invocation(_stated(members["invocation"]) if "invocation" in members else None)
     view = match.View(config, call)
     matched = match.is_for(source.policy, view)
     step = decide.judge(source.policy, config, call) if matched else decide.Step(config)
     return next(filter(None, (_CHECKS[name](one, matched, step, config) for name, one in _defaults(expect, node))), "")
+
+
+def unreached(source: Source) -> list[str]:
+    """Lines on what no test of the policy shows: a refusal that none comes to, or that there are no tests at all."""
+    place = f"{source.policy.file}:{source.policy.line}:1: policy {source.name}"
+    if not source.tests:
+        return [f"{place} has no tests"]
+    reached = {_denied(source, test) for test in source.tests}
+    messages = dict.fromkeys(message for _, message in source.policy.denials)
+    return [f"{place}: no test comes to the refusal {message!r}" for message in messages if message not in reached]
+
+
+def _denied(source: Source, test: Node) -> str:
+    try:
+        members = test.members(_TEST)
+        config = members["config"].value if "config" in members else {}
+        call = invocation(_stated(members["invocation"]) if "invocation" in members else None)
+    except Invalid:
+        return ""
+    if not match.is_for(source.policy, match.View(config, call)):
+        return ""
+    return decide.judge(source.policy, config, call).denied
 
 
 def _check_sources(members: dict[str, Node]) -> None:

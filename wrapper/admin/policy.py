@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from xml.etree import ElementTree
@@ -11,15 +12,16 @@ import jsonpatch
 import typer
 
 from hookrun import policies
-from hookrun.policies import blindness, compiler, decide, document, explain, match, testing
+from hookrun.policies import blindness, compiler, decide, document, explain, match, plausible, testing
 from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
 from hookrun.runtime import go_decoder, jsonio, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import changes, claims, gate, update
-from hookrun.wrapper.admin import files, output, sources, trace
+from hookrun.wrapper.admin import files, lint_report, output, sources, trace
 from hookrun.wrapper.admin import host as hosts
+from hookrun.wrapper.admin.lint_report import Finding, Level
 from hookrun.wrapper.admin.trace_store import Query, Store
 from hookrun.wrapper.exposure.call import Exposure
 
@@ -29,6 +31,16 @@ Paths = Annotated[
     list[Path] | None, typer.Argument(help="Policy files or directories; this host's policies.d by default.")
 ]
 From = Annotated[list[Path] | None, typer.Option("--policies", "-p", help="Files or directories; policies.d else.")]
+
+
+
+class Form(StrEnum):
+    """What `lint` prints."""
+
+    text = "text"
+    json = "json"
+    sarif = "sarif"
+
 
 _LIBRARY = Path(policies.__file__).parent / "library"
 _COUNTED = ("denied", "changed")
@@ -88,17 +100,29 @@ def _library_row(path: Path) -> tuple[str, str, str]:
 
 
 @app.command("lint")
-def lint(context: typer.Context, paths: Paths = None) -> None:
-    """Check policy files; each finding is FILE:LINE:COLUMN: TEXT."""
+def lint(
+    context: typer.Context,
+    paths: Paths = None,
+    form: Annotated[Form, typer.Option("--format", help="What to print.")] = Form.text,
+) -> None:
+    """Check policy files; each finding is FILE:LINE:COLUMN: TEXT. Notes alone are no fault."""
     found, problems = _examined(context, paths)
-    for problem in problems:
-        typer.echo(problem)
-    if problems:
-        raise typer.Exit(1)
+    findings = [Finding.of(Level.ERROR, problem) for problem in problems]
     for source in found:
-        for line in (*compiler.untold(source), *blindness.missed(source)):
-            typer.echo(f"note: {line}")
-    typer.echo(f"{len(found)} {_plural(len(found), 'policy', 'policies')}, nothing wrong")
+        findings += [Finding.of(Level.WARNING, doubt.text) for doubt in plausible.findings(source)]
+        notes = (*compiler.untold(source), *blindness.missed(source), *testing.unreached(source))
+        findings += [Finding.of(Level.NOTE, note) for note in notes]
+    if form is Form.json:
+        output.as_json(lint_report.as_values(findings))
+    elif form is Form.sarif:
+        output.as_json(lint_report.as_sarif(findings))
+    else:
+        for finding in findings:
+            typer.echo(f"note: {finding.placed}" if finding.level is Level.NOTE else finding.placed)
+    if any(finding.level is not Level.NOTE for finding in findings):
+        raise typer.Exit(1)
+    if form is Form.text:
+        typer.echo(f"{len(found)} {_plural(len(found), 'policy', 'policies')}, nothing wrong")
 
 
 @app.command("test")

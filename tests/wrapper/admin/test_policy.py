@@ -53,9 +53,29 @@ def test_lint(desk: Desk, tmp_path: Path) -> None:
         f"{bad}:6:10: spec.patch: it must be a list, not a number",
     ]
     desk.policy("a", {})
-    assert desk.check("policy", "lint") == "1 policy, nothing wrong\n"
+    assert desk.check("policy", "lint").splitlines() == [
+        f"note: {desk.policies}/a.yaml:1:1: policy a has no tests",
+        "1 policy, nothing wrong",
+    ]
     assert desk("policy", "lint", desk.policies, desk.policies / "a.yaml").status == 1, "twice the same name"
     assert "cannot read" in desk("policy", "lint", tmp_path / "nosuch.yaml").err
+
+
+def test_lint_for_machines(desk: Desk) -> None:
+    path = desk.policy("a", {"match": {"engine": "dokcer"}})
+    text = "spec.match.engine: no engine is called 'dokcer'; did you mean 'docker'?"
+    result = desk("policy", "lint", "--format", "json")
+    warning, note = json.loads(result.out)
+    assert result.status == 1
+    assert (warning["level"], warning["file"], warning["text"]) == ("warning", str(path), text)
+    assert (note["level"], note["text"]) == ("note", "policy a has no tests")
+    log = json.loads(desk("policy", "lint", "--format", "sarif").out)
+    assert log["version"] == "2.1.0"
+    first, second = log["runs"][0]["results"]
+    place = first["locations"][0]["physicalLocation"]
+    assert (first["level"], first["message"]["text"], second["level"]) == ("warning", text, "note")
+    assert place["artifactLocation"]["uri"] == f"file://{path}"
+    assert place["region"] == {"startLine": warning["line"], "startColumn": warning["column"]}
 
 
 def test_test_and_junit(desk: Desk, tmp_path: Path) -> None:

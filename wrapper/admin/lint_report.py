@@ -1,0 +1,73 @@
+"""What `hookctl policy lint` found, for machines: JSON, and SARIF 2.1.0 for code hosts and editors."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from hookrun.wrapper import VERSION
+
+_PLACED = re.compile(r"(?s)(?P<file>.*?):(?P<line>\d+):(?P<column>\d+): (?P<text>.*)")
+
+
+class Level(StrEnum):
+    """How bad a finding is, in SARIF's words: an error is never applied, a warning is hardly meant."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, and where; `line` and `column` count from 1."""
+
+    level: Level
+    file: str
+    line: int
+    column: int
+    text: str
+
+    @staticmethod
+    def of(level: Level, placed: str) -> Finding:
+        """A finding from a line FILE:LINE:COLUMN: TEXT."""
+        found = _PLACED.fullmatch(placed)
+        if found is None:
+            return Finding(level, "", 1, 1, placed)
+        return Finding(level, found["file"], int(found["line"]), int(found["column"]), found["text"])
+
+    @property
+    def placed(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.text}" if self.file else self.text
+
+
+def as_values(findings: list[Finding]) -> list[dict[str, Any]]:
+    """The findings for JSON."""
+    return [asdict(finding) for finding in findings]
+
+
+def as_sarif(findings: list[Finding]) -> dict[str, Any]:
+    """The findings as a SARIF log (sarif-v2.1.0, section 3.13)."""
+    return {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {"driver": {"name": "hookctl policy lint", "version": VERSION, "rules": []}},
+                "results": [_result(finding) for finding in findings],
+            }
+        ],
+    }
+
+
+def _result(finding: Finding) -> dict[str, Any]:
+    uri = Path(finding.file).absolute().as_uri() if finding.file else ""
+    region = {"startLine": finding.line, "startColumn": finding.column}
+    return {
+        "level": finding.level,
+        "message": {"text": finding.text},
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}] if uri else [],
+    }
