@@ -29,6 +29,7 @@ def test_it_is_whole() -> None:
         "read-only-network-files",
         "proxy-defaults",
         "no-engine-socket",
+        "no-hookrun-files",
         "resource-ceilings",
         "no-new-privileges",
         "drop-net-raw",

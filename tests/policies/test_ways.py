@@ -21,6 +21,8 @@ def test_it_has_sixty_ways_refused_and_allowed() -> None:
         "a volume with `type=debugfs`",
         "a volume with `type=binfmt_misc`",
         "a tmpfs volume",
+        "`-v /var/lib/hookrun:/h`",
+        "a symlink to `/etc/docker`",
         "`-v /home/me/work:/w`",
         "the engine's `/etc/hosts`",
     ]

@@ -36,6 +36,8 @@ MOUNTED: list[tuple[str, str, dict[str, Any]]] = [
     ("a volume with `type=debugfs`", VOLUME, {"fileSystem": "debugfs", "mountPoint": True}),
     ("a volume with `type=binfmt_misc`", VOLUME, {"fileSystem": "binfmt_misc", "mountPoint": True}),
     ("a tmpfs volume", VOLUME, {"fileSystem": "tmpfs", "mountPoint": True}),
+    ("`-v /var/lib/hookrun:/h`", "/var/lib/hookrun", {}),
+    ("a symlink to `/etc/docker`", "/home/me/link", {"realPath": "/etc/docker"}),
     ("`-v /home/me/work:/w`", "/home/me/work", {}),
     ("the engine's `/etc/hosts`", "/var/lib/docker/containers/" + "0" * 64 + "/hosts", {}),
 ]
