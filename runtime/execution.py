@@ -286,18 +286,23 @@ def completed(process: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {**process, **{field: own[field] for field in _INHERITED if own.get(field) and not process.get(field)}}
 
 
-def process_from_file(path: str) -> dict[str, Any]:
-    """The process object of --process. Raises Failure."""
+def process_from_file(path: str, is_for_another: bool = False) -> dict[str, Any]:
+    """The process object of --process; one that another runtime is to read has to mean the same to every decoder.
+
+    Raises Failure.
+    """
     from hookrun.runtime import go_decoder, jsonio, shape
 
     try:
-        found = jsonio.loads(jsonio.read_bytes(path))
+        found, is_read_alike = jsonio.decoded(jsonio.read_bytes(path))
     except OSError as error:
         raise Failure(f"open {path}: {reason(error)}") from None
     except ValueError as error:
         raise Failure(f"{path}: {error}") from None
     if not isinstance(found, dict):
         raise Failure(f"{path}: it must be a JSON object")
-    go_decoder.normalize(found, shape.PROCESS)
+    is_respelled = go_decoder.normalize(found, shape.PROCESS)
+    if is_for_another and (is_respelled or not is_read_alike):
+        raise Failure(f"{path}: the runtime behind hookrun may read it otherwise: give each field once, in its case")
     shape.check(found, shape.PROCESS, path)
     return found

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def normalize(value: Any, form: Any) -> bool:
-    """Bring a value of a form from `shape` into the spec's spelling, in place; whether that took a change.
+    """Bring a value of a form from `shape` into the spec's spelling, in place.
+
+    Returns whether another decoder might read it otherwise: not for a null, which is "not given" for all.
 
     Of two keys for one field the later counts; two objects are merged, and two lists of objects one by one. What is
     not of the form stays, for `shape.check` to complain about.
@@ -31,7 +33,7 @@ def normalize(value: Any, form: Any) -> bool:
     if isinstance(value, Repeated) or not value.keys() <= form.keys():
         changed = _fold(value, form)
     if None in value.values():
-        changed = _drop_nulls(value, form) or changed
+        _drop_nulls(value, form)
     for name, element in value.items():
         if type(element) in _CONTAINERS:
             inner = form.get(name)
@@ -109,8 +111,6 @@ def _merged(before: Any, after: Any, form: Any) -> Any:
     return before if after is None and type(form) not in _CONTAINERS else after
 
 
-def _drop_nulls(value: dict[str, Any], form: dict[str, Any]) -> bool:
-    nulls = [name for name, element in value.items() if element is None and name in form]
-    for name in nulls:
+def _drop_nulls(value: dict[str, Any], form: dict[str, Any]) -> None:
+    for name in [name for name, element in value.items() if element is None and name in form]:
         del value[name]
-    return bool(nulls)

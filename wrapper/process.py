@@ -70,7 +70,7 @@ def _process(call: Call, config: dict[str, Any], is_for_another: bool) -> dict[s
             from hookrun.wrapper import delegate
 
             delegate.demand_own(os.path.abspath(call.options["process"]))
-        process = execution.completed(execution.process_from_file(call.options["process"]), own)
+        process = execution.completed(execution.process_from_file(call.options["process"], is_for_another), own)
     if is_for_another:
         processes.check_ids(process.get("user") or {})
     return process

@@ -149,6 +149,8 @@ def test_exec_of_a_process_that_was_not_judged(host: ConfiguredHost, bundle: Bun
         json.dumps({**process, "user": {"uid": 0xFFFFFFFF, "gid": 0}}),
         json.dumps({**process, "User": {"uid": 0}}),
         json.dumps(process)[:-1] + "}}",
+        json.dumps(process)[:-1] + ', "user": {}}',
+        json.dumps(process).replace("args", "Args"),
     ):
         file.write_text(text)
         result = host.runtime.call("exec", "--process", str(file), container)
