@@ -107,6 +107,13 @@ class CgroupMounts:
                 paths.make_symlink(tmpfs, controller, hierarchy.name)
 
 
+def shown(cgroup_paths: dict[str, str]) -> list[tuple[str, str]]:
+    """What a container without a cgroup namespace sees of v1: each hierarchy's name and its own cgroup's directory."""
+    return [
+        (hierarchy.name, cgroup_paths.get(hierarchy.controllers[0], hierarchy.directory)) for hierarchy in _hierarchies()
+    ]
+
+
 def plan(config: dict[str, Any], cgroup_paths: dict[str, str]) -> CgroupMounts:
     """What the container will need, worked out by the parent; `cgroup_paths` is the cgroups' Manager.paths."""
     return CgroupMounts("cgroup" in namespace_paths(config), cgroup_paths.get("", ""), os.geteuid() != 0)

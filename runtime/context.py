@@ -27,7 +27,8 @@ class Context:
     where the command reads them itself. `judged` holds what policies found the sources of binds, and the rootfs, to be,
     by their absolute paths: nothing else may be mounted from there. `given` holds the long names of the command's flags
     that the engine gave.
-    `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back.
+    `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back; `statistics` is
+    what CRIU says of its work.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Context:
         "resources",
         "root",
         "rootless",
+        "statistics",
         "systemd_cgroup",
     )
 
@@ -70,6 +72,7 @@ class Context:
         self.given: set[str] = set()
         self.hook_results: list[dict[str, Any]] = []
         self.phases: list[tuple[str, int]] = []
+        self.statistics: dict[str, Any] = {}
         self._last = time.monotonic_ns()
 
     def phase(self, name: str) -> None:

@@ -8,7 +8,7 @@ from hookrun.runtime import log as logs
 from hookrun.runtime.context import Context, default_root
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
-from hookrun.wrapper import STATE, argv, settings, snapshot
+from hookrun.wrapper import STATE, argv, cold, settings, snapshot
 from hookrun.wrapper.record import Record
 
 TYPE_CHECKING = False
@@ -32,6 +32,8 @@ def main(arguments: list[bytes], state: str = STATE) -> int:
         call = _for_other_runtime(call, state)
     if call.answer is not None and call.answer.early:
         return _show(call, call.answer, logs.Log())
+    if call.answer is None:
+        cold.start_again_without(f"hookrun.runtime.commands.{call.command}")
     try:
         context = _context(call)
     except Failure as failure:
