@@ -83,7 +83,7 @@ class Dump:
         try:
             criu.carry_out(request, self._notified)
         except Failure as failure:
-            raise logs.explained(failure, self._directories.log_path) from None
+            raise logs.explained(failure, self._directories.log_path, criu.complaint) from None
         self._context.phase("dump")
 
     def _fill(self, opts: Any, criu: Service, opened: list[int]) -> None:

@@ -9,20 +9,26 @@ _MARK = "Error ("
 _MOST = 5
 
 
-def explained(failure: Failure, path: str) -> Failure:
-    """The same failure with the errors in the log at `path`, and where the log is.
+def explained(failure: Failure, path: str, complaint: str) -> Failure:
+    """The same failure with the errors in the log at `path`, and where the log is; with `complaint` where there is none.
 
-    The first ones say why, and what to do about it; the later ones follow from them.
+    The first errors say why, and what to do about it; the later ones follow from them.
     """
-    errors = _errors(path)[:_MOST]
-    return Failure(f"{failure.text}: {'; '.join(errors)} (log file: {path})", failure.status) if errors else failure
+    errors = _errors(path)
+    where = f" (log file: {path})" if errors else ""
+    said = errors[:_MOST] or ([_cleaned(complaint)] if complaint else [])
+    return Failure(": ".join(filter(None, (failure.text, "; ".join(said)))) + where, failure.status)
 
 
 def _errors(path: str) -> list[str]:
-    """The errors in the log, each once, without CRIU's time, process and source line."""
+    """The errors in the log, each once."""
     try:
         lines = jsonio.read_bytes(path).decode("utf-8", "replace").splitlines()
     except OSError:
         return []
-    found = (line.partition(_MARK)[2].partition("): ")[2].strip() for line in lines if _MARK in line)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(_cleaned(line) for line in lines if _MARK in line))
+
+
+def _cleaned(line: str) -> str:
+    """Without CRIU's time, process and source line."""
+    return line.partition(_MARK)[2].partition("): ")[2].strip() or line.strip()

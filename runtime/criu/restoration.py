@@ -61,8 +61,6 @@ class Restoration(Creation):
         joined = shared.Joined(self.config)
         try:
             self._restore(manager, joined)
-        except Failure as failure:
-            raise logs.explained(failure, self._directories.log_path) from None
         finally:
             joined.close()
             if self._console is not None:
@@ -137,6 +135,8 @@ class Restoration(Creation):
             _note_streams(request.opts, names)
             self.context.phase("criu")
             criu.carry_out(request, lambda *told: self._notified(manager, *told))
+        except Failure as failure:
+            raise logs.explained(failure, self._directories.log_path, criu.complaint) from None
         finally:
             ended = criu.end()
             for descriptor in opened:

@@ -38,7 +38,7 @@ _OLDEST = 30000
 class Service:
     """A running CRIU, whose version is known."""
 
-    __slots__ = ("_line", "pid", "version")
+    __slots__ = ("_line", "complaint", "pid", "version")
 
     def __init__(
         self,
@@ -59,6 +59,8 @@ class Service:
         path = _find(program)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         self._line = ours
+        self.complaint = ""
+        """What CRIU said where it failed, as its log has it."""
         way_in = entrance or Entrance()
 
         def main(line: channel.ChildLine) -> NoReturn:
@@ -127,8 +129,8 @@ class Service:
             raise problem
         if not response.success:
             kind = rpc.criu_req_type.Name(response.type)
-            said = f": {response.cr_errmsg.strip()}" if response.cr_errmsg else ""
-            raise Failure(f"criu failed: type {kind} errno {response.cr_errno}{said}")
+            self.complaint = response.cr_errmsg
+            raise Failure(f"criu failed: type {kind} errno {response.cr_errno}")
         return response
 
     def _receive(self, problem: BaseException | None) -> tuple[Any, int | None]:

@@ -1,0 +1,202 @@
+"""runc's own tests of checkpoints (tests/integration/checkpoint.bats), by name, with hookrun and with Debian's runc.
+
+Those that this runc does not pass, or has not, are not here: --manage-cgroups-mode=ignore, network devices. The rest of
+"--pre-dump" needs a kernel that tracks dirty memory: see test_checkpoint.py for what is said where it does not.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.checkpoint_support import Console, Saved, checkpoint, restore, silently
+from tests.support.bundles import Bundle
+from tests.support.runtimes import PATIENCE, Runtime, fresh_id, wait_for
+
+pytestmark = pytest.mark.usefixtures("working_criu")
+
+
+@pytest.fixture
+def console() -> Iterator[Console]:
+    place = tempfile.mkdtemp(prefix="hr-con-")
+    console = Console(Path(place, "socket"))
+    yield console
+    console.close()
+    os.rmdir(place)
+
+
+def in_terminal(runtime: Runtime, bundle: Bundle, console: Console) -> str:
+    """`runc run -d --console-socket` of a shell; returns the id."""
+    bundle.process["terminal"] = True
+    bundle.command("sh")
+    container_id = runtime._note(fresh_id("ckt"))
+    words = ["run", "--detach", "--bundle", str(bundle.path), "--console-socket", str(console.place), container_id]
+    result = silently(runtime, *words)
+    assert result.status == 0, result.err
+    console.accept()
+    return container_id
+
+
+def there_and_back(runtime: Runtime, bundle: Bundle, saved: Saved, console: Console, container_id: str) -> None:
+    """One checkpoint and restore of simple_cr."""
+    result = checkpoint(runtime, container_id, saved)
+    assert result.status == 0, result.err
+    assert runtime.call("state", container_id).status == 1
+    restore(runtime, bundle, saved, "--console-socket", str(console.place), container_id=container_id)
+    console.accept()
+    assert runtime.state(container_id)["status"] == "running"
+    console.answer("echo still $((20 + 1))", "still 21")
+
+
+def _unchanged(bundle: Bundle) -> None:
+    pass
+
+
+def _symlink(bundle: Bundle) -> None:
+    (bundle.rootfs / "real/conf").mkdir(parents=True)
+    (bundle.rootfs / "conf").symlink_to("/real/conf")
+    bundle.add_mount("/conf", "", ".", "bind")
+
+
+def _cgroupns(bundle: Bundle) -> None:
+    bundle.linux["namespaces"].append({"type": "cgroup"})
+
+
+@pytest.mark.parametrize(
+    ("change", "flags", "times"),
+    [(_unchanged, [], 2), (_symlink, [], 1), (_unchanged, ["--debug"], 1), (_cgroupns, [], 1)],
+    ids=["plain", "bind mount, destination is symlink", "with --debug", "cgroupns"],
+)
+def test_checkpoint_and_restore(either: Runtime, bundle: Bundle, saved: Saved, console: Console, change: Callable[[Bundle], None], flags: list[str], times: int) -> None:
+    change(bundle)
+    either.globals += flags
+    container_id = in_terminal(either, bundle, console)
+    for _ in range(times):
+        there_and_back(either, bundle, saved, console, container_id)
+
+
+def test_pre_dump_with_a_bad_parent_path(either: Runtime, bundle: Bundle, saved: Saved, console: Console) -> None:
+    container_id = in_terminal(either, bundle, console)
+    for parent in (str(bundle.path / "parent"), "./parent"):
+        result = checkpoint(either, container_id, saved, "--parent-path", parent)
+        assert result.status == 1
+        assert "--parent-path" in result.err
+    assert either.state(container_id)["status"] == "running"
+
+
+class Pipes:
+    """Three pipes as a container's standard streams (setup_pipes, check_pipes)."""
+
+    SCRIPT = "for i in $(seq 10); do read xxx || continue; echo ponG $xxx; done"
+
+    def __init__(self) -> None:
+        self.in_reader, self.in_writer = os.pipe()
+        self.out_reader, self.out_writer = os.pipe()
+        self.err_reader, self.err_writer = os.pipe()
+
+    def call(self, runtime: Runtime, *words: str) -> None:
+        streams = {"stdin": self.in_reader, "stdout": self.out_writer, "stderr": self.err_writer}
+        status = subprocess.run([runtime.program, *runtime.globals, *words], timeout=PATIENCE, **streams).returncode
+        if status:
+            os.close(self.err_writer)
+            raise AssertionError(os.read(self.err_reader, 5000))
+
+    def check(self) -> None:
+        os.write(self.in_writer, b"Ping\n")
+        for descriptor in (self.in_writer, self.out_writer, self.err_writer, self.in_reader):
+            os.close(descriptor)
+        for reader, wanted in ((self.out_reader, b"ponG Ping\n"), (self.err_reader, b"")):
+            with open(reader, "rb") as file:
+                assert file.read() == wanted
+
+
+def test_lazy_pages(either: Runtime, bundle: Bundle, saved: Saved) -> None:
+    pipes = Pipes()
+    bundle.shell(Pipes.SCRIPT)
+    first, second = either._note(fresh_id("lazy")), either._note(fresh_id("lazy2"))
+    pipes.call(either, "run", "--detach", "--bundle", str(bundle.path), first)
+    ready, signal_ready = os.pipe()
+    port = _free_port()
+    flags = ["--lazy-pages", "--page-server", f"127.0.0.1:{port}", "--status-fd", str(signal_ready), *saved.flags()]
+    words = [either.program, *either.globals, "checkpoint", *flags, first]
+    null = subprocess.DEVNULL
+    with subprocess.Popen(words, pass_fds=[signal_ready], stdin=null, stdout=null, stderr=subprocess.PIPE) as saving:
+        os.close(signal_ready)
+        assert os.read(ready, 10) == b"\0", saving.stderr and saving.stderr.read()
+        os.close(ready)
+        assert (saved.images / "inventory.img").exists()
+        daemon = ["criu", "lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", str(port), "-D", str(saved.images)]
+        with subprocess.Popen(daemon, stdin=null, stdout=null, stderr=null) as pages:
+            wait_for((saved.images / "lazy-pages.socket").exists, "CRIU's lazy pages daemon")
+            lazy = ["restore", "--detach", "--bundle", str(bundle.path), "--lazy-pages", "--image-path", str(saved.images), "--work-path", str(saved.images)]
+            pipes.call(either, *lazy, second)
+            assert either.exec(second, "echo", "ok").out == "ok\n"
+            assert pages.wait(PATIENCE) == 0
+        assert saving.wait(PATIENCE) == 0
+    assert either.call("state", first).status == 1
+    pipes.check()
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_external_network_namespace(either: Runtime, bundle: Bundle, saved: Saved, console: Console) -> None:
+    name = fresh_id("ckns")
+    subprocess.run(["ip", "netns", "add", name], check=True, timeout=60)
+    try:
+        path = f"/run/netns/{name}"
+        next(entry for entry in bundle.linux["namespaces"] if entry["type"] == "network")["path"] = path
+        container_id = in_terminal(either, bundle, console)
+        there_and_back(either, bundle, saved, console, container_id)
+        assert os.stat(f"/proc/{either.state(container_id)['pid']}/ns/net").st_ino == os.stat(path).st_ino
+        assert either.call("delete", "--force", container_id).status == 0
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=60)
+
+
+def test_container_specific_criu_config(either: Runtime, bundle: Bundle, saved: Saved, console: Console) -> None:
+    config = bundle.path / "criu.conf"
+    config.write_text("log-file=other.log\n")
+    bundle.config["annotations"] = {"org.criu.config": str(config)}
+    container_id = in_terminal(either, bundle, console)
+    assert checkpoint(either, container_id, saved).status == 0
+    assert (saved.work / "other.log").exists()
+    assert not (saved.work / "dump.log").exists()
+    (saved.work / "other.log").unlink()
+    restore(either, bundle, saved, "--console-socket", str(console.place), container_id=container_id)
+    console.accept()
+    assert (saved.work / "other.log").exists()
+
+
+def test_nested_bind_mounts(either: Runtime, bundle: Bundle, saved: Saved, console: Console) -> None:
+    for name in ("bind1", "bind2"):
+        (bundle.path / name).mkdir()
+    bundle.add_mount("/test", "bind", str(bundle.path / "bind1"), "rw", "bind")
+    bundle.add_mount("/test/for/nested", "bind", str(bundle.path / "bind2"), "rw", "bind")
+    container_id = in_terminal(either, bundle, console)
+    assert checkpoint(either, container_id, saved).status == 0
+    # What the mounts lie on is gone, and made anew.
+    (bundle.path / "bind1/for/nested").rmdir()
+    (bundle.path / "bind1/for").rmdir()
+    restore(either, bundle, saved, "--console-socket", str(console.place), container_id=container_id)
+    console.accept()
+    assert either.state(container_id)["status"] == "running"
+    assert (bundle.path / "bind1/for/nested").is_dir()
+
+
+def test_checkpoint_restore_and_exec(either: Runtime, bundle: Bundle, saved: Saved, console: Console) -> None:
+    container_id = in_terminal(either, bundle, console)
+    there_and_back(either, bundle, saved, console, container_id)
+    pid = either.exec(container_id, "sh", "-c", "sleep 1000 < /dev/null > /dev/null 2>&1 & echo $!").out.strip()
+    there_and_back(either, bundle, saved, console, container_id)
+    assert either.exec(container_id, "ls", "-d", f"/proc/{pid}").status == 0
