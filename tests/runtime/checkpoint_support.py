@@ -160,3 +160,29 @@ class Console:
         self._hang_up()
         self._listener.close()
         self.place.unlink()
+
+
+class Pipes:
+    """Two pipes as a container's standard streams."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        self._answers, self.output = os.pipe()
+        self.names = [os.readlink(f"/proc/self/fd/{end}") for end in (self.reader, self.output, self.output)]
+
+    def call(self, runtime: Runtime, *words: str) -> None:
+        """A command that leaves a container with these streams."""
+        line = [runtime.program, *runtime.globals, *words]
+        status = subprocess.run(line, stdin=self.reader, stdout=self.output, stderr=self.output, timeout=60).returncode
+        assert status == 0, os.read(self._answers, 5000)
+
+    def ask(self, question: str, answer: str) -> None:
+        os.write(self.writer, question.encode() + b"\n")
+        said = b""
+        while answer.encode() not in said:
+            assert select.select([self._answers], [], [], 60)[0], said
+            said += os.read(self._answers, 1000)
+
+    def close(self) -> None:
+        for end in (self.reader, self.writer, self._answers, self.output):
+            os.close(end)
