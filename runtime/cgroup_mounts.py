@@ -109,9 +109,8 @@ class CgroupMounts:
 
 def shown(cgroup_paths: dict[str, str]) -> list[tuple[str, str]]:
     """What a container without a cgroup namespace sees of v1: each hierarchy's name and its own cgroup's directory."""
-    return [
-        (hierarchy.name, cgroup_paths.get(hierarchy.controllers[0], hierarchy.directory)) for hierarchy in _hierarchies()
-    ]
+    found = _hierarchies()
+    return [(each.name, cgroup_paths.get(each.controllers[0], each.directory)) for each in found]
 
 
 def plan(config: dict[str, Any], cgroup_paths: dict[str, str]) -> CgroupMounts:

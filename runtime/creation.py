@@ -61,7 +61,7 @@ class Request:
     )
 
     def __init__(self, options: dict[str, Any], container_id: str, detach: bool) -> None:
-        """Read the options of `create`, `run` and `restore`, paths made absolute before the bundle becomes the directory."""
+        """Read the options of `create`, `run` and `restore`; paths are made absolute before the directory changes."""
         self.container_id = container_id
         self.detach = detach
         self.bundle = os.path.abspath(options["bundle"] or ".")

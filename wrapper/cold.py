@@ -19,4 +19,3 @@ def start_again_without(module: str) -> None:
         return
     words = [sys.orig_argv[0], "--cold", f"{module} is in no heap", *sys.orig_argv[2:]]
     os.execve(_SELF, [os.fsencode(word) for word in words], os.environb)
-

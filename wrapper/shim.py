@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _STDOUT = 1
 _ENTERING = frozenset(("create", "run", "exec", "restore"))
 _UPDATE = "update"
+_BY_CRIU = "restore"  # which opens the sources of mounts by their paths, as another runtime does
 
 
 def main(arguments: list[bytes], state: str = STATE) -> int:
@@ -127,7 +128,7 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
         from hookrun.wrapper import gate
 
         verdict = gate.decide(call, bundle, found.content, record.confirm(bundle.config))
-        if is_judged_for_another and not verdict.denied:
+        if (is_judged_for_another or call.command == _BY_CRIU) and not verdict.denied:
             gate.demand_settled(verdict.judged)
     written = None
     is_changed = verdict.config is not bundle.config or bundle.is_outdated

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hookrun.runtime import container as containers
 from hookrun.runtime.commands import delete
 from hookrun.runtime.criu import flags
-from hookrun.runtime.criu.dump import Dump
 from hookrun.runtime.errors import Failure
 
 TYPE_CHECKING = False
@@ -22,6 +21,9 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     status = container.status()
     if status in ("created", "stopped"):
         raise Failure(f"Container cannot be checkpointed in {status} state")
+    flags.check(options)
+    from hookrun.runtime.criu.dump import Dump
+
     Dump(context, container, options).run()
     if not (options["leave-running"] or options["pre-dump"]):
         delete.destroy(context, container)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hookrun.runtime.commands import delete
 from hookrun.runtime.creation import Request
 from hookrun.runtime.criu import flags
-from hookrun.runtime.criu.restoration import Restoration
 from hookrun.runtime.foreground import Foreground
 from hookrun.runtime.linux import attributes
 
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     """Restore a container; returns its process's exit status, 0 with --detach. Raises Failure, all undone."""
     flags.demand_root("restore")
+    flags.check(options)
+    from hookrun.runtime.criu.restoration import Restoration
+
     request = Request(options, arguments[0], options["detach"])
     if not options["no-subreaper"]:
         attributes.set_child_subreaper()

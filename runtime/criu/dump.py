@@ -28,7 +28,7 @@ _STATUS_BY_NOTIFICATION = 31500
 class Dump:
     """One checkpoint of a container."""
 
-    __slots__ = ("_container", "_context", "_options", "_page_server", "_directories", "_status_fd")
+    __slots__ = ("_container", "_context", "_directories", "_options", "_page_server", "_status_fd")
 
     def __init__(self, context: Context, container: Container, options: dict[str, Any]) -> None:
         """Check the command line and make the directories. Raises Failure."""
@@ -36,7 +36,6 @@ class Dump:
         self._container = container
         self._options = options
         self._directories = flags.Directories(options, "dump.log")
-        flags.check(options)
         self._page_server = _page_server(options["page-server"])
         self._status_fd = _status_fd(options)
         self._check_parent()

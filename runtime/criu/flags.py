@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hookrun.runtime.context import in_user_namespace
-from hookrun.runtime.criu.messages import rpc
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
 
@@ -14,13 +13,7 @@ if TYPE_CHECKING:
 
     from hookrun.runtime.criu.service import Service
 
-_CGROUP_MODES = {
-    "": rpc.DEFAULT,
-    "soft": rpc.SOFT,
-    "full": rpc.FULL,
-    "strict": rpc.STRICT,
-    "ignore": rpc.IGNORE,
-}
+_CGROUP_MODES = {"": "DEFAULT", "soft": "SOFT", "full": "FULL", "strict": "STRICT", "ignore": "IGNORE"}
 _NEWNET = 0x40000000
 _LOG_LEVEL = 4
 _DEFAULT_CONFIG_FILE = "/etc/criu/runc.conf"
@@ -70,7 +63,9 @@ def make_directory(path: str) -> None:
 
 def _opened(path: str, opened: list[int], criu: Service) -> int:
     try:
-        descriptor = os.open(f"/proc/{criu.pid}/root{os.path.realpath(path)}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(
+            f"/proc/{criu.pid}/root{os.path.realpath(path)}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        )
     except OSError as error:
         raise Failure(f"open {path}: {reason(error)}") from None
     opened.append(descriptor)
@@ -88,11 +83,13 @@ def check(options: dict[str, Any]) -> None:
 
 def fill(opts: Any, options: dict[str, Any], annotations: Mapping[str, str]) -> None:
     """Set the options that dump and restore share."""
+    from hookrun.runtime.criu.messages import rpc
+
     opts.log_level = _LOG_LEVEL
     opts.notify_scripts = True
     opts.orphan_pts_master = True
     opts.manage_cgroups = True  # what CRIU before 2.0 reads
-    opts.manage_cgroups_mode = _CGROUP_MODES[options["manage-cgroups-mode"]]
+    opts.manage_cgroups_mode = rpc.criu_cg_mode.Value(_CGROUP_MODES[options["manage-cgroups-mode"]])
     # runc and hookrun leave network devices to the engine: the namespace alone is theirs.
     opts.empty_ns = _NEWNET
     for flag in ("shell-job", "tcp-established", "ext-unix-sk", "file-locks", "auto-dedup", "lazy-pages"):

@@ -10,7 +10,7 @@ _MOST = 5
 
 
 def explained(failure: Failure, path: str, complaint: str) -> Failure:
-    """The same failure with the errors in the log at `path`, and where the log is; with `complaint` where there is none.
+    """The same failure with the errors in the log at `path`, and where the log is; where there are none, `complaint`.
 
     The first errors say why, and what to do about it; the later ones follow from them.
     """

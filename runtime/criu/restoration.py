@@ -15,7 +15,7 @@ from hookrun.runtime.criu import flags, logs, shared, statistics
 from hookrun.runtime.criu.dump import DESCRIPTORS
 from hookrun.runtime.criu.messages import rpc
 from hookrun.runtime.criu.service import FIRST_PASSED, Service
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import mounts, namespaces, os, pids
 from hookrun.runtime.rootfs_mounts import RootfsMounter
 from hookrun.runtime.sections import linux, namespace_paths, root_path
@@ -37,7 +37,7 @@ _LSM_OPTIONS = 31600
 class Restoration(Creation):
     """One container that is being restored, and how to undo what has been made."""
 
-    __slots__ = ("_console", "_container", "_options", "_directories")
+    __slots__ = ("_console", "_container", "_directories", "_options")
 
     def __init__(self, context: Context, request: Request, options: dict[str, Any]) -> None:
         """Read and check everything that can be checked before anything is made. Raises Failure."""
@@ -45,7 +45,6 @@ class Restoration(Creation):
         self._directories = flags.Directories(options, "restore.log")
         self._console: int | None = None
         self._container: Container | None = None
-        flags.check(options)
         if not os.path.isdir(self._directories.images):
             raise Failure(f"image directory {self._directories.images} is not there: pass --image-path")
         super().__init__(context, request)
@@ -164,9 +163,7 @@ class Restoration(Creation):
                 setattr(opts, flag.replace("-", "_"), self._options[flag])
         joined.note(opts, criu, FIRST_PASSED)
         assert self._manager is not None
-        shared.note_for_restore(
-            opts, shared.mounts(self.config, self.request.bundle, self._manager.paths), self.config
-        )
+        shared.note_for_restore(opts, shared.mounts(self.config, self.request.bundle, self._manager.paths), self.config)
         for controllers, path in _cgroups_of(criu.pid):
             for controller in controllers.split(","):
                 opts.cg_root.add(ctrl=controller, path=path)

@@ -122,9 +122,7 @@ class Service:
             if response.type != rpc.NOTIFY:
                 break
             problem = problem or _told(response.notify, descriptor, notified)
-            self._line.send(
-                rpc.criu_req(type=rpc.NOTIFY, notify_success=problem is None).SerializeToString()
-            )
+            self._line.send(rpc.criu_req(type=rpc.NOTIFY, notify_success=problem is None).SerializeToString())
         if problem is not None:
             raise problem
         if not response.success:
@@ -136,9 +134,7 @@ class Service:
     def _receive(self, problem: BaseException | None) -> tuple[Any, int | None]:
         """The next message and the descriptor that came with it. Raises `problem`, else Failure, at CRIU's end."""
         try:
-            data, control, _, _ = self._line.recvmsg(
-                _LONGEST_ANSWER, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-            )
+            data, control, _, _ = self._line.recvmsg(_LONGEST_ANSWER, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
         except ConnectionError:
             data, control = b"", []
         if not data:

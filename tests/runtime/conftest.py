@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 
 from tests.runtime.checkpoint_support import Saved
@@ -15,9 +13,8 @@ from tests.support.bundles import Bundle
 def working_criu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every runtime finds a CRIU that works."""
     monkeypatch.setenv("PATH", criu.path())
-    done = subprocess.run(["criu", "check"], capture_output=True, text=True, timeout=60)
-    if done.returncode:
-        pytest.skip(f"CRIU does not work on this kernel: {done.stderr.strip()}")
+    if criu.problem():
+        pytest.skip(f"CRIU does not work on this kernel: {criu.problem()}")
 
 
 @pytest.fixture

@@ -50,12 +50,24 @@ def path() -> str:
     return f"{directory}/bin:{os.environ['PATH']}"
 
 
+@functools.cache
+def problem() -> str:
+    """Why that CRIU does not work on this kernel, "" where it does."""
+    words = ["criu", "check"]
+    done = subprocess.run(
+        words, env={**os.environ, "PATH": path()}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    return done.stderr.strip() if done.returncode else ""
+
+
 def _unpack(work: Path, final: Path) -> None:
     apt = work / "apt"
     for name in ("lists/partial", "archives/partial", "none"):
         (apt / name).mkdir(parents=True)
     (apt / "status").touch()
-    (apt / "sources.list").write_text(f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {_mirror()} {SUITE} main\n")
+    (apt / "sources.list").write_text(
+        f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {_mirror()} {SUITE} main\n"
+    )
     (apt / "conf").write_text(_APT.format(place=apt))
     environment = {**os.environ, "APT_CONFIG": str(apt / "conf"), "DEBIAN_FRONTEND": "noninteractive"}
     _run("apt-get", "update", env=environment)
@@ -80,7 +92,13 @@ def _mirror() -> str:
 
 def _run(*words: str, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_PATIENCE, env=env, text=True
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=_PATIENCE,
+        env=env,
+        text=True,
     )
     assert done.returncode == 0, f"{' '.join(words)}: {done.stdout[-2000:]}"
     return done.stdout

@@ -1,0 +1,130 @@
+"""Checkpoints and restores that fail: one clear line, the container as it was, nothing left behind."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.checkpoint_support import Saved, checkpoint, count, restore, rich, start, try_restore, wait_for_more
+from tests.runtime.parity import told
+from tests.support import leaks
+from tests.support.bundles import Bundle
+from tests.support.runtimes import Runtime, fresh_id
+
+pytestmark = pytest.mark.usefixtures("working_criu")
+
+
+
+def test_states_that_cannot_be_saved(bundle: Bundle, hookrun: Runtime, runc: Runtime, saved: Saved) -> None:
+    bundle.command("sleep", "1000")
+    seen = []
+    for runtime in (hookrun, runc):
+        created = runtime.create(bundle.path)
+        said = told(checkpoint(runtime, created, saved))
+        runtime.call("kill", created, "KILL")
+        runtime.wait_for_status(created, "stopped")
+        seen.append([*said, *told(checkpoint(runtime, created, saved)), *told(checkpoint(runtime, "none", saved))])
+    assert seen[0] == seen[1]
+    assert "Container cannot be checkpointed in created state" in seen[0][1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        (["--page-server", "nowhere"], "--page-server ADDRESS:PORT"),
+        (["--page-server", "here:x"], "Invalid port number"),
+        (["--manage-cgroups-mode", "some"], "manage"),
+        (["--empty-ns", "pid"], "is not supported"),
+        (["--lazy-pages", "--status-fd", "77"], "invalid --status-fd argument 77"),
+    ],
+)
+def test_flags_that_make_no_sense(bundle: Bundle, either: Runtime, saved: Saved, flags: list[str], wanted: str) -> None:
+    container_id = start(either, bundle.command("sleep", "1000"))
+    result = checkpoint(either, container_id, saved, *flags)
+    assert result.status == 1
+    assert wanted.lower() in result.err.lower()
+    assert either.state(container_id)["status"] == "running"
+
+
+def test_no_criu_and_an_old_one(bundle: Bundle, hookrun: Runtime, saved: Saved, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    container_id = start(hookrun, bundle.command("sleep", "1000"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "install criu" in checkpoint(hookrun, container_id, saved).err
+    (tmp_path / "criu").write_text("#!/bin/sh\nexit 7\n")
+    (tmp_path / "criu").chmod(0o755)
+    assert "criu failed: exit status 7" in checkpoint(hookrun, container_id, saved).err
+    hookrun.globals += ["--criu", "/no/such/criu"]
+    assert "/no/such/criu" in checkpoint(hookrun, container_id, saved).err
+    assert hookrun.state(container_id)["status"] == "running"
+
+
+def test_dirty_memory_is_tracked_or_said_not_to_be(bundle: Bundle, either: Runtime, saved: Saved) -> None:
+    """A pre-dump and the dump that builds on it, where the kernel can."""
+    can = subprocess.run(["criu", "check", "--feature", "mem_dirty_track"], capture_output=True, timeout=60).returncode == 0
+    container_id = start(either, rich(bundle))
+    wait_for_more(bundle, 3)
+    parent = Saved(bundle.path / "parent", bundle.path / "parent-work")
+    first = checkpoint(either, container_id, parent, "--pre-dump")
+    assert either.state(container_id)["status"] == "running"
+    if not can:
+        assert first.status == 1
+        assert "criu is missing features" in first.err.lower()
+        return
+    assert first.status == 0, first.err
+    assert checkpoint(either, container_id, saved, "--parent-path", "../parent").status == 0
+    assert (saved.images / "parent").is_symlink()
+    reached = count(bundle)
+    restore(either, bundle, saved)
+    wait_for_more(bundle, reached)
+
+
+def full(place: Path) -> list[str]:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(place)], check=True, timeout=60)
+    return ["full"]
+
+
+def read_only(place: Path) -> list[str]:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(place)], check=True, timeout=60)
+    return ["read-only file system"]
+
+
+@pytest.mark.parametrize("prepare", [full, read_only])
+def test_images_that_cannot_be_written(bundle: Bundle, hookrun: Runtime, saved: Saved, prepare: object) -> None:
+    container_id = start(hookrun, rich(bundle))
+    wait_for_more(bundle, 3)
+    saved.images.mkdir()
+    (full if prepare is full else read_only)(saved.images)
+    try:
+        result = checkpoint(hookrun, container_id, saved)
+    finally:
+        subprocess.run(["umount", str(saved.images)], check=True, timeout=60)
+    assert result.status == 1
+    assert len(result.err.splitlines()) == 1
+    assert hookrun.state(container_id)["status"] == "running"
+    wait_for_more(bundle, count(bundle))
+    assert checkpoint(hookrun, container_id, Saved(bundle.path / "others", saved.work)).status == 0
+
+
+def test_restores_that_fail_leave_nothing(bundle: Bundle, hookrun: Runtime, saved: Saved) -> None:
+    container_id = start(hookrun, rich(bundle))
+    wait_for_more(bundle, 3)
+    assert checkpoint(hookrun, container_id, saved, "--leave-running").status == 0
+    used = try_restore(hookrun, bundle, saved, container_id=container_id)
+    assert (used.status, "container with given ID already exists" in used.err) == (1, True)
+    assert hookrun.state(container_id)["status"] == "running"
+    other = fresh_id("ckx")
+    nowhere = try_restore(hookrun, bundle, Saved(bundle.path / "nowhere", saved.work), container_id=other)
+    assert (nowhere.status, "nowhere" in nowhere.err) == (1, True)
+    assert not (bundle.path / "nowhere").exists()
+    (saved.images / "core-1.img").write_bytes(b"damaged")
+    damaged = try_restore(hookrun, bundle, saved, container_id=other)
+    assert damaged.status == 1
+    assert "restore.log" in damaged.err
+    (saved.images / "descriptors.json").write_text("{}")
+    assert "descriptors.json" in try_restore(hookrun, bundle, saved, container_id=other).err
+    assert not (hookrun.root / other).exists()
+    assert leaks.cgroups(other) == []
+    assert [mount for mount in leaks.mounts() if str(bundle.path) in mount or other in mount] == []
+    assert leaks.processes(other) == []
