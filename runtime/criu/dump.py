@@ -55,6 +55,16 @@ class Dump:
 
     def run(self) -> None:
         """Have CRIU do it. Raises Failure; the container goes on then."""
+        was_frozen = self._container.is_frozen()
+        try:
+            self._run()
+        except Failure:
+            # A CRIU that was killed leaves it frozen.
+            if not was_frozen and self._container.is_frozen():
+                self._container.cgroups().thaw()
+            raise
+
+    def _run(self) -> None:
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         opened = [null]
         try:

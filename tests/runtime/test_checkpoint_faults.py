@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -128,3 +132,61 @@ def test_restores_that_fail_leave_nothing(bundle: Bundle, hookrun: Runtime, save
     assert leaks.cgroups(other) == []
     assert [mount for mount in leaks.mounts() if str(bundle.path) in mount or other in mount] == []
     assert leaks.processes(other) == []
+
+
+class Killer(threading.Thread):
+    """Kills the CRIU of a hookrun as soon as CRIU's log tells of a notification."""
+
+    def __init__(self, hookrun: subprocess.Popen[bytes], log: Path, notification: str) -> None:
+        super().__init__()
+        self._hookrun = hookrun
+        self._log = log
+        self._line = f"Running {notification} scripts"
+
+    def run(self) -> None:
+        while self._hookrun.poll() is None:
+            if self._log.exists() and self._line in self._log.read_text(errors="replace"):
+                children = Path(f"/proc/{self._hookrun.pid}/task/{self._hookrun.pid}/children").read_text().split()
+                for child in children:
+                    if "criu" in Path(f"/proc/{child}/cmdline").read_text():
+                        os.kill(int(child), signal.SIGKILL)
+                return
+            time.sleep(0.0005)
+
+
+def killed(runtime: Runtime, log: Path, notification: str, *words: str) -> tuple[int, str]:
+    """A command's status and errors, its CRIU having been killed at a notification."""
+    log.unlink(missing_ok=True)
+    null = subprocess.DEVNULL
+    said = runtime.root.with_suffix(".killed")
+    said.unlink(missing_ok=True)
+    line = [runtime.program, *runtime.globals, "--log", str(said), *words]
+    with subprocess.Popen(line, stdin=null, stdout=null, stderr=null) as called:
+        killer = Killer(called, log, notification)
+        killer.start()
+        status = called.wait(60)
+        killer.join()
+    return status, said.read_text() if said.exists() else ""
+
+
+def test_criu_killed_at_each_notification(bundle: Bundle, hookrun: Runtime, saved: Saved) -> None:
+    container_id = start(hookrun, rich(bundle))
+    wait_for_more(bundle, 3)
+    dump = ["checkpoint", *saved.flags(), "--leave-running", container_id]
+    for notification in ("pre-dump", "network-lock", "post-dump"):
+        status, said = killed(hookrun, saved.work / "dump.log", notification, *dump)
+        assert (status, "criu failed: signal: killed" in said) == (1, True), (notification, status, said)
+        assert hookrun.state(container_id)["status"] == "running", notification
+        wait_for_more(bundle, count(bundle))
+    assert hookrun.call("delete", "--force", container_id).status == 0
+    container_id = start(hookrun, bundle)
+    wait_for_more(bundle, count(bundle))
+    assert checkpoint(hookrun, container_id, saved).status == 0
+    back = ["restore", "--detach", "--bundle", str(bundle.path), *saved.flags(), container_id]
+    for notification in ("pre-restore", "setup-namespaces", "post-setup-namespaces", "post-restore", "pre-resume"):
+        status, said = killed(hookrun, saved.work / "restore.log", notification, *back)
+        assert (status, "criu failed: signal: killed" in said) == (1, True), (notification, status, said)
+        assert not (hookrun.root / container_id).exists(), notification
+        assert leaks.cgroups(container_id) == [], notification
+    assert [mount for mount in leaks.mounts() if str(bundle.path) in mount or container_id in mount] == []
+    restore(hookrun, bundle, saved, container_id=container_id)
