@@ -80,7 +80,7 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look) 
 
 
 def demand_settled(sources: Iterable[str]) -> None:
-    """Raise Failure for a source that others can make lead elsewhere, before another runtime, or CRIU, opens it by path."""
+    """Raise Failure for a source that others can make lead elsewhere, before another runtime, or CRIU, opens it."""
     from hookrun.runtime import places
 
     for source in sources:

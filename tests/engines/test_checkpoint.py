@@ -56,18 +56,26 @@ def test_docker(place: Path, image_rootfs: Path) -> None:
     config.write_text(json.dumps({"experimental": True, "runtimes": {"hookrun": {"path": str(HOOKRUN)}}}))
     with running(Docker(place, config), image_rootfs, IMAGE) as docker:
         for runtime in RUNTIMES:
-            name = fresh_id("ck")
-            docker.check("run", "--detach", "--name", name, "--runtime", runtime, "--network", "none", "--security-opt", "seccomp=unconfined", IMAGE, *COUNTER)
-            counted(lambda: docker("exec", name, "cat", "/count"))
-            docker.check("checkpoint", "create", "--leave-running", name, "first")
-            docker.check("checkpoint", "create", name, "second")
-            assert docker.inspect(name, "{{.State.Running}}") == "false"
-            assert {line.strip() for line in docker.check("checkpoint", "ls", name).splitlines()[1:]} == {"first", "second"}
-            docker.check("checkpoint", "rm", name, "first")
-            docker.check("start", "--checkpoint", "second", name)
-            assert docker.inspect(name, "{{.State.Running}}") == "true"
-            assert counted(lambda: docker("exec", name, "cat", "/count")) > 5
-            docker.check("rm", "--force", name)
+            _goes_on_in_docker(docker, runtime, fresh_id("ck"))
+
+
+def _goes_on_in_docker(docker: Docker, runtime: str, name: str) -> None:
+    def show() -> Result:
+        return docker("exec", name, "cat", "/count")
+
+    options = ["--runtime", runtime, "--network", "none", "--security-opt", "seccomp=unconfined"]
+    docker.check("run", "--detach", "--name", name, *options, IMAGE, *COUNTER)
+    counted(show)
+    docker.check("checkpoint", "create", "--leave-running", name, "first")
+    before = counted(show)
+    docker.check("checkpoint", "create", name, "second")
+    assert docker.inspect(name, "{{.State.Running}}") == "false"
+    assert {line.strip() for line in docker.check("checkpoint", "ls", name).splitlines()[1:]} == {"first", "second"}
+    docker.check("checkpoint", "rm", name, "first")
+    docker.check("start", "--checkpoint", "second", name)
+    assert docker.inspect(name, "{{.State.Running}}") == "true"
+    assert counted(show) > before
+    docker.check("rm", "--force", name)
 
 
 @pytest.mark.matrix(engine="containerd, ctr", feature=FEATURE)
@@ -75,18 +83,22 @@ def test_ctr(place: Path) -> None:
     containerd = Containerd(place)
     containerd.start()
     try:
-        for runtime, program in RUNTIMES.items():
-            name, images = fresh_id("ck"), place / f"images-{runtime}"
-            rootfs = busybox_rootfs(place / runtime)
-            options = ["--runc-binary", program, "--runc-root", str(place / "runc"), "--env", "PATH=/bin"]
-            containerd.check("run", *options, "--detach", "--null-io", "--rootfs", str(rootfs), name, *COUNTER)
-            counted(lambda: Result(0, (rootfs / "count").read_text(), ""))
-            containerd.check("task", "checkpoint", "--exit", "--image-path", str(images), name)
-            containerd.wait_for_status(name, "STOPPED")
-            assert (images / "inventory.img").exists()
-            containerd.remove(name)
+        for runtime in RUNTIMES:
+            _saved_by_ctr(containerd, runtime, fresh_id("ck"))
     finally:
         containerd.stop()
+
+
+def _saved_by_ctr(containerd: Containerd, runtime: str, name: str) -> None:
+    images, rootfs = containerd.directory / f"images-{runtime}", busybox_rootfs(containerd.directory / runtime)
+    options = ["--runc-binary", RUNTIMES[runtime], "--runc-root", f"{containerd.directory}/runc", "--env", "PATH=/bin"]
+    containerd.check("run", *options, "--detach", "--null-io", "--rootfs", str(rootfs), name, *COUNTER)
+    wait_for((rootfs / "count").exists, "the counter")
+    counted(lambda: Result(0, (rootfs / "count").read_text(), ""))
+    containerd.check("task", "checkpoint", "--exit", "--image-path", str(images), name)
+    containerd.wait_for_status(name, "STOPPED")
+    assert (images / "inventory.img").exists()
+    containerd.remove(name)
 
 
 @pytest.mark.matrix(engine="Podman", feature=FEATURE)

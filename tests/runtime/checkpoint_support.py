@@ -89,6 +89,14 @@ def _hook(stage: str, out: Path) -> dict[str, Any]:
     return {"path": "/bin/sh", "args": ["sh", "-c", f"echo {stage} >> {out}"], "env": ["PATH=/bin:/usr/bin"]}
 
 
+def with_python(bundle: Bundle, script: str) -> Bundle:
+    """Have the container run a script of the host's Python."""
+    (bundle.rootfs / "lib").symlink_to("usr/lib")
+    (bundle.rootfs / "lib64").symlink_to("usr/lib64")
+    bundle.add_mount("/usr", "bind", "/usr", "rbind", "ro")
+    return bundle.command("/usr/bin/python3", "-ISc", script)
+
+
 def count(bundle: Bundle) -> int:
     try:
         return int((bundle.rootfs / "count").read_text() or 0)

@@ -22,6 +22,7 @@ from tests.runtime.checkpoint_support import (
     rich,
     start,
     wait_for_more,
+    with_python,
 )
 from tests.support import leaks
 from tests.support.bundles import Bundle
@@ -103,14 +104,6 @@ def test_leave_running(either: Runtime, bundle: Bundle, saved: Saved) -> None:
     again = restore(either, bundle, saved)
     wait_for_more(bundle, count(bundle))
     assert either.call("delete", "--force", again).status == 0
-
-
-def with_python(bundle: Bundle, script: str) -> Bundle:
-    """Have the container run a script of the host's Python."""
-    (bundle.rootfs / "lib").symlink_to("usr/lib")
-    (bundle.rootfs / "lib64").symlink_to("usr/lib64")
-    bundle.add_mount("/usr", "bind", "/usr", "rbind", "ro")
-    return bundle.command("/usr/bin/python3", "-ISc", script)
 
 
 SERVER = """

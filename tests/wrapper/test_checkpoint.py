@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.checkpoint_support import COUNTER, Saved, checkpoint, count, restore, start, try_restore, wait_for_more
+from tests.runtime.checkpoint_support import (
+    COUNTER,
+    Saved,
+    checkpoint,
+    count,
+    restore,
+    start,
+    try_restore,
+    wait_for_more,
+)
 from tests.support import criu
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
