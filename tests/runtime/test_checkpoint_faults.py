@@ -15,7 +15,7 @@ from tests.runtime.checkpoint_support import Saved, checkpoint, count, restore, 
 from tests.runtime.parity import told
 from tests.support import leaks
 from tests.support.bundles import Bundle
-from tests.support.runtimes import Runtime, fresh_id
+from tests.support.runtimes import Runtime, fresh_id, wait_for
 
 pytestmark = pytest.mark.usefixtures("working_criu")
 
@@ -190,3 +190,24 @@ def test_criu_killed_at_each_notification(bundle: Bundle, hookrun: Runtime, save
         assert leaks.cgroups(container_id) == [], notification
     assert [mount for mount in leaks.mounts() if str(bundle.path) in mount or container_id in mount] == []
     restore(hookrun, bundle, saved, container_id=container_id)
+
+
+def test_a_killed_restore_is_cleaned_up(bundle: Bundle, hookrun: Runtime, saved: Saved) -> None:
+    """runc leaves the rootfs mounted in its state directory then, and its `delete --force` empties the rootfs."""
+    container_id = start(hookrun, rich(bundle))
+    wait_for_more(bundle, 3)
+    assert checkpoint(hookrun, container_id, saved).status == 0
+    log = saved.work / "restore.log"
+    words = [hookrun.program, *hookrun.globals, "restore", "--detach", "--bundle", str(bundle.path), *saved.flags()]
+    null = subprocess.DEVNULL
+    with subprocess.Popen([*words, container_id], stdin=null, stdout=null, stderr=null) as restoring:
+        wait_for(lambda: log.exists() and "Running setup-namespaces scripts" in log.read_text(), "the restore to begin")
+        restoring.kill()
+    assert hookrun.call("delete", "--force", container_id).status == 0
+    assert not (hookrun.root / container_id).exists()
+    wait_for(lambda: leaks.cgroups(container_id) == [], "the cgroups to be gone")
+    assert [mount for mount in leaks.mounts() if str(bundle.path) in mount or container_id in mount] == []
+    assert (bundle.rootfs / "bin/busybox").exists()
+    reached = count(bundle)
+    restore(hookrun, bundle, saved, container_id=container_id)
+    wait_for_more(bundle, reached)
