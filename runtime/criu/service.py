@@ -115,14 +115,14 @@ class Service:
         Where `notified` raises, CRIU is told to give up, and has done so when the error goes on. Raises Failure where
         CRIU says no or ends.
         """
-        self._line.send(request.SerializeToString())
+        self._send(request)
         problem: BaseException | None = None
         while True:
             response, descriptor = self._receive(problem)
             if response.type != rpc.NOTIFY:
                 break
             problem = problem or _told(response.notify, descriptor, notified)
-            self._line.send(rpc.criu_req(type=rpc.NOTIFY, notify_success=problem is None).SerializeToString())
+            self._send(rpc.criu_req(type=rpc.NOTIFY, notify_success=problem is None))
         if problem is not None:
             raise problem
         if not response.success:
@@ -130,6 +130,12 @@ class Service:
             self.complaint = response.cr_errmsg
             raise Failure(f"criu failed: type {kind} errno {response.cr_errno}")
         return response
+
+    def _send(self, request: Any) -> None:
+        try:
+            self._line.send(request.SerializeToString())
+        except ConnectionError:
+            pass  # CRIU has ended, as `_receive` finds out.
 
     def _receive(self, problem: BaseException | None) -> tuple[Any, int | None]:
         """The next message and the descriptor that came with it. Raises `problem`, else Failure, at CRIU's end."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 
 from tests.runtime.checkpoint_support import Saved, checkpoint, count, restore, rich, start, try_restore, wait_for_more
 from tests.runtime.parity import told
-from tests.support import leaks
+from tests.support import criu, leaks
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime, fresh_id, wait_for
 
@@ -56,9 +58,13 @@ def test_no_criu_and_an_old_one(bundle: Bundle, hookrun: Runtime, saved: Saved, 
     container_id = start(hookrun, bundle.command("sleep", "1000"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "install criu" in checkpoint(hookrun, container_id, saved).err
-    (tmp_path / "criu").write_text("#!/bin/sh\nexit 7\n")
+    # A CRIU that ends in the very moment in which the cgroup is frozen.
+    paths = json.loads((hookrun.root / container_id / "state.json").read_text())["cgroup_paths"]
+    frozen = f"FROZEN > {paths['freezer']}/freezer.state" if "freezer" in paths else f"1 > {paths['']}/cgroup.freeze"
+    (tmp_path / "criu").write_text(f"#!/bin/sh\necho {frozen}\nexit 7\n")
     (tmp_path / "criu").chmod(0o755)
     assert "criu failed: exit status 7" in checkpoint(hookrun, container_id, saved).err
+    assert hookrun.state(container_id)["status"] == "running"
     hookrun.globals += ["--criu", "/no/such/criu"]
     assert "/no/such/criu" in checkpoint(hookrun, container_id, saved).err
     assert hookrun.state(container_id)["status"] == "running"
@@ -148,8 +154,9 @@ class Killer(threading.Thread):
             if self._log.exists() and self._line in self._log.read_text(errors="replace"):
                 children = Path(f"/proc/{self._hookrun.pid}/task/{self._hookrun.pid}/children").read_text().split()
                 for child in children:
-                    if "criu" in Path(f"/proc/{child}/cmdline").read_text():
-                        os.kill(int(child), signal.SIGKILL)
+                    with contextlib.suppress(OSError):  # it has ended by itself
+                        if os.readlink(f"/proc/{child}/exe").startswith(str(criu.CACHE)):
+                            os.kill(int(child), signal.SIGKILL)
                 return
             time.sleep(0.0005)
 
@@ -180,7 +187,7 @@ def test_criu_killed_at_each_notification(bundle: Bundle, hookrun: Runtime, save
         wait_for_more(bundle, count(bundle))
     assert hookrun.call("delete", "--force", container_id).status == 0
     container_id = start(hookrun, bundle)
-    wait_for_more(bundle, count(bundle))
+    wait_for_more(bundle, 3)
     assert checkpoint(hookrun, container_id, saved).status == 0
     back = ["restore", "--detach", "--bundle", str(bundle.path), *saved.flags(), container_id]
     for notification in ("pre-restore", "setup-namespaces", "post-setup-namespaces", "post-restore", "pre-resume"):
