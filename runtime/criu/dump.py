@@ -6,7 +6,7 @@ import fcntl
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.criu import flags, logs, shared, statistics
-from hookrun.runtime.criu.messages import rpc
+from hookrun.runtime.criu.messages import filling, rpc
 from hookrun.runtime.criu.service import Service
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DESCRIPTORS = "descriptors.json"
 """The names of the standard streams that the container was started with, in the images' directory."""
 
+_HIGHEST_PORT = 65535
 _V2_FREEZER = 31400
 _STATUS_BY_NOTIFICATION = 31500
 
@@ -87,7 +88,8 @@ class Dump:
         if self._options["lazy-pages"]:
             criu.demand_feature("lazy_pages", "lazy pages take a kernel with userfaultfd")
         request = rpc.criu_req(type=rpc.PRE_DUMP if self._options["pre-dump"] else rpc.DUMP)
-        self._fill(request.opts, criu, opened)
+        with filling():
+            self._fill(request.opts, criu, opened)
         self._context.phase("criu")
         try:
             criu.carry_out(request, self._notified)
@@ -161,7 +163,7 @@ def _page_server(text: str) -> tuple[str, int] | None:
     address = address.removeprefix("[").removesuffix("]")
     if not address or not port:
         raise Failure("Use --page-server ADDRESS:PORT to specify page server")
-    if not port.isascii() or not port.isdigit():
+    if not port.isascii() or not port.isdigit() or int(port) > _HIGHEST_PORT:
         raise Failure("Invalid port number")
     return address, int(port)
 

@@ -13,7 +13,7 @@ from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.creation import Creation, Request
 from hookrun.runtime.criu import flags, logs, shared, statistics
 from hookrun.runtime.criu.dump import DESCRIPTORS
-from hookrun.runtime.criu.messages import rpc
+from hookrun.runtime.criu.messages import filling, rpc
 from hookrun.runtime.criu.service import FIRST_PASSED, Service
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import mounts, namespaces, os, pids
@@ -129,9 +129,10 @@ class Restoration(Creation):
         try:
             self._set_limits(manager)
             request = rpc.criu_req(type=rpc.RESTORE)
-            self._fill(request.opts, criu, joined, opened)
-            request.opts.root = root
-            _note_streams(request.opts, names)
+            with filling():
+                self._fill(request.opts, criu, joined, opened)
+                request.opts.root = root
+                _note_streams(request.opts, names)
             self.context.phase("criu")
             criu.carry_out(request, lambda *told: self._notified(manager, *told))
         except Failure as failure:

@@ -12,7 +12,7 @@ import socket
 from hookrun.runtime import process as processes
 from hookrun.runtime import spawn
 from hookrun.runtime.cgroups.entrance import Entrance
-from hookrun.runtime.criu.messages import rpc
+from hookrun.runtime.criu.messages import DecodeError, rpc
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import attributes, os
 
@@ -146,7 +146,10 @@ class Service:
         if not data:
             raise problem or Failure(f"criu failed: {self.end() or 'it ended early'}")
         response = rpc.criu_resp()
-        response.ParseFromString(data)
+        try:
+            response.ParseFromString(data)
+        except DecodeError:
+            raise problem or Failure("criu failed: what it answers is no message of its RPC") from None
         return response, int.from_bytes(control[0][2][:4], "little") if control else None
 
     def end(self) -> str:

@@ -7,7 +7,7 @@ images").
 from __future__ import annotations
 
 from hookrun.runtime import jsonio
-from hookrun.runtime.criu.messages import stats
+from hookrun.runtime.criu.messages import DecodeError, stats
 from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
@@ -53,8 +53,6 @@ def of_restore(directory: str) -> dict[str, Any]:
 
 
 def _read(path: str) -> Any:
-    from google.protobuf.message import DecodeError
-
     try:
         data = jsonio.read_bytes(path)
         length = int.from_bytes(data[_HEADER - 4 : _HEADER], "little")

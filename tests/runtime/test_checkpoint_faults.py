@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.checkpoint_support import Saved, checkpoint, count, restore, rich, start, try_restore, wait_for_more
+from tests.runtime.checkpoint_support import (
+    Saved,
+    checkpoint,
+    count,
+    restore,
+    rich,
+    start,
+    try_restore,
+    wait_for_more,
+)
 from tests.runtime.parity import told
 from tests.support import criu, leaks
 from tests.support.bundles import Bundle
@@ -41,6 +50,7 @@ def test_states_that_cannot_be_saved(bundle: Bundle, hookrun: Runtime, runc: Run
     [
         (["--page-server", "nowhere"], "--page-server ADDRESS:PORT"),
         (["--page-server", "here:x"], "Invalid port number"),
+        (["--parent-path", "/absolute"], "--parent-path must be relative"),
         (["--manage-cgroups-mode", "some"], "manage"),
         (["--empty-ns", "pid"], "is not supported"),
         (["--lazy-pages", "--status-fd", "77"], "invalid --status-fd argument 77"),
@@ -67,6 +77,13 @@ def test_no_criu_and_an_old_one(bundle: Bundle, hookrun: Runtime, saved: Saved, 
     assert hookrun.state(container_id)["status"] == "running"
     hookrun.globals += ["--criu", "/no/such/criu"]
     assert "/no/such/criu" in checkpoint(hookrun, container_id, saved).err
+    assert hookrun.state(container_id)["status"] == "running"
+
+
+def test_what_is_not_utf8(bundle: Bundle, hookrun: Runtime, saved: Saved) -> None:
+    container_id = start(hookrun, bundle.command("sleep", "1000"))
+    result = checkpoint(hookrun, container_id, saved, "--page-server", b"\xff:1".decode("utf-8", "surrogateescape"))
+    assert (result.status, "is not UTF-8" in result.err) == (1, True), result.err
     assert hookrun.state(container_id)["status"] == "running"
 
 

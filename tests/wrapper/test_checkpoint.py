@@ -23,6 +23,7 @@ from tests.support import criu
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
 from tests.support.runtimes import HOOKCTL, fresh_id
+from tests.support.warm import copied
 from tests.wrapper.test_gate import in_force
 
 
@@ -77,3 +78,26 @@ def test_policies_and_hooks_see_a_restore(host: ConfiguredHost, bundle: Bundle, 
     assert (state["id"], state["status"]) == (container_id, "creating")
     assert Path(f"/proc/{state['pid']}").exists()
     wait_for_more(bundle, before)
+
+
+def test_without_protobuf_one_line_says_so(bundle: Bundle, tmp_path: Path) -> None:
+    packages = copied(tmp_path / "hookrun")
+    library = tmp_path / "google/protobuf"
+    library.mkdir(parents=True)
+    (library / "__init__.py").write_text("raise ImportError('not here')\n")
+    (library.parent / "__init__.py").touch()
+    state = tmp_path / "state"
+    state.mkdir()
+    code = f"""
+import sys
+package = type(sys)("hookrun")
+package.__path__ = [{str(packages)!r}]
+sys.modules["hookrun"] = package
+from hookrun.wrapper.entry import main
+main({str(state)!r})
+"""
+    words = ["/usr/bin/python3", "-ISXutf8", "-c", code, "--root", str(tmp_path / "root"), "restore", "--bundle", str(bundle.path), "none"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert "install python3-protobuf" in done.stderr
+    assert not (tmp_path / "root/none").exists()
