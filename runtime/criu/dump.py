@@ -7,7 +7,7 @@ import fcntl
 from hookrun.runtime import jsonio
 from hookrun.runtime.criu import flags, logs, shared, statistics
 from hookrun.runtime.criu.messages import filling, rpc
-from hookrun.runtime.criu.service import Service
+from hookrun.runtime.criu.service import CriuFailure, Service
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
 
@@ -93,7 +93,7 @@ class Dump:
         self._context.phase("criu")
         try:
             criu.carry_out(request, self._notified)
-        except Failure as failure:
+        except CriuFailure as failure:
             raise logs.explained(failure, self._directories.log_path, criu.complaint) from None
         self._context.phase("dump")
 
@@ -129,10 +129,7 @@ class Dump:
 
     def _note_shared(self, opts: Any) -> None:
         container = self._container
-        try:
-            places = shared.mounts(container.config, container.bundle, container.state["cgroup_paths"])
-        except OSError as error:
-            raise Failure(f"open {error.filename or container.bundle}: {reason(error)}") from None
+        places = shared.mounts(container.config, container.bundle, container.state["cgroup_paths"])
         shared.note_for_dump(opts, places, shared.masked_files(container.config, container.init_pid))
         path = f"{self._directories.images}/{DESCRIPTORS}"
         names = container.state.get("external_descriptors") or ["/dev/null"] * 3

@@ -51,6 +51,10 @@ class Directories:
         if self.work != self.images:
             opts.work_dir_fd = _opened(self.work, opened, criu)
         opts.log_file = self.log
+        try:
+            os.unlink(self.log_path)  # what is found there afterwards is this time's
+        except OSError:
+            pass
 
 
 def make_directory(path: str) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hookrun.runtime.criu.service import CriuFailure
+
 _MARK = "Error ("
 _MOST = 5
 
 
-def explained(failure: Failure, path: str, complaint: str) -> Failure:
+def explained(failure: CriuFailure, path: str, complaint: str) -> Failure:
     """The same failure with the errors in the log at `path`, and where the log is; where there are none, `complaint`.
 
     The first errors say why, and what to do about it; the later ones follow from them.

@@ -14,7 +14,7 @@ from hookrun.runtime.creation import Creation, Request
 from hookrun.runtime.criu import flags, logs, shared, statistics
 from hookrun.runtime.criu.dump import DESCRIPTORS
 from hookrun.runtime.criu.messages import filling, rpc
-from hookrun.runtime.criu.service import FIRST_PASSED, Service
+from hookrun.runtime.criu.service import FIRST_PASSED, CriuFailure, Service
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import mounts, namespaces, os, pids
 from hookrun.runtime.rootfs_mounts import RootfsMounter
@@ -135,7 +135,7 @@ class Restoration(Creation):
                 _note_streams(request.opts, names)
             self.context.phase("criu")
             criu.carry_out(request, lambda *told: self._notified(manager, *told))
-        except Failure as failure:
+        except CriuFailure as failure:
             raise logs.explained(failure, self._directories.log_path, criu.complaint) from None
         finally:
             ended = criu.end()

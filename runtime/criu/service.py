@@ -35,6 +35,10 @@ _LONGEST_ANSWER = 40960
 _OLDEST = 30000
 
 
+class CriuFailure(Failure):
+    """CRIU could not do it; its log says why."""
+
+
 class Service:
     """A running CRIU, whose version is known."""
 
@@ -112,8 +116,8 @@ class Service:
     def carry_out(self, request: Any, notified: Notified | None = None) -> Any:
         """Send a request and answer the notifications until its answer comes, which is returned.
 
-        Where `notified` raises, CRIU is told to give up, and has done so when the error goes on. Raises Failure where
-        CRIU says no or ends.
+        Where `notified` raises, CRIU is told to give up, and has done so when the error goes on. Raises CriuFailure
+        where CRIU says no or ends.
         """
         self._send(request)
         problem: BaseException | None = None
@@ -128,7 +132,7 @@ class Service:
         if not response.success:
             kind = rpc.criu_req_type.Name(response.type)
             self.complaint = response.cr_errmsg
-            raise Failure(f"criu failed: type {kind} errno {response.cr_errno}")
+            raise CriuFailure(f"criu failed: type {kind} errno {response.cr_errno}")
         return response
 
     def _send(self, request: Any) -> None:
@@ -138,13 +142,13 @@ class Service:
             pass  # CRIU has ended, as `_receive` finds out.
 
     def _receive(self, problem: BaseException | None) -> tuple[Any, int | None]:
-        """The next message and the descriptor that came with it. Raises `problem`, else Failure, at CRIU's end."""
+        """The next message and the descriptor that came with it. Raises `problem`, else CriuFailure, at CRIU's end."""
         try:
             data, control, _, _ = self._line.recvmsg(_LONGEST_ANSWER, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
         except ConnectionError:
             data, control = b"", []
         if not data:
-            raise problem or Failure(f"criu failed: {self.end() or 'it ended early'}")
+            raise problem or CriuFailure(f"criu failed: {self.end() or 'it ended early'}")
         response = rpc.criu_resp()
         try:
             response.ParseFromString(data)

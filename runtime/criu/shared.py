@@ -28,17 +28,18 @@ _EXTERNAL = {"network": ("net", "extRootNetNS", 31100), "pid": ("pid", "extRootP
 
 def mounts(config: dict[str, Any], bundle: str, cgroup_paths: dict[str, str]) -> dict[str, str]:
     """What the host mounts into a container: the place inside to the source on the host. Raises Failure."""
-    root = os.open(root_path(config, bundle), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    rootfs = root_path(config, bundle)
+    found = {path: path for path in devices.paths_of(config)}
+    for mount in container_mounts.parse_all(config, bundle):
+        found.update(_sources(mount, config, cgroup_paths))
     try:
-        found = {}
-        for mount in container_mounts.parse_all(config, bundle):
-            for place, source in _sources(mount, config, cgroup_paths):
-                found["/" + paths.plain(root, place)] = source
-        for path in devices.paths_of(config):
-            found["/" + paths.plain(root, path)] = path
-        return found
-    finally:
-        os.close(root)
+        root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return {f"/{paths.plain(root, place)}": source for place, source in found.items()}
+        finally:
+            os.close(root)
+    except OSError as error:
+        raise Failure(f"open {error.filename or rootfs}: {reason(error)}") from None
 
 
 def _sources(mount: Mount, config: dict[str, Any], cgroup_paths: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -50,13 +51,11 @@ def _sources(mount: Mount, config: dict[str, Any], cgroup_paths: dict[str, str])
 
 
 def masked_files(config: dict[str, Any], pid: int) -> Iterator[str]:
-    """The masked paths that are files in the container of a process: /dev/null lies on them. Raises OSError."""
+    """The masked paths that are files in the container of a process: /dev/null lies on them."""
     for path in linux(config).get("maskedPaths") or ():
-        try:
-            if not os.path.isdir(f"/proc/{pid}/root{path}") and os.path.exists(f"/proc/{pid}/root{path}"):
-                yield path
-        except OSError:
-            continue
+        place = f"/proc/{pid}/root{path}"
+        if os.path.exists(place) and not os.path.isdir(place):
+            yield path
 
 
 def note_for_dump(opts: Any, places: dict[str, str], masked: Iterator[str]) -> None:

@@ -145,6 +145,12 @@ def test_restores_that_fail_leave_nothing(bundle: Bundle, hookrun: Runtime, save
     nowhere = try_restore(hookrun, bundle, Saved(bundle.path / "nowhere", saved.work), container_id=other)
     assert (nowhere.status, "nowhere" in nowhere.err) == (1, True)
     assert not (bundle.path / "nowhere").exists()
+    bundle.config["hooks"]["createRuntime"] = [{"path": "/bin/sh", "args": ["sh", "-c", "echo no way >&2; exit 4"]}]
+    bundle.write()
+    hooked = try_restore(hookrun, bundle, saved, container_id=other)
+    assert (hooked.status, "no way" in hooked.err, "restore.log" in hooked.err) == (1, True, False), hooked.err
+    del bundle.config["hooks"]
+    bundle.write()
     (saved.images / "core-1.img").write_bytes(b"damaged")
     damaged = try_restore(hookrun, bundle, saved, container_id=other)
     assert damaged.status == 1
