@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +14,7 @@ if TYPE_CHECKING:
 
 _MARK = "Error ("
 _MOST = 5
+_MOUNTS = re.compile(rb"mnt: \s*Will mount \d+ @ (/tmp/\.criu\.mntns\.\w{6})/")
 
 
 def explained(failure: CriuFailure, path: str, complaint: str) -> Failure:
@@ -36,3 +40,13 @@ def _errors(path: str) -> list[str]:
 def _cleaned(line: str) -> str:
     """Without CRIU's time, process and source line."""
     return line.partition(_MARK)[2].partition("): ")[2].strip() or line.strip()
+
+
+def remove_mounts_directory(path: str) -> None:
+    """Remove the directory in /tmp where a CRIU that was killed had its mounts, empty by now; the log names it."""
+    try:
+        found = _MOUNTS.search(jsonio.read_bytes(path))
+        if found:
+            os.rmdir(found[1])
+    except OSError:
+        pass  # CRIU has removed it, or has never begun.

@@ -136,6 +136,8 @@ class Restoration(Creation):
             self.context.phase("criu")
             criu.carry_out(request, lambda *told: self._notified(manager, *told))
         except CriuFailure as failure:
+            criu.end()
+            logs.remove_mounts_directory(self._directories.log_path)
             raise logs.explained(failure, self._directories.log_path, criu.complaint) from None
         finally:
             ended = criu.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -218,6 +219,8 @@ def test_criu_killed_at_each_notification(bundle: Bundle, hookrun: Runtime, save
         assert (status, "criu failed: signal: killed" in said) == (1, True), (notification, status, said)
         assert not (hookrun.root / container_id).exists(), notification
         assert leaks.cgroups(container_id) == [], notification
+        mounts = set(re.findall(r"/tmp/\.criu\.mntns\.\w{6}", (saved.work / "restore.log").read_text(errors="replace")))
+        assert [directory for directory in mounts if os.path.exists(directory)] == [], notification
     assert [mount for mount in leaks.mounts() if str(bundle.path) in mount or container_id in mount] == []
     restore(hookrun, bundle, saved, container_id=container_id)
 
