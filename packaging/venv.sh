@@ -41,7 +41,10 @@ mkdir -p "$src/hookrun"
 for folder in wrapper hooks policies runtime; do
     ln -sfn "$PWD/$folder" "$src/hookrun/$folder"
 done
-echo "$src" > "$($venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hookrun-src.pth"
+libraries=$($venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+echo "$src" > "$libraries/hookrun-src.pth"
+# What a call that starts cold looks for beside hookrun.
+ln -sfn "$libraries/google" "$src/google"
 
 write_script() {
     printf '%s\n' "$2" > "$venv/bin/$1.new"

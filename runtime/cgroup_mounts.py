@@ -107,6 +107,12 @@ class CgroupMounts:
                 paths.make_symlink(tmpfs, controller, hierarchy.name)
 
 
+def shown(cgroup_paths: dict[str, str]) -> list[tuple[str, str]]:
+    """What a container without a cgroup namespace sees of v1: each hierarchy's name and its own cgroup's directory."""
+    found = _hierarchies()
+    return [(each.name, cgroup_paths.get(each.controllers[0], each.directory)) for each in found]
+
+
 def plan(config: dict[str, Any], cgroup_paths: dict[str, str]) -> CgroupMounts:
     """What the container will need, worked out by the parent; `cgroup_paths` is the cgroups' Manager.paths."""
     return CgroupMounts("cgroup" in namespace_paths(config), cgroup_paths.get("", ""), os.geteuid() != 0)

@@ -26,7 +26,8 @@ class Context:
     that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are
     None where the command reads them itself. `judged` is what policies found on the host. `given` holds the long
     names of the command's flags that the engine gave.
-    `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back.
+    `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back; `statistics` is
+    what CRIU says of its work.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Context:
         "resources",
         "root",
         "rootless",
+        "statistics",
         "systemd_cgroup",
     )
 
@@ -69,6 +71,7 @@ class Context:
         self.given: set[str] = set()
         self.hook_results: list[dict[str, Any]] = []
         self.phases: list[tuple[str, int]] = []
+        self.statistics: dict[str, Any] = {}
         self._last = time.monotonic_ns()
 
     def phase(self, name: str) -> None:

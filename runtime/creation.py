@@ -61,14 +61,14 @@ class Request:
     )
 
     def __init__(self, options: dict[str, Any], container_id: str, detach: bool) -> None:
-        """Read the options of `create` and `run`, paths made absolute before the bundle becomes the directory."""
+        """Read the options of `create`, `run` and `restore`; paths are made absolute before the directory changes."""
         self.container_id = container_id
         self.detach = detach
         self.bundle = os.path.abspath(options["bundle"] or ".")
         self.pid_file = os.path.abspath(options["pid-file"]) if options["pid-file"] else ""
-        self.preserve_fds: int = max(0, options["preserve-fds"])  # as runc's loop has it
+        self.preserve_fds: int = max(0, options.get("preserve-fds") or 0)  # as runc's loop has it
         self.no_pivot: bool = options["no-pivot"]
-        self.no_new_keyring: bool = options["no-new-keyring"]
+        self.no_new_keyring: bool = options.get("no-new-keyring") or False
         self.pidfd_socket: str = options.get("pidfd-socket") or ""
         self.console: str = options["console-socket"]
 
@@ -385,10 +385,16 @@ class Creation:
             "namespace_paths": {
                 name: f"/proc/{pid}/ns/{namespaces.PROC_NAMES[kind]}" for kind, name in _STATE_NAMESPACES.items()
             },
-            "external_descriptors": [],
+            "external_descriptors": self._stream_names(),
             "intel_rdt_path": self._resctrl[0],
             "intel_rdt_created": self._resctrl[1],
         }
+
+    def _stream_names(self) -> list[str]:
+        """What the container's standard streams are on the host, for a checkpoint; a terminal is its own."""
+        if self._has_terminal():
+            return ["/dev/null"] * 3
+        return [_stream_name(number) for number in range(3)]
 
     def undo(self) -> None:
         """Take back what has been made; what can't be is left to `delete --force` and warned of."""
@@ -414,6 +420,13 @@ class Creation:
             from hookrun.runtime import rdt
 
             rdt.destroy({"id": self.request.container_id, "intel_rdt_path": path, "intel_rdt_created": created})
+
+
+def _stream_name(number: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{number}")
+    except OSError:
+        return ""
 
 
 def _enter_bundle(bundle: str) -> None:

@@ -48,6 +48,11 @@ def check(config: dict[str, Any]) -> None:
                 )
 
 
+def paths_of(config: dict[str, Any]) -> list[str]:
+    """Where the config's devices and the default ones are."""
+    return [device["path"] for device in (*_DEFAULTS, *_own(config)) if device.get("path")]
+
+
 def create(root: int, config: dict[str, Any], by_bind: bool) -> None:
     """Make the config's devices and the default ones; what is there stays.
 

@@ -77,6 +77,20 @@ class RootfsMounter:
         else:
             os.close(tree)
 
+    def make_place(self, mount: Mount) -> None:
+        """Make what a mount lies on where it is missing; a bind is mounted too, for what may lie in it.
+
+        Raises Failure.
+        """
+        if mount.is_bind:
+            self.mount(mount)
+            return
+        try:
+            os.close(self._directory(mount))
+        except (Failure, OSError) as error:
+            text = error.text if isinstance(error, Failure) else reason(error)
+            raise Failure(f"{_where(mount)}: {text}") from None
+
     def _mount(self, mount: Mount, line: int | None) -> int:
         """Make a mount in its place; a descriptor of its root."""
         if mount.is_bind:

@@ -39,6 +39,7 @@ FEATURES = (
     "limits",
     "terminals",
     "rootless",
+    "checkpoint and restore",
 )
 PASSED, FAILED = "passed", "failed"
 _SIGNS = {PASSED: "yes", FAILED: "**no**"}

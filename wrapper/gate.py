@@ -89,7 +89,7 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look, 
 
 
 def demand_settled(verdict: Verdict) -> None:
-    """Raise Failure for a judged path that others can make lead elsewhere, before another runtime opens it."""
+    """Raise Failure for a judged path that others can lead elsewhere, before another runtime, or CRIU, opens it."""
     from hookrun.runtime import places
 
     named = [("mount source", source) for source, _ in verdict.judged.sources]

@@ -151,6 +151,8 @@ def _checkpoint() -> tuple[Flag, ...]:
         Flag("work-path", STRING, "directory for CRIU's work files and logs"),
         Flag("parent-path", STRING, "directory of the image files of an earlier pre-dump"),
         Flag("leave-running", BOOL, "let the container go on after the checkpoint"),
+        Flag("tcp-skip-in-flight", BOOL, "leave out TCP connections that are being made", since="1.3"),
+        Flag("link-remap", BOOL, "link unlinked files back where possible", since="1.3"),
         Flag("status-fd", INT, "descriptor that CRIU writes a NUL to when lazy pages are ready", -1),
         Flag("page-server", STRING, "ADDRESS:PORT of the page server"),
         Flag("pre-dump", BOOL, "save memory only, and let the container go on"),

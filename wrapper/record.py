@@ -188,6 +188,7 @@ class Record:
             "told": self._told(),
             "hooks": [self._mask.process(hook) for hook in verdict.hooks] if verdict else [],
             "sources": self._sources,
+            "criu": context.statistics,
             "hook_results": self._mask.texts(context.hook_results),
             "config": self._config,
             "phases": [[name, _milliseconds(nanoseconds)] for name, nanoseconds in context.phases],

@@ -8,7 +8,7 @@ from hookrun.runtime import log as logs
 from hookrun.runtime.context import Context, default_root
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
-from hookrun.wrapper import STATE, argv, settings, snapshot
+from hookrun.wrapper import STATE, argv, cold, settings, snapshot
 from hookrun.wrapper.record import Record
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _STDOUT = 1
 _ENTERING = frozenset(("create", "run", "exec", "restore"))
 _UPDATE = "update"
+_BY_CRIU = "restore"  # which opens the sources of mounts by their paths, as another runtime does
 
 
 def main(arguments: list[bytes], state: str = STATE) -> int:
@@ -32,6 +33,8 @@ def main(arguments: list[bytes], state: str = STATE) -> int:
         call = _for_other_runtime(call, state)
     if call.answer is not None and call.answer.early:
         return _show(call, call.answer, logs.Log())
+    if call.answer is None:
+        cold.start_again_without(f"hookrun.runtime.commands.{call.command}")
     try:
         context = _context(call)
     except Failure as failure:
@@ -125,7 +128,7 @@ def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: 
         from hookrun.wrapper import gate
 
         verdict = gate.decide(call, bundle, found.content, record.confirm(bundle.config))
-        if is_judged_for_another and not verdict.denied:
+        if (is_judged_for_another or call.command == _BY_CRIU) and not verdict.denied:
             gate.demand_settled(verdict)
     written = None
     is_changed = verdict.config is not bundle.config or bundle.is_outdated

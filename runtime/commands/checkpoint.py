@@ -1,7 +1,10 @@
-"""`checkpoint`: its flags are understood; the command itself is not there yet."""
+"""`checkpoint`: save a container's processes to files, and end it unless it is to go on (runc: checkpoint.go)."""
 
 from __future__ import annotations
 
+from hookrun.runtime import container as containers
+from hookrun.runtime.commands import delete
+from hookrun.runtime.criu import flags
 from hookrun.runtime.errors import Failure
 
 TYPE_CHECKING = False
@@ -12,5 +15,16 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
-    """Always raises Failure: engines are told plainly that this runtime has no checkpoints."""
-    raise Failure("checkpoint is not there yet in hookrun: use a profile that delegates to runc for it")
+    """Checkpoint the container `arguments[0]`. Raises Failure; the container goes on then."""
+    container = containers.load(context.root, arguments[0])
+    flags.demand_root("checkpoint")
+    status = container.status()
+    if status in ("created", "stopped"):
+        raise Failure(f"Container cannot be checkpointed in {status} state")
+    flags.check(options)
+    from hookrun.runtime.criu.dump import Dump
+
+    Dump(context, container, options).run()
+    if not (options["leave-running"] or options["pre-dump"]):
+        delete.destroy(context, container)
+    return 0

@@ -68,7 +68,7 @@ def _mount_options() -> list[str]:
 def _annotations() -> dict[str, str]:
     from hookrun.runtime.linux import libseccomp
 
-    found = {"org.opencontainers.runc.checkpoint.enabled": "false"}
+    found = {"org.opencontainers.runc.checkpoint.enabled": "true"}
     try:
         found["io.github.seccomp.libseccomp.version"] = ".".join(map(str, libseccomp.Library().version()))
     except OSError:

@@ -1,8 +1,12 @@
-"""`restore`: its flags are understood; the command itself is not there yet."""
+"""`restore`: bring a container back from a checkpoint and, without --detach, stay with it (runc: restore.go)."""
 
 from __future__ import annotations
 
-from hookrun.runtime.errors import Failure
+from hookrun.runtime.commands import delete
+from hookrun.runtime.creation import Request
+from hookrun.runtime.criu import flags
+from hookrun.runtime.foreground import Foreground
+from hookrun.runtime.linux import attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,5 +16,24 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
-    """Always raises Failure: engines are told plainly that this runtime has no checkpoints."""
-    raise Failure("restore is not there yet in hookrun: use a profile that delegates to runc for it")
+    """Restore a container; returns its process's exit status, 0 with --detach. Raises Failure, all undone."""
+    flags.demand_root("restore")
+    flags.check(options)
+    from hookrun.runtime.criu.restoration import Restoration
+
+    request = Request(options, arguments[0], options["detach"])
+    if not options["no-subreaper"]:
+        attributes.set_child_subreaper()
+    watcher = None if request.detach else Foreground()
+    restoration = Restoration(context, request, options)
+    container, birth = restoration.run()
+    if watcher is None:
+        return 0
+    try:
+        status = watcher.watch(birth.pid, birth.pidfd, restoration.pty_line)
+    except BaseException:
+        birth.kill()
+        delete.destroy(context, container)
+        raise
+    delete.destroy(context, container)
+    return status

@@ -23,6 +23,7 @@ BENCHES = {
     "policies": "Policies",
     "sources": "Mounts judged by what they expose",
     "record": "The record",
+    "checkpoint": "Checkpoint and restore of 200 MB",
     "scale": "Many containers",
 }
 

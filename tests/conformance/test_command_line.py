@@ -275,9 +275,10 @@ def lines() -> list[list[bytes]]:
     return [generated(choose) for _ in range(LINES)]
 
 
-def is_unfinished(call: argv.Call) -> bool:
-    """Whether hookrun has no more than the command line of a command yet."""
-    return call.answer is None and call.command in ("checkpoint", "restore")
+def is_restore(line: list[bytes]) -> bool:
+    """runc makes the images' directory first of all, and looks at the flags before it looks for a bundle."""
+    call = argv.parse([b"runc", *line])
+    return call.answer is None and call.command == "restore"
 
 
 def test_lines_cover_all_sides(lines: list[list[bytes]]) -> None:
@@ -301,9 +302,8 @@ def test_every_line_ends_as_with_runc(lines: list[list[bytes]], tmp_path: Path) 
 def differences(lines: list[list[bytes]], theirs: list[Outcome], ours: list[Outcome]) -> Iterator[str]:
     for line, their, our in zip(lines, theirs, ours, strict=True):
         expected, got = their.compared(), our.compared()
-        if is_unfinished(argv.parse([b"runc", *line])):
-            expected = {"usage": "NAME:\n" in their.stdout}
-            got = {"usage": False}
+        if is_restore(line):
+            expected = {"status": expected["status"]}
         for what, value in expected.items():
             if got[what] != value:
                 short = [word if len(word) < 60 else word[:20] + b"..." for word in line]

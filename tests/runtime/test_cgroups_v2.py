@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.runtime.cgroup_support import DENY_ALL, MIB, ROOT, UNIFIED, is_empty, kept_state, sleeping
+from tests.runtime.checkpoint_support import COUNTER, Saved, checkpoint, count, restore, start, wait_for_more
 from tests.support import leaks
 from tests.support.bundles import Bundle
 from tests.support.runtimes import BY_SYSTEMD, HOOKRUN, RUNC, Runtime, fresh_id, wait_for
@@ -262,3 +263,19 @@ def _stats(runtime: Runtime, container: str) -> dict[str, Any]:
     assert result.status == 0, result.err
     data: dict[str, Any] = json.loads(result.out)["data"]
     return data
+
+
+@pytest.mark.usefixtures("working_criu")
+def test_a_paused_container_is_saved_and_brought_back(bundle: Bundle, either: Runtime, saved: Saved) -> None:
+    bundle.add_mount("/scratch", "tmpfs", "tmpfs", "size=1m")
+    container = start(either, bundle.shell(COUNTER))
+    wait_for_more(bundle, 3)
+    assert either.call("pause", container).status == 0
+    result = checkpoint(either, container, saved)
+    assert result.status == 0, result.err
+    reached = count(bundle)
+    restore(either, bundle, saved, container_id=container)  # runc 1.1 brings it back into its former cgroup
+    assert Path(f"/proc/{either.state(container)['pid']}/cgroup").read_text().splitlines()[-1] == f"0::/{container}"
+    if either.state(container)["status"] == "paused":
+        assert either.call("resume", container).status == 0
+    wait_for_more(bundle, reached)

@@ -123,7 +123,7 @@ def daemon(place: Path, image_rootfs: Path, register: Callable[[Path], None]) ->
     """A containerd with its CRI plugin and the image of the engine tests. `register` is given its config.toml."""
     made = Containerd(place, _PLUGIN.format(image=IMAGE, place=place), namespace="k8s.io")
     register(made.config)
-    (place / "image.tar").write_bytes(_image_archive(image_rootfs))
+    (place / "image.tar").write_bytes(image_archive(image_rootfs, "/bin/sleep", "100000"))
     client = Cri(made.socket)
     try:
         made.start()
@@ -142,15 +142,15 @@ def _answers(client: Cri) -> bool:
         return False
 
 
-def _image_archive(rootfs: Path) -> bytes:
-    """An image of a directory in `docker save`'s format."""
+def image_archive(rootfs: Path, *entrypoint: str) -> bytes:
+    """An image of a directory in `docker save`'s format; its name is IMAGE."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         tar.add(rootfs, ".")
     config = {
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
         "os": "linux",
-        "config": {"Entrypoint": ["/bin/sleep", "100000"], "Env": ["PATH=/bin"]},
+        "config": {"Entrypoint": list(entrypoint), "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]

@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import syscalls
 from hookrun.wrapper import kept_configs, seal, settings, snapshot
 from hookrun.wrapper.admin import engines, host, output
@@ -31,6 +33,8 @@ BAD = "bad"
 _STYLES = {GOOD: "green", NOTE: "yellow", BAD: "bold red"}
 _NOBODY = -1
 _CONTROLLERS = ("cpu", "memory", "pids")
+_ROOTS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CRIU_FEATURES = {"mem_dirty_track": "pre-dumps", "uffd-noncoop": "lazy pages"}
 _FULL = 0.9  # of the record's cap
 
 
@@ -160,10 +164,31 @@ def _lsms() -> Finding:
 
 
 def _criu() -> Finding:
-    path = shutil.which("criu", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    if path:
-        return Finding(GOOD, "CRIU", path)
-    return Finding(NOTE, "CRIU", "not installed", "checkpoint and restore fail; install criu if they are wanted")
+    """Whether checkpoint and restore work: the program, the library to talk to it, the kernel."""
+    path = shutil.which("criu", path=_ROOTS_PATH)
+    if not path:
+        return Finding(NOTE, "CRIU", "not installed", "checkpoint and restore fail; install criu if they are wanted")
+    try:
+        from hookrun.runtime.criu import messages  # noqa: F401
+    except Failure as failure:
+        return Finding(NOTE, "CRIU", path, failure.text)
+    if os.geteuid() != 0:
+        return Finding(NOTE, "CRIU", path, "checkpoint and restore are root's alone: ask again as root")
+    problem = _said_by_criu(path, "check")
+    if problem:
+        advice = "checkpoint and restore fail; use a CRIU as new as the kernel"
+        return Finding(NOTE, "CRIU", f"{path}: {problem}", advice)
+    missing = [what for feature, what in _CRIU_FEATURES.items() if _said_by_criu(path, "check", "--feature", feature)]
+    return Finding(GOOD, "CRIU", ", ".join([path, *(f"no {what} with this kernel" for what in missing)]))
+
+
+def _said_by_criu(path: str, *words: str) -> str:
+    """The last line of what criu says where it ends badly, "" where it does not."""
+    done = subprocess.run(
+        [path, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return (lines[-1] if lines else f"exit status {done.returncode}") if done.returncode else ""
 
 
 def _snapshot(machine: Host) -> Finding:

@@ -41,6 +41,7 @@ def describe(call: dict[str, Any]) -> Iterator[str]:
     yield from _section("Called by", _callers(call))
     yield from decided(call)
     yield from _section("Hooks that ran", _ran(call["hook_results"]))
+    yield from _section("CRIU", _statistics(call.get("criu") or {}))
     yield from _section("Config", _config(call))
     yield from _section("Phases", _phases(call))
 
@@ -135,6 +136,12 @@ def _ran(results: list[dict[str, Any]]) -> Iterator[str]:
         ended = "did not end" if hook["status"] is None else f"exit status {hook['status']}"
         yield harmless(f"{hook['stage']} #{hook['index']}: {hook['path']}, {hook['ms']} ms, {ended}")
         yield from (f"    {harmless(line)}" for line in hook["stderr"].splitlines())
+
+
+def _statistics(statistics: dict[str, int]) -> Iterator[str]:
+    for name, number in statistics.items():
+        what, microseconds, _ = name.partition("_us")
+        yield f"{what.replace('_', ' '):14} {number / 1000:10.3f} ms" if microseconds else f"{name:14} {number:10}"
 
 
 def _config(call: dict[str, Any]) -> Iterator[str]:

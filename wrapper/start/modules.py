@@ -1,4 +1,7 @@
-"""Which modules a call may need: those that `hookrun.wrapper.entry` and the commands import, wherever they do it."""
+"""Which modules a call may need: those that `hookrun.wrapper.entry` and the commands import, wherever they do it.
+
+But for the commands that start cold: no program that is static can have the library protobuf.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _COMMANDS = "runtime/commands"
+_COLD = ("checkpoint", "restore")
 _ENTRY = "hookrun.wrapper.entry"
 
 
@@ -21,8 +25,8 @@ class Found(NamedTuple):
 def find(packages: Path) -> Found:
     """Follow the imports of the hookrun whose packages lie in the directory `packages`. Raises OSError, SyntaxError."""
     found = Found({}, set())
-    commands = sorted((packages / _COMMANDS).glob("*.py"))
-    waiting = [_ENTRY, *(f"hookrun.runtime.commands.{path.stem}" for path in commands)]
+    commands = sorted(path.stem for path in (packages / _COMMANDS).glob("*.py") if path.stem not in _COLD)
+    waiting = [_ENTRY, *(f"hookrun.runtime.commands.{name}" for name in commands)]
     while waiting:
         name = waiting.pop()
         path = _file(packages, name)

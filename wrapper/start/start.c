@@ -4,6 +4,7 @@
  *   hookrun-start HEAP LAUNCHER [ARGUMENT...]    what the kernel makes of a launcher's `#!hookrun-start HEAP`
  *   hookrun-start --fill HEAP PACKAGES           write a new heap of the hookrun in the directory PACKAGES
  *   hookrun-start --check HEAP                   say whether the heap can be used, and why not
+ *   hookrun-start --cold WHY LAUNCHER [ARGUMENT...]    start without a heap
  *
  * HEAP and PACKAGES are absolute. Where the heap cannot be used, the launcher's second line says what to start instead.
  * It takes nothing from the environment. The directory of the heap is hookrun's state.
@@ -28,7 +29,8 @@ static int usage(void)
 {
     fputs("usage: hookrun-start HEAP LAUNCHER [ARGUMENT...]\n"
           "       hookrun-start --fill HEAP PACKAGES\n"
-          "       hookrun-start --check HEAP\n",
+          "       hookrun-start --check HEAP\n"
+          "       hookrun-start --cold WHY LAUNCHER [ARGUMENT...]\n",
           stderr);
     return 2;
 }
@@ -111,6 +113,8 @@ int main(int count, char **words)
         return fill(words[2], words[3]);
     if (count == 3 && strcmp(words[1], "--check") == 0)
         return check(words[2]);
+    if (count > 3 && strcmp(words[1], "--cold") == 0)
+        return start_cold(words[3], words + 3, count - 3, words[2]);
     if (count < 3 || words[1][0] == '-')
         return usage();
     return start(count, words);

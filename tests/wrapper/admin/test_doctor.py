@@ -144,3 +144,19 @@ def test_why_hookrun_starts_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found.text.endswith(": it is damaged")
     monkeypatch.setattr(doctor.program, "problem", lambda state: "")
     assert doctor._start(machine).state == doctor.GOOD
+
+
+def test_a_criu_that_works_lacks_a_feature_or_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "criu"
+    monkeypatch.setattr(doctor, "_ROOTS_PATH", str(tmp_path))
+    assert doctor._criu().text == "not installed"
+    for script, state, wanted in (
+        ("exit 0", doctor.GOOD, str(program)),
+        ('test -z "$2" || exit 1', doctor.GOOD, "no pre-dumps with this kernel, no lazy pages with this kernel"),
+        ("echo Error: no vDSO >&2; exit 1", doctor.NOTE, "Error: no vDSO"),
+    ):
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        found = doctor._criu()
+        assert (found.state, wanted in found.text) == (state, True), found
+        assert found.advice or state == doctor.GOOD
