@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,8 @@ def fill(state: Path) -> str:
         heap.unlink(missing_ok=True)
         return problem(state)
     # A cold start makes directories for what it compiles, between the sources: better before those are looked at.
-    compileall.compile_dir(packages(), quiet=2)
+    for folder in Path(packages()).iterdir():  # links in a checkout, which compileall does not follow
+        compileall.compile_dir(folder, quiet=2)
     temporary = state / f".{HEAP}.{os.getpid()}"
     for _ in range(_ATTEMPTS):
         complaint = _filled(program, temporary)
@@ -67,6 +69,7 @@ def _filled(program: Path, heap: Path) -> str:
     if done.returncode == 0:
         return ""
     heap.unlink(missing_ok=True)
+    shutil.rmtree(f"{heap}.rehearsal", ignore_errors=True)
     lines = done.stderr.decode(errors="replace").splitlines()
     return lines[-1] if lines else f"{program} --fill ended with {done.returncode}"
 
