@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,16 @@ def test_a_heap_that_cannot_be_used_is_passed_over(host: Host, kind: str) -> Non
     assert program.problem(host.state) == reason
 
 
+def test_damage_of_its_content_is_found_by_who_looks(host: Host) -> None:
+    """A call has no time for that."""
+    with host.heap.open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)
+        before = file.read(1)
+        file.seek(-4096, os.SEEK_END)
+        file.write(bytes([before[0] ^ 1]))
+    assert program.problem(host.state) == "it is damaged"
+
+
 @pytest.mark.parametrize("change", ["touch", "remove", "grow"])
 def test_a_heap_of_other_sources_is_passed_over(tmp_path: Path, change: str) -> None:
     packages = warm.copied(tmp_path / "packages")
@@ -193,6 +204,50 @@ def test_nothing_of_its_maker_is_in_it(tmp_path: Path) -> None:
         file.flush()
         warm.fill(heap, program.packages(), env={"SECRET": SECRET, SECRET: "1"}, cwd=place, stdin=file, pass_fds=(file.fileno(),))
     assert SECRET.encode() not in heap.read_bytes()
+
+
+def test_nothing_of_who_calls_its_maker_is_in_it(tmp_path: Path) -> None:
+    """What commands learn of their caller, they don't in the rehearsal."""
+    heap = tmp_path / "heap"
+    script = '"$@"; exit $?'
+    done = subprocess.run(["sh", "-c", script, SECRET, warm.START, "--fill", heap, program.packages()], timeout=120, check=False)
+    assert done.returncode == 0
+    assert SECRET.encode() not in heap.read_bytes()
+
+
+ADAPTED = """
+
+def adapted():
+    from hookrun.runtime import rootfs
+    from hookrun.runtime.commands import delete, state
+    codes = [function.__code__ for function in (shim.main, state.run, delete.destroy, rootfs.prepare)]
+    os.write(1, repr([code._co_code_adaptive != code.co_code for code in codes]).encode())
+    return 0
+"""
+
+
+def test_commands_were_rehearsed(host: Host, tmp_path: Path) -> None:
+    """Python has adapted to them, which it does after some runs; nothing is left of that."""
+    packages = warm.copied(tmp_path / "packages")
+    entry = packages / "wrapper/entry.py"
+    entry.write_text(entry.read_text().replace("os._exit(shim.main(arguments, state))", "os._exit(adapted())") + ADAPTED)
+    host.heap.unlink()
+    warm.fill(host.heap, packages)
+    is_root = os.geteuid() == 0
+    assert host.call("list").stdout == repr([True, True, True, is_root])
+    assert sorted(path.name for path in host.state.iterdir()) == [program.HEAP, snapshot.NAME]
+    assert str(host.state) not in Path("/proc/self/mountinfo").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_who_may_not_mount_fills_a_heap_too() -> None:
+    with tempfile.TemporaryDirectory(prefix="hr-", dir="/var/tmp") as name:
+        place = Path(name)
+        os.chown(place, 65534, 65534)
+        words = ["setpriv", "--reuid", "65534", "--clear-groups", warm.START, "--fill", place / "heap", program.packages()]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [path.name for path in place.iterdir()] == ["heap"]
 
 
 def test_two_heaps_have_different_secrets_and_places(tmp_path: Path) -> None:
