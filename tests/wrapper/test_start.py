@@ -138,7 +138,7 @@ def test_damage_of_its_content_is_found_by_who_looks(host: Host) -> None:
         before = file.read(1)
         file.seek(-4096, os.SEEK_END)
         file.write(bytes([before[0] ^ 1]))
-    assert program.problem(host.state) == "it is damaged"
+    assert program.problem(host.state) == program.DAMAGED
 
 
 @pytest.mark.parametrize("change", ["touch", "remove", "grow"])
@@ -458,6 +458,46 @@ def test_many_starts_with_addresses_at_random(host: Host) -> None:
 
 def test_calls_while_the_heap_is_replaced(tmp_path: Path) -> None:
     assert heap_soak.soak(tmp_path, 400) == []
+
+
+def is_built_from_this() -> bool:
+    """Whether hookrun-start is newer than what packaging/venv.sh builds it from."""
+    folders = [CHECKOUT / folder for folder in ("wrapper", "hooks", "policies", "runtime", "packaging")]
+    sources = [path for folder in folders for path in folder.rglob("*.[cphs]*") if "__pycache__" not in path.parts]
+    return all(path.stat().st_mtime <= warm.START.stat().st_mtime for path in sources if path.is_file())
+
+
+@pytest.mark.skipif(not warm.START.exists() or not is_built_from_this(), reason="sources are newer than hookrun-start: see packaging/venv.sh")
+def test_two_builds_give_the_same_bytes(tmp_path: Path) -> None:
+    """The second from a checkout that lies somewhere else."""
+    for folder in ("wrapper", "hooks", "policies", "runtime", "packaging"):
+        shutil.copytree(CHECKOUT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "bin", "admin"))
+    for archive in (CHECKOUT / ".venv").glob("simplejson-*.tar.gz"):
+        shutil.copy(archive, tmp_path / "packaging")
+    built = tmp_path / "bin/hookrun-start"
+    subprocess.run(["sh", tmp_path / "packaging/build-start.sh", built], stdin=subprocess.DEVNULL, timeout=300, check=True)
+    assert built.read_bytes() == warm.START.read_bytes()
+
+
+WITHOUT_PYTHON = """
+for place in /usr/lib/python3 /usr/lib/python3.*; do mount -t tmpfs tmpfs $place; done
+for program in /usr/bin/python3*; do mount --bind /dev/null $program; done
+exec "$@"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_a_host_without_python(host: Host, bundle: Bundle) -> None:
+    """hookrun-start has all that it takes; without a heap there is nothing to start, and that is said."""
+    hidden = Runtime("unshare", host.root)
+    hidden.globals = ["--mount", "sh", "-ec", WITHOUT_PYTHON, "sh", str(host.launcher), "--root", str(host.root)]
+    done = hidden.call("run", "--bundle", str(bundle.shell("exit 7").path), f"start-{os.getpid()}")
+    assert (done.status, done.err) == (7, "")
+    assert host.reason() == ""
+    host.heap.unlink()
+    done = hidden.call("list")
+    assert done.status == 1
+    assert done.err.startswith("hookrun-start: cannot use the heap: there is none; /usr/bin/python3: ")
 
 
 def in_a_file_system(place: Path, options: str, script: str) -> subprocess.CompletedProcess[str]:

@@ -142,7 +142,7 @@ static const char *check(int descriptor, int thoroughly, struct heap *heap)
         sources[heap->sources_length - 1] || heap->checksum != checksum_of(heap, sources))
         return damaged;
     if (thoroughly && heap->content != checksum_of_content(descriptor, heap))
-        return damaged;
+        return "its content is damaged, and calls go on with it";
     return are_unchanged(heap, sources, thoroughly ? heap->sources : heap->first)
                ? NULL
                : "hookrun was changed since it was made";

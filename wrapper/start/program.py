@@ -13,6 +13,8 @@ import hookrun
 from hookrun.wrapper.seal import PROGRAM
 
 HEAP = "heap"
+DAMAGED = "its content is damaged, and calls go on with it"
+"""The only `problem` with which calls start warm all the same: they have no time to look."""
 
 _PYTHON = "cpython-311"
 _OF_A_PACKAGE = "/usr/lib/hookrun"
@@ -75,7 +77,7 @@ def _filled(program: Path, heap: Path) -> str:
 
 
 def problem(state: Path) -> str:
-    """Why the launchers of the directory `state` start cold, "" where they do not. Raises OSError."""
+    """What is wrong with the heap in `state`, so that launchers start cold or worse; "" if nothing. Raises OSError."""
     if sys.implementation.cache_tag != _PYTHON:
         return f"{PROGRAM} is made for Python 3.11, hookctl runs on {sys.version.split()[0]}"
     program = find()
