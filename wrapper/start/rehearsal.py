@@ -21,7 +21,7 @@ from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import memory, mounts, namespaces, os, pids
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.log import Log
-from hookrun.wrapper import argv, engine, record, seal, settings, shim, snapshot
+from hookrun.wrapper import argv, engine, seal, settings, shim, snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def codes(place: str) -> list[CodeType]:
 
 def rehearse(place: str, times: int = _TIMES) -> None:
     """Carry out commands in the directory `place`, which is made and removed. Raises OSError, Failure."""
-    kept = record.caller, seal.is_sealed, os.dup(_STDERR)
-    record.caller, seal.is_sealed = _nobody, _yes
+    kept = engine.caller, seal.is_sealed, os.dup(_STDERR)
+    engine.caller, seal.is_sealed = _nobody, _yes
     os.dup2(_STDOUT, _STDERR)
     os.mkdir(place, 0o700)
     has_own_mounts = _hide(place)
@@ -61,7 +61,7 @@ def rehearse(place: str, times: int = _TIMES) -> None:
         if has_own_mounts:
             _be_born_often(place, times)
     finally:
-        record.caller, seal.is_sealed, stderr = kept
+        engine.caller, seal.is_sealed, stderr = kept
         os.dup2(stderr, _STDERR)
         os.close(stderr)
         os.chdir("/")
