@@ -409,6 +409,22 @@ def test_a_heap_that_cannot_be_filled_takes_the_old_one_with_it(host: Host, monk
     assert sorted(path.name for path in host.state.iterdir()) == [snapshot.NAME]
 
 
+def test_a_checkouts_code_is_compiled_before_its_heap_is_filled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Links lead to its folders; the next cold start would change those."""
+    packages = warm.copied(tmp_path / "packages")
+    for cache in list(packages.rglob("__pycache__")):
+        shutil.rmtree(cache)
+    links = tmp_path / "links"
+    links.mkdir()
+    for folder in packages.iterdir():
+        (links / folder.name).symlink_to(folder)
+    monkeypatch.setattr(program, "packages", lambda: str(links))
+    monkeypatch.setattr(program, "find", lambda: warm.START)
+    (tmp_path / "state").mkdir()
+    assert program.fill(tmp_path / "state") == ""
+    assert all((folder / "__pycache__").is_dir() for folder in packages.iterdir())
+
+
 def test_a_planted_heap_is_not_used(host: Host) -> None:
     """A user's own heap of the same program and sources, put where root's launcher looks."""
     os.chown(host.heap, 65534, 65534)
