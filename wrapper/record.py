@@ -13,9 +13,9 @@ import time
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
-from hookrun.wrapper import VERSION, grammar
+from hookrun.wrapper import VERSION, engine, grammar
 from hookrun.wrapper.digest import sha256_hex
-from hookrun.wrapper.engine import Caller, Process, caller
+from hookrun.wrapper.engine import Caller, Process
 from hookrun.wrapper.masking import Mask
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ class Record:
         self._call = call
         self._settings = settings
         self._mask = Mask(settings)
-        self._caller: Caller = caller()
+        self._caller: Caller = engine.caller()
         self._above = self._caller.above(ask=call.command in _MAKING) if settings.record_enabled else None
         self._config: dict[str, Any] | None = None
         self._verdict: Verdict | None = None

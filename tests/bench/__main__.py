@@ -18,6 +18,7 @@ from tests.bench import results
 
 BENCHES = {
     "lifecycle": "The life of a container",
+    "costs": "What commands cost",
     "docker_run": "docker run",
     "delegate": "In front of another runtime",
     "policies": "Policies",

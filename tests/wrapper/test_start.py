@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,16 @@ def test_a_heap_that_cannot_be_used_is_passed_over(host: Host, kind: str) -> Non
     assert program.problem(host.state) == reason
 
 
+def test_damage_of_its_content_is_found_by_who_looks(host: Host) -> None:
+    """A call has no time for that."""
+    with host.heap.open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)
+        before = file.read(1)
+        file.seek(-4096, os.SEEK_END)
+        file.write(bytes([before[0] ^ 1]))
+    assert program.problem(host.state) == program.DAMAGED
+
+
 @pytest.mark.parametrize("change", ["touch", "remove", "grow"])
 def test_a_heap_of_other_sources_is_passed_over(tmp_path: Path, change: str) -> None:
     packages = warm.copied(tmp_path / "packages")
@@ -195,12 +207,62 @@ def test_nothing_of_its_maker_is_in_it(tmp_path: Path) -> None:
     assert SECRET.encode() not in heap.read_bytes()
 
 
+def test_nothing_of_who_calls_its_maker_is_in_it(tmp_path: Path) -> None:
+    """What commands learn of their caller, they don't in the rehearsal."""
+    heap = tmp_path / "heap"
+    script = '"$@"; exit $?'
+    done = subprocess.run(["sh", "-c", script, SECRET, warm.START, "--fill", heap, program.packages()], timeout=120, check=False)
+    assert done.returncode == 0
+    assert SECRET.encode() not in heap.read_bytes()
+
+
+ADAPTED = """
+
+def adapted():
+    from hookrun.runtime import rootfs
+    from hookrun.runtime.commands import delete, state
+    codes = [function.__code__ for function in (shim.main, state.run, delete.destroy, rootfs.prepare)]
+    os.write(1, repr([code._co_code_adaptive != code.co_code for code in codes]).encode())
+    return 0
+"""
+
+
+def test_commands_were_rehearsed(host: Host, tmp_path: Path) -> None:
+    """Python has adapted to them, which it does after some runs; nothing is left of that."""
+    packages = warm.copied(tmp_path / "packages")
+    entry = packages / "wrapper/entry.py"
+    entry.write_text(entry.read_text().replace("os._exit(shim.main(arguments, state))", "os._exit(adapted())") + ADAPTED)
+    host.heap.unlink()
+    warm.fill(host.heap, packages)
+    is_root = os.geteuid() == 0
+    assert host.call("list").stdout == repr([True, True, True, is_root])
+    assert sorted(path.name for path in host.state.iterdir()) == [program.HEAP, snapshot.NAME]
+    assert str(host.state) not in Path("/proc/self/mountinfo").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_who_may_not_mount_fills_a_heap_too() -> None:
+    with tempfile.TemporaryDirectory(prefix="hr-", dir="/var/tmp") as name:
+        place = Path(name)
+        os.chown(place, 65534, 65534)
+        words = ["setpriv", "--reuid", "65534", "--clear-groups", warm.START, "--fill", place / "heap", program.packages()]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [path.name for path in place.iterdir()] == ["heap"]
+
+
 def test_two_heaps_have_different_secrets_and_places(tmp_path: Path) -> None:
     heaps = [tmp_path / "one", tmp_path / "other"]
     for heap in heaps:
         warm.fill(heap, program.packages())
     one, other = (heap.read_bytes() for heap in heaps)
     assert one[:200] != other[:200]
+
+
+def test_its_addresses_are_there_in_every_address_space() -> None:
+    """Some aarch64 kernels give 39 bits, which no x86 one can be told to; more bits than 47 are had by asking alone."""
+    numbers = struct.unpack_from("<9Q", warm.HEAP.read_bytes(), 56)  # struct heap, in heap.h: pieces
+    assert all(0 < address < address + length < 1 << 38 for address, length in zip(numbers[::3], numbers[1::3], strict=True))
 
 
 def planted(place: Path, text: str) -> Path:
@@ -354,6 +416,22 @@ def test_a_heap_that_cannot_be_filled_takes_the_old_one_with_it(host: Host, monk
     assert sorted(path.name for path in host.state.iterdir()) == [snapshot.NAME]
 
 
+def test_a_checkouts_code_is_compiled_before_its_heap_is_filled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Links lead to its folders; the next cold start would change those."""
+    packages = warm.copied(tmp_path / "packages")
+    for cache in list(packages.rglob("__pycache__")):
+        shutil.rmtree(cache)
+    links = tmp_path / "links"
+    links.mkdir()
+    for folder in packages.iterdir():
+        (links / folder.name).symlink_to(folder)
+    monkeypatch.setattr(program, "packages", lambda: str(links))
+    monkeypatch.setattr(program, "find", lambda: warm.START)
+    (tmp_path / "state").mkdir()
+    assert program.fill(tmp_path / "state") == ""
+    assert all((folder / "__pycache__").is_dir() for folder in packages.iterdir())
+
+
 def test_a_planted_heap_is_not_used(host: Host) -> None:
     """A user's own heap of the same program and sources, put where root's launcher looks."""
     os.chown(host.heap, 65534, 65534)
@@ -403,6 +481,46 @@ def test_many_starts_with_addresses_at_random(host: Host) -> None:
 
 def test_calls_while_the_heap_is_replaced(tmp_path: Path) -> None:
     assert heap_soak.soak(tmp_path, 400) == []
+
+
+def is_built_from_this() -> bool:
+    """Whether hookrun-start is newer than what packaging/venv.sh builds it from."""
+    folders = [CHECKOUT / folder for folder in ("wrapper", "hooks", "policies", "runtime", "packaging")]
+    sources = [path for folder in folders for path in folder.rglob("*.[cphs]*") if "__pycache__" not in path.parts]
+    return all(path.stat().st_mtime <= warm.START.stat().st_mtime for path in sources if path.is_file())
+
+
+@pytest.mark.skipif(not warm.START.exists() or not is_built_from_this(), reason="sources are newer than hookrun-start: see packaging/venv.sh")
+def test_two_builds_give_the_same_bytes(tmp_path: Path) -> None:
+    """The second from a checkout that lies somewhere else."""
+    for folder in ("wrapper", "hooks", "policies", "runtime", "packaging"):
+        shutil.copytree(CHECKOUT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "bin", "admin"))
+    for archive in (CHECKOUT / ".venv").glob("simplejson-*.tar.gz"):
+        shutil.copy(archive, tmp_path / "packaging")
+    built = tmp_path / "bin/hookrun-start"
+    subprocess.run(["sh", tmp_path / "packaging/build-start.sh", built], stdin=subprocess.DEVNULL, timeout=300, check=True)
+    assert built.read_bytes() == warm.START.read_bytes()
+
+
+WITHOUT_PYTHON = """
+for place in /usr/lib/python3 /usr/lib/python3.*; do mount -t tmpfs tmpfs $place; done
+for program in /usr/bin/python3*; do mount --bind /dev/null $program; done
+exec "$@"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_a_host_without_python(host: Host, bundle: Bundle) -> None:
+    """hookrun-start has all that it takes; without a heap there is nothing to start, and that is said."""
+    hidden = Runtime("unshare", host.root)
+    hidden.globals = ["--mount", "sh", "-ec", WITHOUT_PYTHON, "sh", str(host.launcher), "--root", str(host.root)]
+    done = hidden.call("run", "--bundle", str(bundle.shell("exit 7").path), f"start-{os.getpid()}")
+    assert (done.status, done.err) == (7, "")
+    assert host.reason() == ""
+    host.heap.unlink()
+    done = hidden.call("list")
+    assert done.status == 1
+    assert done.err.startswith("hookrun-start: cannot use the heap: there is none; /usr/bin/python3: ")
 
 
 def in_a_file_system(place: Path, options: str, script: str) -> subprocess.CompletedProcess[str]:

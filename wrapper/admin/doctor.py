@@ -19,7 +19,7 @@ import typer
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import syscalls
 from hookrun.wrapper import kept_configs, seal, settings, snapshot
-from hookrun.wrapper.admin import engines, host, output
+from hookrun.wrapper.admin import engines, host, launcher, output
 from hookrun.wrapper.admin.engines import daemon, stock_runc
 from hookrun.wrapper.admin.engines.engine import Engine
 from hookrun.wrapper.admin.host import Host
@@ -216,7 +216,7 @@ def _sources(machine: Host) -> list[Path]:
 def _seal(machine: Host) -> Finding:
     place = machine.state / seal.NAME
     if not place.is_dir():
-        return Finding(NOTE, "sealed program", f"no {place}", "`hookctl engine register` makes it")
+        return Finding(NOTE, "sealed program", f"no {place}", "`hookctl refresh` makes it")
     if not _is_mounted(place):
         return Finding(NOTE, "sealed program", "not mounted since the host started; the first call does that")
     if os.statvfs(place).f_flag & os.ST_RDONLY:
@@ -236,20 +236,31 @@ def _start(machine: Host) -> Finding:
     if not problem:
         return Finding(GOOD, "start", f"warm, from {machine.state / program.HEAP}")
     advice = "`hookctl refresh` makes the heap anew" if program.find() else ""
+    if problem == program.DAMAGED:
+        return Finding(BAD, "start", f"warm, from {machine.state / program.HEAP}: {problem}", advice)
     return Finding(NOTE, "start", f"cold, which takes some 10 ms more for each call: {problem}", advice)
 
 
 def _launchers(machine: Host) -> Iterator[Finding]:
-    """A launcher whose interpreter is gone can't start at all: a removed virtual environment, an upgraded Python."""
     for path in sorted(machine.launchers.iterdir()) if machine.launchers.is_dir() else ():
-        interpreter = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#!").split(" ")[0]
-        if not os.access(interpreter, os.X_OK):
-            advice = "register it with the engine again: `hookctl engine register`"
-            yield Finding(BAD, f"launcher {path.name}", f"its interpreter {interpreter} is gone", advice)
-        elif interpreter.startswith(str(machine.state)):
-            yield Finding(GOOD, f"launcher {path.name}", str(path))
-        else:
-            yield Finding(NOTE, f"launcher {path.name}", f"runs {interpreter}, which is not sealed beforehand")
+        yield _launcher(machine, path)
+
+
+def _launcher(machine: Host, path: Path) -> Finding:
+    """What can't start at all has its interpreter gone: a removed virtual environment, an upgraded Python."""
+    subject = f"launcher {path.name}"
+    text = path.read_text(encoding="utf-8", errors="replace")
+    interpreter = text.partition("\n")[0].removeprefix("#!").split(" ")[0]
+    advice = "`hookctl refresh` writes it anew"
+    if not os.access(path, os.X_OK):
+        return Finding(BAD, subject, f"{path} can't be executed", advice)
+    if not os.access(interpreter, os.X_OK):
+        return Finding(BAD, subject, f"its interpreter {interpreter} is gone", advice)
+    if text != launcher.text(machine.state):
+        return Finding(BAD, subject, f"{path} is not what this hookctl writes", advice)
+    if interpreter.startswith(str(machine.state)):
+        return Finding(GOOD, subject, str(path))
+    return Finding(NOTE, subject, f"runs {interpreter}, which is not sealed beforehand")
 
 
 def _engines(machine: Host, found: list[Engine]) -> Iterator[Finding]:

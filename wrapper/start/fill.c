@@ -114,6 +114,24 @@ static char *packed(const char *packages, PyObject *sources, size_t *length)
     return fclose(stream) == 0 ? text : NULL;
 }
 
+/* Rehearse the commands beside the heap, and put what that ran together; returns what a call is to run. */
+static PyObject *settled(PyObject *preload, const char *heap)
+{
+    PyObject *place = PyUnicode_FromFormat("%s.rehearsal", heap);
+    PyObject *codes = place ? PyObject_CallMethod(preload, "rehearse", "O", place) : NULL;
+    PyObject *moved = NULL, *main = NULL;
+
+    wake_forget_gaps();
+    if (codes)
+        moved = PyObject_CallMethod(preload, "gather", "O", codes);
+    if (moved)
+        main = PyObject_CallMethod(preload, "settle", "O", place);
+    Py_XDECREF(moved);
+    Py_XDECREF(codes);
+    Py_XDECREF(place);
+    return main;
+}
+
 static int write_file(const char *path, const char *sources, size_t length, uint32_t count, uint32_t first)
 {
     int descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
@@ -141,7 +159,7 @@ int fill(const char *heap, const char *packages)
     if (preload)
         found = PyObject_CallMethod(preload, "sources", "s", packages);
     if (found && PyArg_ParseTuple(found, "O!I", &PyList_Type, &sources, &first))
-        main = PyObject_CallMethod(preload, "settle", NULL);
+        main = settled(preload, heap);
     if (main)
         text = packed(packages, sources, &length);
     if (!text) {

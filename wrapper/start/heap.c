@@ -42,6 +42,7 @@ static const unsigned char *own_build_id(void)
 }
 
 /* FNV-1a: finds what is damaged by chance. */
+#define NOTHING 0xcbf29ce484222325UL
 static uint64_t checksum(uint64_t sum, const void *data, size_t length)
 {
     const unsigned char *bytes = data;
@@ -53,9 +54,26 @@ static uint64_t checksum(uint64_t sum, const void *data, size_t length)
 
 static uint64_t checksum_of(const struct heap *heap, const char *sources)
 {
-    uint64_t sum = checksum(0xcbf29ce484222325UL, heap, offsetof(struct heap, checksum));
+    uint64_t sum = checksum(NOTHING, heap, offsetof(struct heap, checksum));
 
     return checksum(sum, sources, heap->sources_length);
+}
+
+static uint64_t checksum_of_content(int descriptor, const struct heap *heap)
+{
+    static char part[65536];
+    uint64_t sum = NOTHING;
+
+    for (int i = 0; i < PIECES; i++)
+        for (uint64_t done = 0, length; done < heap->pieces[i].length; done += length) {
+            length = heap->pieces[i].length - done;
+            if (length > sizeof(part))
+                length = sizeof(part);
+            if (pread(descriptor, part, length, (off_t)(heap->pieces[i].offset + done)) != (ssize_t)length)
+                return NOTHING;
+            sum = checksum(sum, part, length);
+        }
+    return sum;
 }
 
 /* Whether this process is in a user namespace where the host's root is nobody: rootless Podman's runtime is. */
@@ -109,20 +127,22 @@ static int are_unchanged(const struct heap *heap, const char *sources, uint32_t 
 
 static const char *check(int descriptor, int thoroughly, struct heap *heap)
 {
-    static const char too_short[] = "it is damaged";
+    static const char damaged[] = "it is damaged";
     static char sources[MOST_SOURCES];
     struct stat status;
 
     if (fstat(descriptor, &status) != 0 || !is_trusted(&status))
         return "others than root can write it";
     if (pread(descriptor, heap, sizeof(*heap), 0) != sizeof(*heap) || memcmp(heap->magic, MAGIC, sizeof(heap->magic)))
-        return too_short;
+        return damaged;
     if (memcmp(heap->build_id, own_build_id(), BUILD_ID_SIZE) != 0)
         return "another hookrun-start made it";
     if ((uint64_t)status.st_size != heap->length || heap->sources_length > sizeof(sources) || !heap->sources_length ||
         pread(descriptor, sources, heap->sources_length, sizeof(*heap)) != (ssize_t)heap->sources_length ||
         sources[heap->sources_length - 1] || heap->checksum != checksum_of(heap, sources))
-        return too_short;
+        return damaged;
+    if (thoroughly && heap->content != checksum_of_content(descriptor, heap))
+        return "its content is damaged, and calls go on with it";
     return are_unchanged(heap, sources, thoroughly ? heap->sources : heap->first)
                ? NULL
                : "hookrun was changed since it was made";
@@ -216,12 +236,14 @@ int heap_write(int descriptor, const char *sources, size_t length, uint32_t coun
     heap.first = first;
     heap.sources_length = length;
     heap_pieces(heap.pieces);
+    heap.content = NOTHING;
     for (int i = 0; i < PIECES; i++) {
         heap.pieces[i].offset = (offset + REGION_PAGE - 1) & ~(REGION_PAGE - 1);
         offset = heap.pieces[i].offset + heap.pieces[i].length;
         if (write_at(descriptor, (const void *)heap.pieces[i].address, heap.pieces[i].length,
                      (off_t)heap.pieces[i].offset) != 0)
             return -1;
+        heap.content = checksum(heap.content, (const void *)heap.pieces[i].address, heap.pieces[i].length);
     }
     heap.length = offset;
     heap.checksum = checksum_of(&heap, sources);

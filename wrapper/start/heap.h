@@ -26,6 +26,7 @@ struct heap {
     uint64_t sources_length;
     uint64_t length; /* of the file */
     struct piece pieces[PIECES];
+    uint64_t content;  /* checksum of the pieces, which takes too long for a call: hookctl looks at it */
     uint64_t checksum; /* of the sources and of all of this but the checksum */
 };
 
@@ -37,7 +38,7 @@ struct source {
     int64_t size;
 };
 
-/* Open the heap at `path` and see whether this program can use it for this user; `thoroughly` looks at every source.
+/* Open the heap at `path` and see whether this program can use it for this user; `thoroughly` looks at every source and at the content.
  * Returns a descriptor, or -1 and why not. */
 int heap_open(const char *path, int thoroughly, struct heap *heap, const char **why);
 

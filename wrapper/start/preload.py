@@ -17,6 +17,7 @@ from hookrun.wrapper.start import given
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType
 
 # What these know is a process's own: who loads one of them beforehand shares its chance or its threads with every call.
 _NEVER = frozenset(("multiprocessing", "random", "secrets", "tempfile", "threading", "uuid"))
@@ -58,13 +59,34 @@ def _compiled_elsewhere(packages: str) -> tuple[dict[str, given.Code], list[Sour
     return found
 
 
-def settle() -> Callable[[str], None]:
-    """Leave Python as a call shall find it; returns what a call is to run. Raises ImportError."""
+def rehearse(place: str) -> list[CodeType]:
+    """Rehearse the commands in the directory `place`, which is not there; returns the code that this ran."""
+    from hookrun.wrapper.start import rehearsal
+
+    return rehearsal.codes(place)
+
+
+def gather(codes: list[CodeType]) -> None:
+    """Have each function of one of these codes run a copy: those lie side by side, in the order of the list."""
+    copies = {id(code): code.replace() for code in codes}
+    for function in gc.get_objects():
+        if type(function) is type(gather) and id(function.__code__) in copies:
+            function.__code__ = copies[id(function.__code__)]
+
+
+def settle(place: str) -> Callable[[str], None]:
+    """Leave Python as a call shall find it; returns what a call is to run. Raises ImportError.
+
+    The commands are rehearsed once more in the directory `place`: code that was copied has to be suited again.
+    """
+    from hookrun.wrapper.start import rehearsal
+
+    rehearsal.rehearse(place)
     entry = sys.modules["hookrun.wrapper.entry"]
     unwanted = _NEVER & sys.modules.keys()
     if unwanted:
         raise ImportError(f"a heap must not hold the module {', '.join(sorted(unwanted))}")
-    for name in ("hookrun.wrapper.start", __name__, given.__name__):
+    for name in ("hookrun.wrapper.start", __name__, given.__name__, rehearsal.__name__):
         sys.modules.pop(name, None)
     sys.modules["hookrun"].__path__.clear()
     sys.path_importer_cache.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import hookrun
 from hookrun.wrapper.seal import PROGRAM
 
 HEAP = "heap"
+DAMAGED = "its content is damaged, and calls go on with it"
+"""The only `problem` with which calls start warm all the same: they have no time to look."""
 
 _PYTHON = "cpython-311"
 _OF_A_PACKAGE = "/usr/lib/hookrun"
@@ -42,7 +45,8 @@ def fill(state: Path) -> str:
         heap.unlink(missing_ok=True)
         return problem(state)
     # A cold start makes directories for what it compiles, between the sources: better before those are looked at.
-    compileall.compile_dir(packages(), quiet=2)
+    for folder in Path(packages()).iterdir():  # links in a checkout, which compileall does not follow
+        compileall.compile_dir(folder, quiet=2)
     temporary = state / f".{HEAP}.{os.getpid()}"
     for _ in range(_ATTEMPTS):
         complaint = _filled(program, temporary)
@@ -67,12 +71,13 @@ def _filled(program: Path, heap: Path) -> str:
     if done.returncode == 0:
         return ""
     heap.unlink(missing_ok=True)
+    shutil.rmtree(f"{heap}.rehearsal", ignore_errors=True)
     lines = done.stderr.decode(errors="replace").splitlines()
     return lines[-1] if lines else f"{program} --fill ended with {done.returncode}"
 
 
 def problem(state: Path) -> str:
-    """Why the launchers of the directory `state` start cold, "" where they do not. Raises OSError."""
+    """What is wrong with the heap in `state`, so that launchers start cold or worse; "" if nothing. Raises OSError."""
     if sys.implementation.cache_tag != _PYTHON:
         return f"{PROGRAM} is made for Python 3.11, hookctl runs on {sys.version.split()[0]}"
     program = find()

@@ -56,6 +56,8 @@ size_t region_used(void)
     return (size_t)(top - base);
 }
 
+void region_forget_gaps(void) { memset(lists, 0, sizeof(lists)); }
+
 static int grow(size_t needed)
 {
     size_t length = needed < GROWTH ? GROWTH : (needed + REGION_PAGE - 1) & ~(REGION_PAGE - 1);

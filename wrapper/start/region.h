@@ -14,6 +14,9 @@ int region_open(void);
 char *region_base(void);
 size_t region_used(void);
 
+/* Use no block again that was free so far: what is allocated from here on lies together, behind all else. */
+void region_forget_gaps(void);
+
 /* malloc, calloc, realloc and free of Python's objects; build-start.sh gives them these names. */
 void *region_malloc(size_t size);
 void *region_calloc(size_t count, size_t size);

@@ -5,6 +5,7 @@
  * what of that is another's by now. The variables of this file are dumped along with Python's.
  */
 #include "wake.h"
+#include "region.h"
 
 #include <signal.h>
 #include <stddef.h>
@@ -51,11 +52,7 @@ struct pool {
 extern struct pool *usedpools[];
 #define SIZES 32
 
-/*
- * pymalloc forgets which pools have room left. What a call allocates would go into gaps all over the heap, and make a
- * page dirty for each; so it goes into new pools, one beside the other. A pool outside the ring is one that is full to
- * obmalloc.c, which puts it back when its last block is freed.
- */
+/* A pool outside the ring is one that is full to obmalloc.c, which puts it back when its last block is freed. */
 static void forget_pools(void)
 {
     for (int i = 0; i < SIZES; i++) {
@@ -67,6 +64,12 @@ static void forget_pools(void)
         }
         head->next = head->previous = head;
     }
+}
+
+void wake_forget_gaps(void)
+{
+    forget_pools();
+    region_forget_gaps();
 }
 
 static PyObject *attribute(const char *module, const char *name)
@@ -89,7 +92,7 @@ int wake_later(PyObject *main)
         return -1;
     PyDict_Clear(variables);
     forget_thread();
-    forget_pools();
+    wake_forget_gaps();
     return 0;
 }
 

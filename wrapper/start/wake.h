@@ -4,6 +4,10 @@
 
 #include "python.h"
 
+/* What is allocated from here on goes into new memory, piece beside piece, not into gaps all over the heap: what is used
+ * together makes few pages dirty then. */
+void wake_forget_gaps(void);
+
 /* Keep what `wake` needs, and forget the process that fills the heap; nothing of Python's can run afterwards. */
 int wake_later(PyObject *main);
 
