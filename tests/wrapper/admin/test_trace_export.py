@@ -8,6 +8,7 @@ import html.parser
 import json
 import os
 import re
+import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -150,12 +151,16 @@ def test_the_report_is_one_file_and_holds_every_call(bench: Bench) -> None:
     assert "img" not in page.tags
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "default-src 'none'" in text
     data, code = page.scripts
-    calls = json.loads(data)
+    calls = []
+    for piece in json.loads(data):
+        details = json.loads(zlib.decompress(base64.b64decode(piece["details"])))
+        calls += [call | more for call, more in zip(piece["calls"], details, strict=True)]
     assert [call["id"] for call in calls] == ["abc123abc123", "b1", "c1", "d1"]
     assert calls[0]["diff"][0] == ["-", "/hostname", '"a"']
     assert len(calls[0]["diff"]) == len(PATCH) + 1
     assert calls[1]["error"] == EVIL
     assert calls[0]["text"].startswith("call ")
+    assert [(call["result"], call["audited"]) for call in calls] == [("ok", False), ("failed", False), ("ok", False), ("denied", True)]
     assert "fetch(" not in code and "http:" not in code.replace('"http://www.w3.org/2000/svg"', "")
 
 
