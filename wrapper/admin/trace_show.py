@@ -79,8 +79,9 @@ def _cause(call: dict[str, Any]) -> dict[str, str]:
 
 def _failing_phase(call: dict[str, Any]) -> str:
     """The phase that a failed call was in, for a phase is noted at its end; "" where that is not known."""
-    if call["phases"] and call["delegate"]:
-        return os.path.basename(call["delegate"])
+    delegate: str = call["delegate"]
+    if call["phases"] and delegate:
+        return os.path.basename(delegate)
     order = ("", *_PHASES.get(call["command"], ()))
     last: str = call["phases"][-1][0] if call["phases"] else ""
     return dict(itertools.pairwise(order)).get(last, "")

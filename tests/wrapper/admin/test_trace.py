@@ -18,6 +18,7 @@ import pytest
 
 from hookrun.wrapper import kept_configs
 from hookrun.wrapper.admin import policy, trace_index, trace_show
+from hookrun.wrapper.admin.trace_store import Query
 from tests.support import recorded
 from tests.support.runtimes import HOOKCTL, Result, wait_for
 
@@ -119,6 +120,7 @@ def test_list_filters(bench: Bench) -> None:
         (["--last", "0"], everything),
     ):
         assert bench.ids(*words) == expected, words
+    assert [line["id"] for line in lines if Query(audited=True).fits(line)] == ["a4"]  # as `tail` asks
     for last in ("0", "50"):
         rows = [line.split() for line in bench.call("list", "--last", last).out.splitlines()]
         assert [row[1] for row in rows] == ["ID", *everything]
