@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import recorded
 from tests.support.runtimes import wait_for
 from tests.wrapper.admin.test_trace import Bench, create, made
 
@@ -105,15 +106,24 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 def test_the_report_opens_and_shows_a_call_with_its_diff(browser: Browser, tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     others = [made(number, id=f"other{number}") for number in range(1, 60)]
-    bench.write(create(bench), *others, made(60, id="failed0", status=1, error=EVIL))
+    hook = {"stage": "prestart", "index": 0, "path": "/net", "ms": 3.0, "status": 0, "stderr": ""}
+    would, no = recorded.decision("soft", "audited", "would be denied: no"), recorded.decision("hard", "denied", "no")
+    bench.write(
+        create(bench),
+        *others,
+        made(60, id="failed0", status=1, error=EVIL),
+        made(61, id="denied0", container="old", status=1, error="word" * 200, decisions=[no]),
+        made(62, id="audited0", container="new", decisions=[would], hook_results=[hook]),
+        made(63, id="newest0", container="old"),
+    )
     report = tmp_path / "report.html"
     result = bench.call("export", "--format", "html", "--output", str(report))
     assert result.status == 0, result.err
     browser.ask("Emulation.setDeviceMetricsOverride", width=1200, height=900, deviceScaleFactor=1, mobile=False)
     browser.ask("Page.navigate", url=report.as_uri())
-    wait_for(lambda: browser.run("document.querySelectorAll('#calls tr.call').length") == 61, "the page")
+    wait_for(lambda: browser.run("document.querySelectorAll('#calls tr.call').length") == 64, "the page")
     bars = browser.run("document.querySelectorAll('#timeline rect.call').length")
-    assert bars == 61
+    assert bars == 64
     keep_picture(browser, tmp_path)
 
     width = "parseFloat(document.querySelector('rect[data-call=other1]').getAttribute('width'))"
@@ -123,13 +133,24 @@ def test_the_report_opens_and_shows_a_call_with_its_diff(browser: Browser, tmp_p
     assert browser.run(width) > before
     browser.run("document.getElementById('whole').click()")
 
-    browser.run("document.getElementById('failed').click()")
-    assert browser.run("document.querySelectorAll('#calls tr.call').length") == 1
-    browser.run("document.getElementById('failed').click()")
+    shown = "[...document.querySelectorAll('#calls tr.call')].map(line => line.dataset.call)"
+    assert browser.run(shown)[:3] == ["newest0", "denied0", "audited0"]  # a container's calls together, the newest first
+    for box, expected in (("failed", ["denied0", "failed0"]), ("denied", ["denied0"]), ("audited", ["audited0"])):
+        browser.run(f"document.getElementById('{box}').click()")
+        assert browser.run(shown) == expected, box
+        browser.run(f"document.getElementById('{box}').click()")
+    for box, value, expected in (("policy", "soft", "audited0"), ("policy", "hard", "denied0"), ("hook", "/net", "audited0")):
+        choose = "{const box = document.getElementById('%s'); box.value = '%s'; box.dispatchEvent(new Event('input'))}"
+        browser.run(choose % (box, value))
+        assert browser.run(shown) == [expected], value
+        browser.run(choose % (box, ""))
+    cells = "[...document.querySelectorAll('#%s tbody tr')].map(line => [...line.cells].map(cell => cell.textContent))"
+    assert browser.run(cells % "policies") == [["hard", "1", "1", "1", "0", "0", "0"], ["soft", "1", "1", "0", "1", "0", "0"]]
+    assert browser.run(cells % "hooks") == [["/net", "1", "0", "3.00", "3.00", "3.00"]]
 
     browser.run("document.querySelector('#calls tr[data-call=abc123abc123]').click()")
     wait_for(lambda: browser.run("getComputedStyle(document.getElementById('page')).display") == "block", "the call's page")
-    assert '+ /hostname: "b"' in browser.run("document.getElementById('diff').textContent")
+    wait_for(lambda: '+ /hostname: "b"' in browser.run("document.getElementById('diff').textContent"), "the diff")
     assert "--no-pivot" in browser.run("document.getElementById('text').textContent")
     browser.run("document.getElementById('back').click()")
     wait_for(lambda: browser.run("getComputedStyle(document.getElementById('page')).display") == "none", "the way back")
@@ -137,6 +158,29 @@ def test_the_report_opens_and_shows_a_call_with_its_diff(browser: Browser, tmp_p
     browser.run("document.querySelector('rect[data-call=abc123abc123]').dispatchEvent(new MouseEvent('click', {bubbles: true}))")
     wait_for(lambda: browser.run("location.hash") == "#call=abc123abc123", "the page by the timeline")
     assert browser.run("document.title") == "hookrun: the record"
+    browser.run("document.getElementById('back').click()")
+    wait_for(lambda: browser.run("getComputedStyle(document.getElementById('page')).display") == "none", "the way back")
+    for width in (1200, 400):
+        browser.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run("document.querySelector('tr[data-call=denied0]').getBoundingClientRect().right") <= 400
+    assert browser.complaints() == []
+
+
+def test_ten_thousand_calls_are_small_and_soon_seen(browser: Browser, tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    recorded.write_many(bench.directory, 10_000, 10_000)
+    report = tmp_path / "report.html"
+    assert bench.call("export", "--format", "html", "--last", "0", "--output", str(report)).status == 0
+    assert report.stat().st_size < 10_000_000
+    browser.ask("Page.navigate", url=report.as_uri())
+    wait_for(lambda: browser.run("document.querySelectorAll('#calls tr.call').length") == 1000, "the page")
+    drawn = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
+    painted = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+    wait_for(lambda: browser.run(painted), "the first picture")
+    times = browser.run(drawn), browser.run(painted)
+    print(f"{report.stat().st_size} bytes, drawn and painted after {times} ms")
+    assert max(times) < 2000
     assert browser.complaints() == []
 
 

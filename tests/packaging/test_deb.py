@@ -73,7 +73,7 @@ def test_hookctl_works_with_debians_own_libraries(deb: Path, node: Node, bundle:
     result = node("hookrun", "run", "--bundle", place, "c1")
     assert (result.status, result.out) == (3, "hello\n")
     assert " ro," in node.check("grep", "/var/lib/hookrun/seal", "/proc/self/mountinfo")
-    for words in ("trace list", "trace show c1", "trace diff c1", "trace stats", "trace export --format csv", "trace prune", "rollback --yes 1", "doctor"):
+    for words in ("trace list", "trace show c1", "trace diff c1", "trace stats", "report", "trace export --format csv", "trace prune", "rollback --yes 1", "doctor"):
         node.check("hookctl", *words.split())
     assert node("hookctl", "nonsense").status == 2
 

@@ -13,7 +13,7 @@ from loguru import logger
 
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import VERSION
-from hookrun.wrapper.admin import apply, doctor, engine, hook, policy, trace
+from hookrun.wrapper.admin import apply, doctor, engine, hook, policy, report, trace
 from hookrun.wrapper.admin.host import CONFIG, STATE, Host
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.add_typer(hook.app, name="hook")
 app.add_typer(policy.app, name="policy")
 apply.add_to(app)
 app.add_typer(trace.app, name="trace")
+app.command()(report.report)
 app.command()(doctor.doctor)
 
 

@@ -7,8 +7,9 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hookrun.wrapper.admin import export_host
 from hookrun.wrapper.admin.output import harmless
-from hookrun.wrapper.admin.trace_index import is_denied
+from hookrun.wrapper.admin.trace_index import is_audited, is_denied, result
 from hookrun.wrapper.admin.trace_show import shell_line
 
 _PLAIN = (
@@ -24,19 +25,37 @@ _PLAIN = (
     "delegate",
     "pid",
 )
-_HEADINGS = (*_PLAIN, "caller", "denied", "policies", "hooks", "config_before", "config_after", "argv")
+_MORE = (
+    "host.name",
+    "host.id",
+    "result",
+    "caller",
+    "denied",
+    "audited",
+    "policies",
+    "hooks",
+    "config_before",
+    "config_after",
+    "argv",
+)
+_HEADINGS = (*_PLAIN, *_MORE)
 
 
 def render(calls: Iterable[dict[str, Any]]) -> Iterator[str]:
     """The text in pieces."""
+    machine = export_host.identity()
     yield _line(_HEADINGS)
     for call in calls:
         config = call["config"] or {"before": "", "after": ""}
         yield _line(
             [
                 *("" if call[name] is None else call[name] for name in _PLAIN),
+                machine["host.name"],
+                machine["host.id"],
+                result(call),
                 call["caller"]["exe"],
                 int(is_denied(call)),
+                int(is_audited(call)),
                 " ".join(decision["policy"] for decision in call["decisions"]),
                 " ".join(hook["path"] for hook in call["hook_results"]),
                 config["before"],

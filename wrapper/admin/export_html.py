@@ -1,8 +1,15 @@
-"""The record as one HTML file that needs nothing else: timeline, a page for each call with its diff, and charts."""
+"""The record as one HTML file that needs nothing else: timeline, a page for each call with its diff, and charts.
+
+What the overview shows of a call is plain JSON. What only the call's own page shows is most of the text: it is packed,
+many calls together, and unpacked when a page is opened.
+"""
 
 from __future__ import annotations
 
+import base64
+import itertools
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +18,13 @@ from hookrun.runtime.errors import Failure
 from hookrun.wrapper import VERSION
 from hookrun.wrapper.admin import trace_diff, trace_show
 from hookrun.wrapper.admin.output import harmless
-from hookrun.wrapper.admin.trace_index import is_denied, seconds_of
+from hookrun.wrapper.admin.trace_index import effect_of, is_audited, result, seconds_of
 from hookrun.wrapper.admin.trace_store import Store
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _DATA = "/*CALLS*/"
-_FIELDS = ("id", "time", "engine", "command", "container", "milliseconds", "status", "error", "phases")
+_FIELDS = ("id", "time", "engine", "command", "container", "milliseconds", "status", "error")
+_PIECE = 200  # calls that are packed together
 
 
 def render(store: Store, calls: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -24,21 +32,34 @@ def render(store: Store, calls: Iterable[dict[str, Any]]) -> Iterator[str]:
     before, _, after = _TEMPLATE.read_text(encoding="utf-8").replace("@VERSION@", VERSION).partition(_DATA)
     yield before
     separator = ""
-    for call in calls:
-        yield separator + _in_script(_entry(store, call))
+    rest = iter(calls)
+    while piece := list(itertools.islice(rest, _PIECE)):
+        details = _packed([_details(store, call) for call in piece])
+        yield separator + _in_script({"calls": [_entry(call) for call in piece], "details": details})
         separator = ",\n"
     yield after
 
 
-def _entry(store: Store, call: dict[str, Any]) -> dict[str, Any]:
-    """What the page knows of a call; `start` is in milliseconds since 1970."""
+def _entry(call: dict[str, Any]) -> dict[str, Any]:
+    """What the overview knows of a call; `start` is in milliseconds since 1970."""
     return {
         **{name: call[name] for name in _FIELDS},
         "start": round(seconds_of(call["time"]) * 1000, 3),
-        "denied": is_denied(call),
-        "text": "\n".join(trace_show.describe(call)),
-        "diff": list(_diff(store, call)),
+        "result": result(call),
+        "audited": is_audited(call),
+        "policies": [[decision["policy"], effect_of(decision)] for decision in call["decisions"]],
+        "hooks": [[hook["path"], hook["ms"], hook["status"]] for hook in call["hook_results"]],
     }
+
+
+def _details(store: Store, call: dict[str, Any]) -> dict[str, Any]:
+    """What the call's own page shows besides."""
+    return {"text": "\n".join(trace_show.describe(call)), "diff": list(_diff(store, call))}
+
+
+def _packed(value: Any) -> str:
+    """JSON in zlib's format (RFC 1950), which DecompressionStream calls "deflate", in base64."""
+    return base64.b64encode(zlib.compress(json.dumps(value).encode())).decode()
 
 
 def _diff(store: Store, call: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

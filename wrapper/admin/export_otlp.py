@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hookrun.wrapper import VERSION
+from hookrun.wrapper.admin import export_host, trace_index
+from hookrun.wrapper.admin.trace_index import Effect
 
 _SPAN_INTERNAL = 1
 _SPAN_SERVER = 2
@@ -22,7 +24,8 @@ _MILLISECOND = 1_000_000
 
 def render(calls: Iterable[dict[str, Any]]) -> Iterator[str]:
     """The JSON text in pieces."""
-    resource = {"attributes": [_attribute("service.name", "hookrun"), _attribute("service.version", VERSION)]}
+    facts = {"service.name": "hookrun", "service.version": VERSION, **export_host.identity()}
+    resource = {"attributes": [_attribute(name, value) for name, value in facts.items() if value]}
     scope = {"name": "hookrun.record", "version": VERSION}
     yield f'{{"resourceSpans":[{{"resource":{json.dumps(resource)},'
     yield f'"scopeSpans":[{{"scope":{json.dumps(scope)},"spans":['
@@ -39,8 +42,8 @@ def _spans(call: dict[str, Any]) -> Iterator[dict[str, Any]]:
     end = start + round(call["milliseconds"] * _MILLISECOND)
     ids = {"traceId": _hash(call["container"] or call["id"], 32), "spanId": _hash(call["id"], 16)}
     span = {**ids, "name": call["command"], "kind": _SPAN_SERVER, **_times(start, end), "attributes": _attributes(call)}
-    if call["error"]:
-        span["status"] = {"code": _STATUS_ERROR, "message": call["error"]}
+    if trace_index.result(call) != "ok":
+        span["status"] = {"code": _STATUS_ERROR, "message": call["error"] or f"exit status {call['status']}"}
     yield span
     for number, (name, milliseconds) in enumerate(call["phases"]):
         until = min(end, start + round(milliseconds * _MILLISECOND))
@@ -57,6 +60,7 @@ def _spans(call: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _attributes(call: dict[str, Any]) -> list[dict[str, Any]]:
     """Named by OpenTelemetry's semantic conventions where they have a name."""
+    ended = trace_index.result(call)
     values = {
         "container.id": call["container"],
         "container.runtime.name": call["engine"],
@@ -64,11 +68,19 @@ def _attributes(call: dict[str, Any]) -> list[dict[str, Any]]:
         "process.parent_pid": call["caller"]["pid"],
         "process.command_args": call["argv"],
         "process.exit.code": call["status"],
+        "error.type": "" if ended == "ok" else ended,
         "hookrun.call.id": call["id"],
+        "hookrun.result": ended,
         "hookrun.profile": call["profile"],
         "hookrun.policies": [decision["policy"] for decision in call["decisions"]],
+        "hookrun.policies.denied": _policies(call, Effect.denied),
+        "hookrun.policies.audited": _policies(call, Effect.would_deny),
     }
     return [_attribute(name, value) for name, value in values.items() if value not in ("", None, [])]
+
+
+def _policies(call: dict[str, Any], effect: Effect) -> list[str]:
+    return [one["policy"] for one in call["decisions"] if trace_index.effect_of(one) is effect]
 
 
 def _attribute(name: str, value: str | int | list[str]) -> dict[str, Any]:

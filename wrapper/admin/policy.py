@@ -19,7 +19,7 @@ from hookrun.policies.document import Invalid
 from hookrun.runtime import go_decoder, jsonio, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import changes, claims, gate, update
-from hookrun.wrapper.admin import files, lint_report, output, sources, trace
+from hookrun.wrapper.admin import files, lint_report, output, sources, trace, trace_diff
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin.lint_report import Finding, Level
 from hookrun.wrapper.admin.trace_store import Query, Store
@@ -214,11 +214,14 @@ def explain_call(
 
 
 def _difference(before: Any, after: Any) -> list[str]:
+    patch = changes.between(before, after)
+    large = trace_diff.large(patch, before)
     lines = []
-    for operation in changes.between(before, after):
+    for operation in patch:
+        place = trace_diff.place(operation["path"])
         value = f" {json.dumps(operation['value'])}" if "value" in operation else ""
-        lines.append(f"{operation['op']} {operation['path']}{value}")
-    return lines
+        lines.append(" ".join(large[place]) if place in large else f"{operation['op']} {operation['path']}{value}")
+    return list(dict.fromkeys(lines))
 
 
 def _echo(indent: str, lines: list[str]) -> None:
@@ -368,7 +371,10 @@ def _judged(candidates: list[Source], config: dict[str, Any], call: dict[str, An
 
 
 def _places(before: Any, after: Any) -> list[str]:
-    return list(dict.fromkeys(operation["path"] for operation in changes.between(before, after)))
+    patch = changes.between(before, after)
+    large = trace_diff.large(patch, before)
+    places = ((trace_diff.place(operation["path"]), operation["path"]) for operation in patch)
+    return list(dict.fromkeys(" ".join(large[place]) if place in large else path for place, path in places))
 
 
 def _configs_below(directory: Path, engine: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:

@@ -31,7 +31,8 @@ from hookrun.wrapper.admin import (
     trace_stats,
     trace_timeline,
 )
-from hookrun.wrapper.admin.trace_index import is_failed
+from hookrun.wrapper.admin.output import harmless
+from hookrun.wrapper.admin.trace_index import is_audited, is_denied, is_failed
 from hookrun.wrapper.admin.trace_store import Query, Store, parsed_time
 
 app = typer.Typer(help="See what the engines really asked for.", no_args_is_help=True)
@@ -51,6 +52,7 @@ Directory = Annotated[
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Start of a call's id, or of a container's.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Full = Annotated[bool, typer.Option("--full", help="Show large changes field by field, too.")]
 Container = Annotated[str, typer.Option("--container", help="Only calls of containers whose id starts so.")]
 Engine = Annotated[str, typer.Option("--engine", help="Only calls of this engine: docker, podman, kubernetes ...")]
 Command = Annotated[str, typer.Option("--command", help="Only this command: create, start, state ...")]
@@ -59,6 +61,7 @@ Since = Annotated[str, typer.Option("--since", help="Only calls after: 15m, 2h, 
 Until = Annotated[str, typer.Option("--until", help="Only calls before.")]
 Failed = Annotated[bool, typer.Option("--failed", help="Only calls that failed.")]
 Denied = Annotated[bool, typer.Option("--denied", help="Only calls that a policy denied.")]
+Audited = Annotated[bool, typer.Option("--audited", help="Only calls that a policy in audit mode would have denied.")]
 
 
 @app.callback()
@@ -88,7 +91,15 @@ def settings_of(machine: host.Host) -> settings.Settings:
 
 
 def query_of(
-    container: str, engine: str, command: str, policy: str, since: str, until: str, failed: bool, denied: bool
+    container: str,
+    engine: str,
+    command: str,
+    policy: str,
+    since: str,
+    until: str,
+    failed: bool,
+    denied: bool,
+    audited: bool,
 ) -> Query:
     """The filters of a command line. Raises Failure for what can't be understood."""
     return Query(
@@ -100,6 +111,7 @@ def query_of(
         until=parsed_time(until) if until else None,
         failed=failed,
         denied=denied,
+        audited=audited,
     )
 
 
@@ -114,11 +126,12 @@ def list_calls(
     until: Until = "",
     failed: Failed = False,
     denied: Denied = False,
+    audited: Audited = False,
     last: Annotated[int, typer.Option("--last", min=0, help="Only that many of the newest; 0 for all.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List calls, the newest last."""
-    query = query_of(container, engine, command, policy, since, until, failed, denied)
+    query = query_of(container, engine, command, policy, since, until, failed, denied, audited)
     calls = store_of(context).select(query, last or None)
     if as_json:
         output.as_json_list(calls)
@@ -131,13 +144,17 @@ def list_calls(
 
 
 @app.command("show")
-def show(context: typer.Context, call: Id, as_json: AsJson = False) -> None:
-    """Show all about a call."""
-    found = store_of(context).find(call)
+def show(context: typer.Context, call: Id, full: Full = False, as_json: AsJson = False) -> None:
+    """Show all about a call; why it failed comes first."""
+    store = store_of(context)
+    found = store.find(call)
     if as_json:
         output.as_json(found)
-    else:
-        _print(trace_show.describe(found))
+        return
+    _print(trace_show.describe(found))
+    if full and found["config"] and found["config"]["patch"]:
+        _print(["", "Changes"])
+        _print_changes(_before_or_none(store, found), found["config"]["patch"], full=True)
 
 
 @app.command("diff")
@@ -145,6 +162,8 @@ def diff(
     context: typer.Context,
     call: Id,
     patch: Annotated[bool, typer.Option("--patch", help="Print the change as an RFC 6902 patch.")] = False,
+    full: Full = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what hookrun changed in a call's config."""
     store = store_of(context)
@@ -154,10 +173,14 @@ def diff(
     if patch:
         output.as_json(found["config"]["patch"])
         return
+    if as_json:
+        changes = trace_diff.by_field(_before_or_none(store, found), found["config"]["patch"])
+        output.as_json([{"sign": sign, "path": path, "value": value} for sign, path, value in changes])
+        return
     if not found["config"]["patch"]:
         typer.echo("nothing was changed")
         return
-    _print_changes(_before_or_none(store, found), found["config"]["patch"])
+    _print_changes(_before_or_none(store, found), found["config"]["patch"], full=full)
 
 
 @app.command("config")
@@ -167,6 +190,7 @@ def config(
     after: Annotated[
         bool, typer.Option("--after/--before", help="What the container ran with, or what the engine wrote.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, which a config is anyway.")] = False,
 ) -> None:
     """Print a call's config.json, secrets masked."""
     store = store_of(context)
@@ -183,11 +207,12 @@ def tail(
     policy: Policy = "",
     failed: Failed = False,
     denied: Denied = False,
+    audited: Audited = False,
     last: Annotated[int, typer.Option("--last", min=0, help="Begin with so many calls from before.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Show calls as they happen, a line each, until ^C."""
-    query = query_of(container, engine, command, policy, "", "", failed, denied)
+    query = query_of(container, engine, command, policy, "", "", failed, denied, audited)
     out = output.console()
     try:
         for found in store_of(context).follow(last):
@@ -237,10 +262,11 @@ def stats(
     until: Until = "",
     failed: Failed = False,
     denied: Denied = False,
+    audited: Audited = False,
     as_json: AsJson = False,
 ) -> None:
-    """Count calls and failures, and show p50, p95, p99 in ms; the slowest hooks and policies."""
-    query = query_of(container, engine, command, policy, since, until, failed, denied)
+    """Count calls, failures and refusals, and show p50, p95, p99 in ms; the slowest hooks and policies."""
+    query = query_of(container, engine, command, policy, since, until, failed, denied, audited)
     index = store_of(context).index()
     parts = {name: function(index, query) for name, function in STATISTICS.items()}
     if as_json:
@@ -264,11 +290,14 @@ def replay(
         Path | None, typer.Option("--rootfs", help="Root filesystem, where the bundle's own is gone.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what hookrun would decide now.")] = False,
+    full: Full = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a call again: a container of the recorded config, apart from the engine's."""
     store = store_of(context)
     found = store.find(call)
+    if as_json and not dry_run:
+        raise Failure("--json goes with --dry-run: else what the container prints is all there is")
     if not dry_run:
         raise typer.Exit(trace_replay.run(store, found, rootfs))
     verdict, patch = trace_replay.decide(store, found, host.of(context).state)
@@ -278,7 +307,7 @@ def replay(
         return
     _print(trace_show.decided({"decisions": verdict.decisions, "hooks": verdict.hooks}))
     typer.echo(f"denied: {verdict.denied}" if verdict.denied else "it would run")
-    _print_changes(store.before(found), patch)
+    _print_changes(store.before(found), patch, full=full)
 
 
 @app.command("export")
@@ -294,10 +323,11 @@ def export(
     until: Until = "",
     failed: Failed = False,
     denied: Denied = False,
+    audited: Audited = False,
     last: Annotated[int, typer.Option("--last", min=0, help="Only that many of the newest; 0 for all.")] = 5000,
 ) -> None:
     """Write calls as a report in HTML, for Perfetto, for OpenTelemetry, or as CSV."""
-    query = query_of(container, engine, command, policy, since, until, failed, denied)
+    query = query_of(container, engine, command, policy, since, until, failed, denied, audited)
     store = store_of(context)
     calls = store.select(query, last or None)
     if to is None:
@@ -352,10 +382,10 @@ def prune(
     typer.echo(f"compressed {done.compressed} configs, {done.saved_bytes} bytes saved")
 
 
-def _print_changes(before: Any, patch: list[dict[str, Any]]) -> None:
+def _print_changes(before: Any, patch: list[dict[str, Any]], *, full: bool) -> None:
     out = output.console()
-    for sign, path, value in trace_diff.by_field(before, patch):
-        out.print(f"{sign} {path}: {value}", style="green" if sign == trace_diff.ADDED else "red", soft_wrap=True)
+    for sign, path, value in trace_diff.by_field(before, patch, full=full):
+        out.print(trace_diff.line(sign, harmless(path), value), style=COLOURS[sign], soft_wrap=True)
 
 
 def _before_or_none(store: Store, call: dict[str, Any]) -> Any:
@@ -366,8 +396,9 @@ def _before_or_none(store: Store, call: dict[str, Any]) -> Any:
         return None
 
 
-WIDTHS = (24, 12, 10, 8, 16, 6, 8, 0)
-HEADINGS = ("TIME", "ID", "ENGINE", "COMMAND", "CONTAINER", "STATUS", "MS", "ERROR")
+COLOURS = {trace_diff.ADDED: "green", trace_diff.REMOVED: "red", trace_diff.LARGE: "yellow"}
+WIDTHS = (24, 12, 10, 8, 16, 6, 8, 7, 0)
+HEADINGS = ("TIME", "ID", "ENGINE", "COMMAND", "CONTAINER", "STATUS", "MS", "POLICY", "ERROR")
 
 
 def row(call: dict[str, Any]) -> list[object]:
@@ -375,7 +406,15 @@ def row(call: dict[str, Any]) -> list[object]:
     status = "-" if call["status"] is None else call["status"]
     time = f"{call['time'][:23]}Z"
     container = call["container"][:12] if len(call["container"]) == 64 else call["container"]
-    return [time, call["id"], call["engine"], call["command"], container, status, call["milliseconds"], call["error"]]
+    ended = (status, call["milliseconds"], refusal(call), call["error"])
+    return [time, call["id"], call["engine"], call["command"], container, *ended]
+
+
+def refusal(call: dict[str, Any]) -> str:
+    """Whether policies refused the call, or in audit mode would have, in a word."""
+    if is_denied(call):
+        return "denied"
+    return "audited" if is_audited(call) else "-"
 
 
 def style(call: dict[str, Any]) -> str:

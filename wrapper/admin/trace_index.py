@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +24,7 @@ from hookrun.wrapper import record
 from hookrun.wrapper.admin import output
 
 NAME = "index.sqlite"
-_VERSION = 1
+_VERSION = 2
 _HEAD = 64
 _GIVING_STATUS = ("run", "exec")
 _BEGIN = b'{"format":'
@@ -31,19 +33,35 @@ CREATE TABLE files(inode INTEGER PRIMARY KEY, head BLOB, size INTEGER);
 CREATE TABLE containers(key INTEGER PRIMARY KEY, name TEXT UNIQUE);
 CREATE TABLE calls(
     key INTEGER PRIMARY KEY, id TEXT, time REAL, container INTEGER, engine TEXT, command TEXT, ms REAL,
-    failed INTEGER, denied INTEGER, inode INTEGER, offset INTEGER, length INTEGER
+    failed INTEGER, denied INTEGER, audited INTEGER, root TEXT, inode INTEGER, offset INTEGER, length INTEGER
 );
 CREATE INDEX calls_id ON calls(id);
 CREATE INDEX calls_container ON calls(container, time);
 CREATE INDEX calls_time ON calls(time);
-CREATE INDEX calls_group ON calls(engine, command, ms, failed, time);
-CREATE TABLE policies(call INTEGER, policy TEXT, failed INTEGER, ms REAL);
+CREATE INDEX calls_group ON calls(engine, command, ms, failed, denied, audited, time);
+CREATE TABLE policies(call INTEGER, policy TEXT, effect TEXT, ms REAL);
 CREATE INDEX policies_name ON policies(policy, ms);
 CREATE INDEX policies_call ON policies(call);
 CREATE TABLE hooks(call INTEGER, stage TEXT, path TEXT, ms REAL, failed INTEGER);
 CREATE INDEX hooks_path ON hooks(path, stage, ms);
 CREATE INDEX hooks_call ON hooks(call);
 """
+
+
+class Effect(StrEnum):
+    """What a policy did about a call, or in audit mode would have done."""
+
+    denied = "denied"
+    changed = "changed"
+    would_deny = "would_deny"
+    would_change = "would_change"
+    none = "none"
+
+
+# A decision's action, or in audit mode the word after "would be" in its message (policies/decide.py).
+_EFFECTS = {"denied": Effect.denied, "patched": Effect.changed, "hooked": Effect.changed}
+_AUDITED = {Effect.denied: Effect.would_deny, Effect.changed: Effect.would_change}
+_WOULD_BE = re.compile(r"would be (\w+)")
 
 
 class Place(NamedTuple):
@@ -73,19 +91,34 @@ def seconds_of(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
 
 
+def effect_of(decision: dict[str, Any]) -> Effect:
+    """What a policy's decision did about its call."""
+    if decision["action"] != "audited":
+        return _EFFECTS.get(decision["action"], Effect.none)
+    found = _WOULD_BE.match(decision["message"])
+    return _AUDITED.get(_EFFECTS.get(found[1], Effect.none), Effect.none) if found else Effect.none
+
+
 def is_denied(call: dict[str, Any]) -> bool:
     """Whether a policy forbade the call."""
-    return any(is_denial(decision) for decision in call["decisions"])
+    return any(effect_of(decision) is Effect.denied for decision in call["decisions"])
 
 
-def is_denial(decision: dict[str, Any]) -> bool:
-    """Whether a policy forbade the call."""
-    return bool(decision["action"] == "denied")
+def is_audited(call: dict[str, Any]) -> bool:
+    """Whether a policy in audit mode would have forbidden the call."""
+    return any(effect_of(decision) is Effect.would_deny for decision in call["decisions"])
 
 
 def is_failed(call: dict[str, Any]) -> bool:
     """Whether the command failed; of another runtime, `run` and `exec` may give back their process's own status."""
     return bool(call["error"]) or bool(call["delegate"] and call["status"] and call["command"] not in _GIVING_STATUS)
+
+
+def result(call: dict[str, Any]) -> str:
+    """How the call ended, in one word: `denied` by a policy, `failed` for any other reason, or `ok`."""
+    if is_denied(call):
+        return "denied"
+    return "failed" if is_failed(call) else "ok"
 
 
 class Index:
@@ -166,8 +199,8 @@ class Index:
     def _insert(self, call: dict[str, Any], place: Place) -> None:
         execute = self.database.execute
         key = execute(
-            "INSERT INTO calls(id, time, container, engine, command, ms, failed, denied, inode, offset, length)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO calls(id, time, container, engine, command, ms, failed, denied, audited, root, inode,"
+            " offset, length) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 call["id"],
                 seconds_of(call["time"]),
@@ -177,11 +210,13 @@ class Index:
                 call["milliseconds"],
                 is_failed(call),
                 is_denied(call),
+                is_audited(call),
+                call["globals"].get("root", ""),
                 *place,
             ),
         ).lastrowid
         for decision in call["decisions"]:
-            row = (key, decision["policy"], is_denial(decision), decision["ms"])
+            row = (key, decision["policy"], effect_of(decision), decision["ms"])
             execute("INSERT INTO policies VALUES (?, ?, ?, ?)", row)
         for hook in call["hook_results"]:
             failed = hook.get("status") != 0

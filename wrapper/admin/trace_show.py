@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shlex
 from collections.abc import Iterator
 from typing import Any
 
 from hookrun.wrapper import grammar
+from hookrun.wrapper.admin import trace_diff
 from hookrun.wrapper.admin.output import harmless
+from hookrun.wrapper.admin.trace_index import Effect, effect_of, is_failed
 
 _WIDTH = 40
+# In their order (runtime/creation.py, runtime/execution.py).
+_MAKING = ("decide", "check", "cgroups", "plan", "clone", "init", "finish")
+_PHASES = {"create": _MAKING, "run": _MAKING, "exec": ("decide", "plan", "clone", "entry")}
+_OF_HOOKS = "init"
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "'": "\\'", "\\": "\\\\"}
 
 
@@ -34,16 +42,17 @@ def _shell_character(character: str) -> str:
 
 
 def describe(call: dict[str, Any]) -> Iterator[str]:
-    """The lines about a call."""
-    yield from _head(call)
-    yield from _section("Command line", [shell_line(call["argv"])])
-    yield from _section("Flags", _flags(call))
-    yield from _section("Called by", _callers(call))
+    """The lines about a call: why it failed comes first, what is long and seldom wanted last."""
+    yield from _facts(_cause(call))
+    yield from _facts(_head(call))
     yield from decided(call)
     yield from _section("Hooks that ran", _ran(call["hook_results"]))
     yield from _section("CRIU", _statistics(call.get("criu") or {}))
-    yield from _section("Config", _config(call))
     yield from _section("Phases", _phases(call))
+    yield from _section("Config", _config(call))
+    yield from _section("Called by", _callers(call))
+    yield from _section("Command line", [shell_line(call["argv"])])
+    yield from _section("Flags", _flags(call))
 
 
 def decided(call: dict[str, Any]) -> Iterator[str]:
@@ -59,21 +68,43 @@ def outcome(call: dict[str, Any]) -> str:
     return f"exit status {call['status']}"
 
 
-def _head(call: dict[str, Any]) -> Iterator[str]:
+def _cause(call: dict[str, Any]) -> dict[str, str]:
+    """What a call that failed says of it, and where it was then."""
+    if not is_failed(call):
+        return {}
+    place = _failing_phase(call)
+    reasons = [f"policy {one['policy']} denied it" for one in call["decisions"] if effect_of(one) is Effect.denied]
+    reasons += [f"hook {_hook(hook)}" for hook in call["hook_results"][-1:] if hook["status"] != 0]
+    return {"error": call["error"], "failed in": ", ".join([place, *reasons] if place else reasons)}
+
+
+def _failing_phase(call: dict[str, Any]) -> str:
+    """The phase that a failed call was in, for a phase is noted at its end; "" where that is not known."""
+    delegate: str = call["delegate"]
+    if call["phases"] and delegate:
+        return os.path.basename(delegate)
+    order = ("", *_PHASES.get(call["command"], ()))
+    last: str = call["phases"][-1][0] if call["phases"] else ""
+    return dict(itertools.pairwise(order)).get(last, "")
+
+
+def _head(call: dict[str, Any]) -> dict[str, Any]:
     runtime = f"{call['runtime']['name']} {call['runtime']['version']}"
-    facts = {
+    return {
         "call": call["id"],
         "command": call["command"],
         "container": call["container"],
         "time": f"{call['time']}, took {call['milliseconds']} ms",
         "result": outcome(call),
-        "error": call["error"],
         "engine": call["engine"],
         "runtime": runtime + (f", profile {call['profile']}" if call["profile"] else ""),
         "run by": call["delegate"],
         "bundle": call["bundle"],
         "pid": call["pid"],
     }
+
+
+def _facts(facts: dict[str, Any]) -> Iterator[str]:
     for name, value in facts.items():
         if value not in ("", None):
             yield f"{name:<10} {harmless(str(value))}"
@@ -133,8 +164,7 @@ def _injected(hooks: list[dict[str, Any]]) -> Iterator[str]:
 
 def _ran(results: list[dict[str, Any]]) -> Iterator[str]:
     for hook in results:
-        ended = "did not end" if hook["status"] is None else f"exit status {hook['status']}"
-        yield harmless(f"{hook['stage']} #{hook['index']}: {hook['path']}, {hook['ms']} ms, {ended}")
+        yield harmless(_hook(hook))
         yield from (f"    {harmless(line)}" for line in hook["stderr"].splitlines())
 
 
@@ -142,6 +172,11 @@ def _statistics(statistics: dict[str, int]) -> Iterator[str]:
     for name, number in statistics.items():
         what, microseconds, _ = name.partition("_us")
         yield f"{what.replace('_', ' '):14} {number / 1000:10.3f} ms" if microseconds else f"{name:14} {number:10}"
+
+
+def _hook(hook: dict[str, Any]) -> str:
+    ended = "did not end" if hook["status"] is None else f"exit status {hook['status']}"
+    return f"{hook['stage']} #{hook['index']}: {hook['path']}, {hook['ms']} ms, {ended}"
 
 
 def _config(call: dict[str, Any]) -> Iterator[str]:
@@ -153,16 +188,24 @@ def _config(call: dict[str, Any]) -> Iterator[str]:
         else:
             yield f"after   {config['after']}"
             yield f"{len(config['patch'])} changes: hookctl trace diff {call['id']}"
+            yield from (f"  {harmless(line)}" for line in trace_diff.in_brief(config["patch"]))
 
 
 def _phases(call: dict[str, Any]) -> Iterator[str]:
-    """Each phase in milliseconds with its share as a bar; what no phase accounts for is `other`."""
-    total = call["milliseconds"]
+    """Each phase in milliseconds with its share as a bar, and under it the hooks that ran in it.
+
+    What no phase accounts for went into the one that failed, else into `other`.
+    """
     phases = [*call["phases"]]
-    rest = round(total - sum(milliseconds for _, milliseconds in phases), 3)
-    if phases and rest > 0:
-        phases.append(["other", rest])
+    failing = _failing_phase(call) if is_failed(call) else ""
+    rest = round(call["milliseconds"] - sum(milliseconds for _, milliseconds in phases), 3)
+    if failing or (phases and rest > 0):
+        phases.append([failing or "other", max(rest, 0.0)])
     longest = max((milliseconds for _, milliseconds in phases), default=0) or 1
-    for name, milliseconds in phases:
+    for number, (name, milliseconds) in enumerate(phases, 1):
+        mark = "  <- failed here" if failing and number == len(phases) else ""
         bar = "█" * round(_WIDTH * milliseconds / longest)
-        yield f"{harmless(name):<10} {milliseconds:>9.3f} ms  {bar}".rstrip()
+        yield f"{harmless(name):<10} {milliseconds:>9.3f} ms  {bar}{mark}".rstrip()
+        if name == _OF_HOOKS:
+            for hook in call["hook_results"]:
+                yield harmless(f"{'':<10} {hook['ms']:>9.3f} ms  of these: {hook['stage']} #{hook['index']}")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from hookrun.wrapper.admin.trace_index import Index
+from hookrun.wrapper.admin.trace_index import Effect, Index
 from hookrun.wrapper.admin.trace_store import Query
 
 _SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -15,22 +15,24 @@ _MIDDLE = 0.5
 
 @dataclass(frozen=True)
 class _Source:
-    """A table of timed things: what they are grouped by, and which of them count as failed."""
+    """A table of timed things: what they are grouped by, and what is counted of them, by name, as SQL conditions."""
 
     table: str
     keys: tuple[str, ...]
-    failed: str
+    counted: dict[str, str]
 
 
-_CALLS = _Source("calls", ("engine", "command"), "failed")
-_HOOKS = _Source("hooks", ("path", "stage"), "failed")
-_POLICIES = _Source("policies", ("policy",), "failed")
+_CALLS = _Source("calls", ("engine", "command"), {"failed": "failed", "denied": "denied", "audited": "audited"})
+_HOOKS = _Source("hooks", ("path", "stage"), {"failed": "failed"})
+_POLICIES = _Source(
+    "policies", ("policy",), {"denied": f"effect = '{Effect.denied}'", "audited": f"effect = '{Effect.would_deny}'"}
+)
 
 Row = dict[str, Any]
 
 
 def calls(index: Index, query: Query) -> list[Row]:
-    """By engine and command: count, failed, p50, p95, p99 and max in milliseconds."""
+    """By engine and command: count, failed, denied of these, audited, p50, p95, p99 and max in milliseconds."""
     return _rows(index, _CALLS, *query.condition())
 
 
@@ -40,7 +42,7 @@ def hooks(index: Index, query: Query) -> list[Row]:
 
 
 def policies(index: Index, query: Query) -> list[Row]:
-    """By policy, the slowest first; `failed` counts the calls that it denied."""
+    """By policy, the slowest first; `audited` counts the calls that it would have denied if its mode were not audit."""
     return _slowest(index, _POLICIES, query)
 
 
@@ -52,14 +54,17 @@ def _slowest(index: Index, source: _Source, query: Query) -> list[Row]:
 
 def _rows(index: Index, source: _Source, where: str, values: list[Any]) -> list[Row]:
     names = ", ".join(source.keys)
+    sums = ", ".join(f"sum({condition})" for condition in source.counted.values())
     groups = index.database.execute(
-        f"SELECT {names}, count(*), sum({source.failed}), max(ms), count(ms) FROM {source.table}"
+        f"SELECT {names}, max(ms), count(ms), count(*), {sums} FROM {source.table}"
         f" WHERE {where} GROUP BY {names} ORDER BY {names}",
         values,
     ).fetchall()
     rows = []
-    for *found, count, failed, longest, timed in groups:
-        row: Row = dict(zip(source.keys, found, strict=True)) | {"count": count, "failed": failed}
+    width = len(source.keys)
+    for group in groups:
+        found, (longest, timed, *counts) = group[:width], group[width:]
+        row: Row = dict(zip((*source.keys, "count", *source.counted), (*found, *counts), strict=True))
         for name, share in _SHARES.items():
             row[name] = _percentile(index, source, where, values, found, timed, share)
         rows.append(row | {"max": longest})

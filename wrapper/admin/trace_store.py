@@ -41,6 +41,7 @@ class Query:
     until: float | None = None
     failed: bool = False
     denied: bool = False
+    audited: bool = False
     exact: bool = False  # the container's id is whole
 
     @property
@@ -61,7 +62,7 @@ class Query:
             chosen["time >= ?"] = self.since  # type: ignore[assignment]
         if self.until is not None:
             chosen["time <= ?"] = self.until  # type: ignore[assignment]
-        flags = [name for name in ("failed", "denied") if getattr(self, name)]
+        flags = [name for name in ("failed", "denied", "audited") if getattr(self, name)]
         return " AND ".join([*chosen, *flags]) or "1", list(chosen.values())
 
     def fits(self, call: Call) -> bool:
@@ -76,6 +77,7 @@ class Query:
             and (self.until is None or time <= self.until)
             and (not self.failed or trace_index.is_failed(call))
             and (not self.denied or trace_index.is_denied(call))
+            and (not self.audited or trace_index.is_audited(call))
         )
 
 

@@ -17,7 +17,8 @@ import jsonpatch
 import pytest
 
 from hookrun.wrapper import kept_configs
-from hookrun.wrapper.admin import trace_index, trace_show
+from hookrun.wrapper.admin import policy, trace_index, trace_show
+from hookrun.wrapper.admin.trace_store import Query
 from tests.support import recorded
 from tests.support.runtimes import HOOKCTL, Result, wait_for
 
@@ -96,9 +97,12 @@ def test_list_filters(bench: Bench) -> None:
         made(2, id="a2", container="box-two", command="create", engine="podman", status=1, error="policy p: no",
              decisions=[recorded.decision("p", "denied", "no")]),
         made(3, id="a3", container="other", command="create", engine="podman", decisions=[recorded.decision("p", "passed")]),
+        made(4, id="a4", container="other", command="exec", engine="cri-o",
+             decisions=[recorded.decision("q", "audited", "would be patched"), recorded.decision("r", "audited", "would be denied: no")]),
+        made(5, id="a5", container="other", command="exec", engine="cri-o", decisions=[recorded.decision("q", "audited", "would be passed")]),
     ]  # fmt: skip
     bench.write(*lines)
-    everything = ["a0", "a1", "a2", "a3"]
+    everything = ["a0", "a1", "a2", "a3", "a4", "a5"]
     for words, expected in (
         ([], everything),
         (["--container", "box"], ["a0", "a1", "a2"]),
@@ -106,16 +110,71 @@ def test_list_filters(bench: Bench) -> None:
         (["--engine", "podman"], ["a2", "a3"]),
         (["--failed"], ["a1", "a2"]),
         (["--denied"], ["a2"]),
+        (["--audited"], ["a4"]),
         (["--policy", "p"], ["a2", "a3"]),
-        (["--last", "2"], ["a2", "a3"]),
+        (["--last", "2"], ["a4", "a5"]),
         (["--engine", "docker", "--last", "1"], ["a1"]),
-        (["--since", lines[2]["time"]], ["a2", "a3"]),
+        (["--since", lines[2]["time"]], ["a2", "a3", "a4", "a5"]),
         (["--until", lines[1]["time"]], ["a0", "a1"]),
         (["--since", "1m"], []),
         (["--last", "0"], everything),
     ):
         assert bench.ids(*words) == expected, words
-    assert [line.split()[1] for line in bench.call("list", "--last", "0").out.splitlines()] == ["ID", *everything]
+    assert [line["id"] for line in lines if Query(audited=True).fits(line)] == ["a4"]  # as `tail` asks
+    for last in ("0", "50"):
+        rows = [line.split() for line in bench.call("list", "--last", last).out.splitlines()]
+        assert [row[1] for row in rows] == ["ID", *everything]
+        assert [row[7] for row in rows] == ["POLICY", "-", "-", "denied", "-", "audited", "-"]
+    stats = bench.json("stats")
+    assert [(row["engine"], row["command"]) for row in stats["calls"] if row["denied"]] == [("podman", "create")]
+    assert [(row["engine"], row["audited"]) for row in stats["calls"] if row["audited"]] == [("cri-o", 1)]
+    assert {row["policy"]: (row["denied"], row["audited"]) for row in stats["policies"]} == {"p": (1, 0), "q": (0, 0), "r": (0, 1)}
+
+
+def report(bench: Bench, *words: str) -> Any:
+    done = subprocess.run(
+        [HOOKCTL, "report", "--directory", bench.directory, *words, "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_report_sums_up_by_policy_and_by_container(bench: Bench) -> None:
+    denied, changed, passed = recorded.decision("p", "denied", "no"), recorded.decision("q", "patched"), recorded.decision("p", "passed")
+    would_deny, would_change = recorded.decision("r", "audited", "would be denied: no"), recorded.decision("r", "audited", "would be hooked: 1 hook")
+    root = {"globals": {"root": str(bench.place / "root")}}
+    bench.write(
+        made(0, id="a0", container="one", command="create", engine="docker", decisions=[changed, would_deny], **root),
+        made(10, id="a1", container="two", command="create", engine="podman", decisions=[denied], **root),
+        made(20, id="a2", container="one", command="exec", engine="docker", decisions=[passed, would_change], **root),
+        made(30, id="a3", container="three", command="create", engine="podman", decisions=[passed], **root),
+    )
+    (bench.place / "root/one").mkdir(parents=True)  # as another runtime leaves it: hookrun has no state there
+    names = ("policy", "calls", "containers", "denied", "changed", "would_deny", "would_change", "example", "first", "last")
+    zero, two, three = "2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z", "2026-01-01T00:00:03Z"
+    found = report(bench)
+    assert [tuple(row[name] for name in names) for row in found["policies"]] == [
+        ("p", 3, 3, 1, 0, 0, 0, "a1", "2026-01-01T00:00:01Z", three),
+        ("q", 1, 1, 0, 1, 0, 0, "a0", zero, zero),
+        ("r", 2, 1, 0, 0, 1, 1, "a0", zero, two),
+    ]
+    names = ("container", "engine", "running", "policies", "denied", "changed", "would_deny", "would_change", "example")
+    assert [tuple(row[name] for name in names) for row in found["containers"]] == [
+        ("one", "docker", True, ["p", "q", "r"], 0, 1, 1, 1, "a0"),
+        ("two", "podman", False, ["p"], 1, 0, 0, 0, "a1"),
+    ]
+    now = report(bench, "--running")
+    assert [row["container"] for row in now["containers"]] == ["one"]
+    assert [row["policy"] for row in now["policies"]] == ["p", "q", "r"]
+    only = report(bench, "--policy", "r", "--engine", "docker")
+    assert [row["policy"] for row in only["policies"]] == ["r"]
+    assert [row["policies"] for row in only["containers"]] == [["r"]]
+    assert report(bench, "--since", "1m") == {"policies": [], "containers": []}
 
 
 def test_another_runtime_fails_by_its_status(bench: Bench) -> None:
@@ -166,10 +225,41 @@ def test_show_tells_everything(bench: Bench) -> None:
     for text in (
         "abcdef123", "exit status 1", "policy p: not here", "--no-pivot", "enter the rootfs without pivot_root", "containerd-shim-runc-v2",
         "/usr/bin/containerd", "p (enforce) denied: not here", "1.5 ms", "createRuntime: /h, from hooks.d, /etc/hooks.d/x.json:3",
-        "prestart #0: /g, 7.25 ms, exit status 3", "line one", "line two", "3 changes: hookctl trace diff abc123abc123", "clone", "█", "other",
+        "prestart #0: /g, 7.25 ms, exit status 3", "line one", "line two", "3 changes: hookctl trace diff abc123abc123", "clone", "█", "init",
     ):  # fmt: skip
         assert text in result.out, text
     assert "\x1b" not in result.out
+    lines = result.out.splitlines()
+    assert lines[:3] == [
+        "error      policy p: not here",
+        "failed in  init, policy p denied it, hook prestart #0: /g, 7.25 ms, exit status 3",
+        "call       abc123abc123",
+    ]
+    titles = ["Decisions", "Hooks put in", "Hooks that ran", "Phases", "Config", "Called by", "Command line", "Flags"]
+    assert [line for line in lines if line in titles] == titles
+
+
+def test_show_marks_the_phase_that_failed(bench: Bench) -> None:
+    hook = {"stage": "createRuntime", "index": 1, "path": "/net", "ms": 30.0, "status": 3, "stderr": ""}
+    done = [["decide", 1.0], ["check", 1.0], ["cgroups", 1.0], ["plan", 1.0], ["clone", 2.0]]
+    for number, (changes, failed_in, marked) in enumerate((
+        ({"phases": done, "hook_results": [hook]}, "init, hook createRuntime #1: /net, 30.0 ms, exit status 3", "init          34.000 ms"),
+        ({"phases": done[:1], "delegate": "/usr/sbin/runc"}, "runc", "runc          39.000 ms"),
+        ({"phases": []}, "decide", "decide        40.000 ms"),
+        ({"phases": [], "command": "exec"}, "decide", "decide        40.000 ms"),
+        ({"phases": [*done, ["init", 3.0], ["finish", 1.0]], "command": "run"}, None, None),
+        ({"phases": done, "status": 0, "error": ""}, None, None),
+    )):  # fmt: skip
+        call = {"command": "create", "milliseconds": 40.0, "status": 1, "error": "no", **changes}
+        lines = list(trace_show.describe(made(number, **call)))
+        found = [line.partition("failed in  ")[2] for line in lines if line.startswith("failed in")]
+        assert found == [failed_in] if failed_in else found == [], changes
+        ends = [line.partition(" ms  ")[0].strip() + " ms" for line in lines if line.endswith("<- failed here")]
+        assert ends == ([marked] if marked else []), changes
+        assert any(line.startswith("  other  ") for line in lines) is (marked is None), changes
+        if changes.get("hook_results"):
+            at = next(number for number, line in enumerate(lines) if line.endswith("<- failed here"))
+            assert lines[at + 1].split() == ["30.000", "ms", "of", "these:", "createRuntime", "#1"]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +285,35 @@ def test_diff_and_config(bench: Bench) -> None:
     assert json.loads(bench.call("config", "abc123").out) == BEFORE
     assert json.loads(bench.call("config", "abc123", "--before").out) == BEFORE
     assert json.loads(bench.call("config", "abc123", "--after").out) == jsonpatch.apply_patch(BEFORE, PATCH)
+
+
+def test_large_changes_take_a_line(bench: Bench) -> None:
+    before = {**BEFORE, "linux": {"seccomp": {"names": [str(number) for number in range(100)]}}}
+    patch = [
+        {"op": "replace", "path": "/hostname", "value": "b"},
+        {"op": "remove", "path": "/linux/seccomp"},
+        *({"op": "add", "path": f"/process/env/{number}", "value": "B=1"} for number in range(9)),
+        {"op": "add", "path": "/annotations", "value": {"a": "x" * 300}},
+    ]
+    bench.write(create(bench, config={"before": "1" * 64, "after": "2" * 64, "patch": patch}))
+    (bench.directory / "configs" / f"{'1' * 64}.json").write_text(json.dumps(before))
+    brief = ['- /hostname: "a"', '+ /hostname: "b"', "~ /linux/seccomp removed", "~ /process/env replaced (9 changes)", "~ /annotations added"]
+    assert bench.call("diff", "abc123").out.splitlines() == brief
+    full = bench.call("diff", "abc123", "--full").out.splitlines()
+    assert len(full) == 13
+    assert full[2].endswith('"98", "99"]}')
+    shown = bench.call("show", "abc123").out
+    for line in ("/hostname replaced", "/process/env replaced (9 changes)", "/annotations added"):
+        assert f"\n    {line}\n" in shown
+    assert "xxx" not in shown
+    assert bench.call("show", "abc123", "--full").out == shown + "\nChanges\n" + "\n".join(full) + "\n"
+    changes = [{"sign": line[0], "path": line[2:].partition(": ")[0], "value": line.partition(": ")[2]} for line in full]
+    assert bench.json("diff", "abc123") == changes
+    assert bench.json("config", "abc123") == before
+    after = jsonpatch.apply_patch(before, patch)
+    large = ["/process/env replaced (9 changes)", "/linux/seccomp removed", "/annotations added"]
+    assert policy._difference(before, after) == ['replace /hostname "b"', *large]
+    assert policy._places(before, after) == ["/hostname", *large]
 
 
 def test_diff_without_the_config(bench: Bench) -> None:

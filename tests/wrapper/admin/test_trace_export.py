@@ -6,7 +6,9 @@ import base64
 import csv
 import html.parser
 import json
+import os
 import re
+import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,15 @@ def bench(tmp_path: Path) -> Bench:
         create(bench, decisions=[recorded.decision("p", "patched")]),
         made(1, id="b1", container="abcdef123", command="start", status=1, error=EVIL, phases=[["a", 1.5], ["b", 99999.0]]),
         made(2, id="c1", container="", command="list", status=None, delegate="/usr/sbin/runc"),
-    )
+        made(3, id="d1", container="d", command="run", status=1, error="policy q: no",
+             decisions=[recorded.decision("r", "audited", "would be denied: no"), recorded.decision("q", "denied", "no")]),
+    )  # fmt: skip
     return bench
+
+
+def machine_id() -> str:
+    path = Path("/etc/machine-id")
+    return path.read_text().strip() if path.exists() else ""
 
 
 def exported(bench: Bench, form: str) -> str:
@@ -44,10 +53,13 @@ def exported(bench: Bench, form: str) -> str:
 
 def test_csv(bench: Bench) -> None:
     rows = list(csv.DictReader(exported(bench, "csv").splitlines()))
-    assert [row["id"] for row in rows] == ["abc123abc123", "b1", "c1"]
+    assert [row["id"] for row in rows] == ["abc123abc123", "b1", "c1", "d1"]
     assert rows[0]["policies"] == "p"
     assert rows[1]["error"].startswith("</script>")
     assert rows[2]["status"] == ""
+    told = [(row["result"], row["denied"], row["audited"]) for row in rows]
+    assert told == [("ok", "0", "0"), ("failed", "0", "0"), ("ok", "0", "0"), ("denied", "1", "1")]
+    assert {(row["host.name"], row["host.id"]) for row in rows} == {(os.uname().nodename, machine_id())}
     assert "\x1b" not in rows[1]["error"]
 
 
@@ -59,7 +71,10 @@ def test_otlp_is_what_a_collector_takes(bench: Bench) -> None:
                 assert re.fullmatch(f"[0-9a-f]{{{length}}}", span[name])
                 # OTLP's JSON has ids in hexadecimal, protobuf's own in base64.
                 span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
-    spans = json_format.ParseDict(value, TracesData()).resource_spans[0].scope_spans[0].spans
+    found = json_format.ParseDict(value, TracesData()).resource_spans[0]
+    resource = {entry.key: entry.value.string_value for entry in found.resource.attributes}
+    assert (resource["host.name"], resource.get("host.id", "")) == (os.uname().nodename, machine_id())
+    spans = found.scope_spans[0].spans
     by_name = {span.name: span for span in spans}
     call = by_name["create"]
     attributes = {entry.key: entry.value for entry in call.attributes}
@@ -69,6 +84,12 @@ def test_otlp_is_what_a_collector_takes(bench: Bench) -> None:
     assert call.end_time_unix_nano - call.start_time_unix_nano == round(made(0)["milliseconds"] * 1_000_000)
     failed = by_name["start"]
     assert failed.status.code == failed.status.STATUS_CODE_ERROR
+    told = {name: {entry.key: entry.value for entry in span.attributes} for name, span in by_name.items()}
+    assert [told[name]["error.type"].string_value for name in ("start", "run")] == ["failed", "denied"]
+    assert "error.type" not in told["create"]
+    for name, policy in (("denied", "q"), ("audited", "r")):
+        (value,) = told["run"][f"hookrun.policies.{name}"].array_value.values
+        assert value.string_value == policy
     assert failed.trace_id == call.trace_id != by_name["list"].trace_id
     assert by_name["a"].parent_span_id == failed.span_id
     assert len({span.span_id for span in spans}) == len(spans)
@@ -99,7 +120,7 @@ def test_perfetto_events_keep_the_rules(bench: Bench) -> None:
                 until = outer["ts"] + outer["dur"]
                 assert starts >= until or ends <= outer["ts"] or (starts >= outer["ts"] and ends <= until) or (starts <= outer["ts"] and ends >= until)
     names = {event["args"]["name"] for event in value["traceEvents"] if event["ph"] == "M"}
-    assert names == {"abcdef123", "(no container)"}
+    assert names == {"abcdef123", "(no container)", "d"}
 
 
 class Page(html.parser.HTMLParser):
@@ -130,12 +151,16 @@ def test_the_report_is_one_file_and_holds_every_call(bench: Bench) -> None:
     assert "img" not in page.tags
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "default-src 'none'" in text
     data, code = page.scripts
-    calls = json.loads(data)
-    assert [call["id"] for call in calls] == ["abc123abc123", "b1", "c1"]
+    calls = []
+    for piece in json.loads(data):
+        details = json.loads(zlib.decompress(base64.b64decode(piece["details"])))
+        calls += [call | more for call, more in zip(piece["calls"], details, strict=True)]
+    assert [call["id"] for call in calls] == ["abc123abc123", "b1", "c1", "d1"]
     assert calls[0]["diff"][0] == ["-", "/hostname", '"a"']
     assert len(calls[0]["diff"]) == len(PATCH) + 1
     assert calls[1]["error"] == EVIL
     assert calls[0]["text"].startswith("call ")
+    assert [(call["result"], call["audited"]) for call in calls] == [("ok", False), ("failed", False), ("ok", False), ("denied", True)]
     assert "fetch(" not in code and "http:" not in code.replace('"http://www.w3.org/2000/svg"', "")
 
 

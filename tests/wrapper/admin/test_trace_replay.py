@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hookrun.wrapper.admin import output
 from tests.support import leaks
 from tests.support.bundles import Bundle
 from tests.support.runtimes import HOOKCTL, Result, Runtime, fresh_id
@@ -119,7 +120,17 @@ def breaks(bundle: Bundle, how: str) -> None:
     bundle.write()
 
 
-BREAKS = ["bad config", "hook", "denied", "not found", "not executable", "missing mount source", "cgroup", "seccomp"]
+# And the phase that each fails in.
+BREAKS = {
+    "bad config": "check",
+    "hook": "init, hook createRuntime #0: /bin/sh,",
+    "denied": "decide, policy no-denied denied it",
+    "not found": "finish",
+    "not executable": "finish",
+    "missing mount source": "init",
+    "cgroup": "init",
+    "seccomp": "plan",
+}
 
 
 def test_the_last_line_of_the_log_is_one_sentence_with_the_hint(host: Host, bundle: Bundle) -> None:
@@ -127,7 +138,7 @@ def test_the_last_line_of_the_log_is_one_sentence_with_the_hint(host: Host, bund
     (host.policies / "p.yaml").chmod(0o644)
     host.apply("")
     plain = json.dumps(bundle.config)
-    for how in BREAKS:
+    for how, failed_in in BREAKS.items():
         bundle.config = json.loads(plain)
         breaks(bundle, how)
         log = host.place / f"log {how}"
@@ -140,6 +151,28 @@ def test_the_last_line_of_the_log_is_one_sentence_with_the_hint(host: Host, bund
         assert text and "Traceback" not in text and "internal error" not in text, (how, last)
         assert host.last("run")["id"] == hint.rstrip(")"), how
         assert host.last("run")["error"] == text
+        cause = host.check("trace", "show", host.last("run")["id"]).splitlines()[:2]
+        assert cause[0] == f"error      {output.harmless(text)}", how
+        assert cause[1].startswith(f"failed in  {failed_in}"), (how, cause)
+
+
+def test_the_report_tells_what_runs_now(host: Host, bundle: Bundle) -> None:
+    (host.policies / "p.yaml").write_text(POLICY.replace("spec:\n", "spec:\n  mode: audit\n"))
+    (host.policies / "p.yaml").chmod(0o644)
+    host.apply("")
+    bundle.config["hostname"] = "denied"
+    bundle.command("sleep", "1000")
+    name = host.hookrun.create(bundle.path, container_id=fresh_id())
+
+    def found(*words: str) -> list[tuple[str, bool, int]]:
+        told = json.loads(host.check("report", "--json", *words))
+        return [(row["container"], row["running"], row["would_deny"]) for row in told["containers"]]
+
+    assert found() == found("--running") == [(name, True, 1)]
+    assert re.search(rf"^{name} +\S+ +yes +1 +0 +0 +1 +0 ", host.check("report"), re.MULTILINE)
+    host.hookrun.delete_all()
+    assert found() == [(name, False, 1)]
+    assert found("--running") == []
 
 
 def test_replay_makes_the_container_again_beside_the_engines(host: Host, bundle: Bundle) -> None:
@@ -189,3 +222,4 @@ def test_replay_does_not_act_on_the_engines_container(host: Host, bundle: Bundle
     assert "would act on the engine's own container" in host.ctl("trace", "replay", host.last("kill")["id"]).err
     host.hookrun.state(name)
     assert json.loads(host.check("trace", "replay", host.last("state")["id"]))["id"] == name
+    assert "--json goes with --dry-run" in host.ctl("trace", "replay", host.last("state")["id"], "--json").err
