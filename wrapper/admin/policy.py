@@ -189,6 +189,7 @@ def explain_call(
     engine: Annotated[str, typer.Option("--engine", help="Who calls, for a bundle or a config.")] = "docker",
     command: Annotated[str, typer.Option("--command", help="The command, for a bundle or a config.")] = "create",
     chosen: From = None,
+    full: trace.Full = False,
 ) -> None:
     """Say of each policy whether it matches a call and why, and what it changes, step by step."""
     config, call = _subject(context, what, engine, command)
@@ -205,7 +206,7 @@ def explain_call(
         _echo("  ", explain.denials(one, match.View(current, call)))
         action, message = decide.described(one, step, current)
         typer.echo(f"  -> {'would be ' if one.mode == 'audit' else ''}{action}{': ' if message else ''}{message}")
-        _echo("     ", _difference(current, step.config))
+        _echo("     ", _difference(current, step.config, full=full))
         if one.mode == "enforce":
             current = step.config
             if decide.refusal(one, step):
@@ -213,9 +214,9 @@ def explain_call(
                 return
 
 
-def _difference(before: Any, after: Any) -> list[str]:
+def _difference(before: Any, after: Any, *, full: bool) -> list[str]:
     patch = changes.between(before, after)
-    large = trace_diff.large(patch, before)
+    large = {} if full else trace_diff.large(patch, before)
     lines = []
     for operation in patch:
         place = trace_diff.place(operation["path"])
@@ -307,6 +308,7 @@ def simulate(
     ] = None,
     chosen: From = None,
     engine: Annotated[str, typer.Option("--engine", help="Who calls, for configs.")] = "docker",
+    full: trace.Full = False,
     fail_on: Annotated[
         str,
         typer.Option("--fail-on", metavar="denied=N,changed=N", help="Exit status 1 if at least N calls would be."),
@@ -320,7 +322,7 @@ def simulate(
     totals: dict[str, dict[str, int]] = {one.name: {"denied": 0, "changed": 0, "error": 0} for one in candidates}
     counts = dict.fromkeys(_COUNTED, 0)
     for name, config, call in calls:
-        found = _judged(candidates, config, call)
+        found = _judged(candidates, config, call, full=full)
         for counted in _COUNTED:
             counts[counted] += any(action == counted for _, action, _ in found)
         for policy_name, action, message in found:
@@ -350,7 +352,9 @@ def _limits(text: str) -> dict[str, int]:
     return found
 
 
-def _judged(candidates: list[Source], config: dict[str, Any], call: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _judged(
+    candidates: list[Source], config: dict[str, Any], call: dict[str, Any], *, full: bool
+) -> list[tuple[str, str, str]]:
     """Policy, denied, changed or error, and why; as if every policy were enforced."""
     found = []
     view = match.View(config, call)
@@ -365,14 +369,14 @@ def _judged(candidates: list[Source], config: dict[str, Any], call: dict[str, An
         if step.fault:
             found.append((one.name, "error", step.fault))
         elif step.config is not config:
-            found.append((one.name, "changed", ", ".join(_places(config, step.config))))
+            found.append((one.name, "changed", ", ".join(_places(config, step.config, full=full))))
             config = step.config
     return found
 
 
-def _places(before: Any, after: Any) -> list[str]:
+def _places(before: Any, after: Any, *, full: bool) -> list[str]:
     patch = changes.between(before, after)
-    large = trace_diff.large(patch, before)
+    large = {} if full else trace_diff.large(patch, before)
     places = ((trace_diff.place(operation["path"]), operation["path"]) for operation in patch)
     return list(dict.fromkeys(" ".join(large[place]) if place in large else path for place, path in places))
 

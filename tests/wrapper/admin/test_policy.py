@@ -128,6 +128,17 @@ def test_explain(desk: Desk, tmp_path: Path) -> None:
     assert "  -> denied: no socket" in desk.check("policy", "explain", tmp_path)
 
 
+def test_large_changes_in_full(desk: Desk, tmp_path: Path) -> None:
+    desk.policy("a", {"env": {"force": {f"NAME_{number}": str(number) for number in range(20)}}})
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    (configs / "config.json").write_text(json.dumps({"process": {"env": []}}))
+    for words in (("explain", configs / "config.json"), ("simulate", configs)):
+        assert "/process/env replaced (20 changes)" in desk.check("policy", *words)
+        assert "/process/env/19" in desk.check("policy", *words, "--full")
+        assert "/process/env/19" not in desk.check("policy", *words)
+
+
 def test_simulate_on_configs(desk: Desk, tmp_path: Path) -> None:
     configs = tmp_path / "configs"
     (configs / "bundle").mkdir(parents=True)
