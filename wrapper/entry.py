@@ -26,6 +26,12 @@ def main(state: str = STATE) -> None:
 
 def _take_back_variable() -> None:
     """A plain python3 that starts in the C locale sets LC_CTYPE (PEP 538), which hooks and runtimes would inherit."""
-    if _ADDED in os.environb and b"\0" + _ADDED + b"=" not in b"\0" + read_bytes("/proc/self/environ"):
+    if _ADDED not in os.environb:
+        return
+    try:
+        given = b"\0" + read_bytes("/proc/self/environ")
+    except OSError:  # not to be told: what is asked of us will fail, or not, for reasons of its own
+        return
+    if b"\0" + _ADDED + b"=" not in given:
         os.unsetenv(_ADDED)
         del os.environb[_ADDED]

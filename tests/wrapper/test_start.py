@@ -227,6 +227,37 @@ def adapted():
 """
 
 
+VIEWS = {
+    "v2 alone": "if test -d /sys/fs/cgroup/unified; then mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup; fi",
+    "none": "umount --lazy /sys/fs/cgroup",
+    "no mounts of its own": "",
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_heap_is_filled_whatever_cgroups_the_host_has(tmp_path: Path, view: str) -> None:
+    """And by whom may not mount: what can't be rehearsed there is left out."""
+    heap = tmp_path / "heap"
+    user = [] if VIEWS[view] else ["setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups"]
+    tmp_path.chmod(0o777)
+    for directory in tmp_path.parents[:2]:
+        directory.chmod(0o755)
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{VIEWS[view]}\nexec "$@"', "sh", *user]
+    for _ in range(warm.ATTEMPTS):
+        done = subprocess.run(
+            [*words, warm.START, "--fill", heap, program.packages()],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if not done.returncode:
+            break
+    assert done.returncode == 0, done.stderr
+    assert heap.stat().st_size > 1 << 20
+
+
 def test_commands_were_rehearsed(host: Host, tmp_path: Path) -> None:
     """Python has adapted to them, which it does after some runs; nothing is left of that."""
     packages = warm.copied(tmp_path / "packages")
