@@ -54,6 +54,6 @@ def _download(package: Path, status: Path, directory: Path) -> None:
 
 
 def test_a_life_with_systemd(repository: Path) -> None:
-    outcome = machine.run("sh tests/vm/package.sh", seconds=1200, files=repository)
+    outcome = machine.run("sh tests/vm/package.sh", seconds=2400, files=repository)
     show("package", outcome)
     assert outcome.status == 0

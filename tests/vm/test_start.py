@@ -32,7 +32,7 @@ expect "" "filled without ASLR"
 
 
 def test_a_start_is_warm_on_other_kernels() -> None:
-    outcome = machine.run(SCRIPT, seconds=600)
+    outcome = machine.run(SCRIPT, seconds=1200)
     show("start", outcome)
     assert outcome.status == 0
     assert outcome.console.count("as expected") == 4
