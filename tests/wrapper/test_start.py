@@ -22,6 +22,7 @@ from hookrun.wrapper.admin import launcher
 from hookrun.wrapper.start import program
 from tests.support import warm
 from tests.support.bundles import Bundle
+from tests.support.places import short_place
 from tests.support.runtimes import CHECKOUT, Runtime
 from tests.wrapper import heap_soak
 
@@ -235,27 +236,25 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_heap_is_filled_whatever_cgroups_the_host_has(tmp_path: Path, view: str) -> None:
+def test_a_heap_is_filled_whatever_cgroups_the_host_has(view: str) -> None:
     """And by whom may not mount: what can't be rehearsed there is left out."""
-    heap = tmp_path / "heap"
     user = [] if VIEWS[view] else ["setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups"]
-    tmp_path.chmod(0o777)
-    for directory in tmp_path.parents[:2]:
-        directory.chmod(0o755)
     words = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{VIEWS[view]}\nexec "$@"', "sh", *user]
-    for _ in range(warm.ATTEMPTS):
-        done = subprocess.run(
-            [*words, warm.START, "--fill", heap, program.packages()],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if not done.returncode:
-            break
-    assert done.returncode == 0, done.stderr
-    assert heap.stat().st_size > 1 << 20
+    with short_place("hr-heap-") as place:
+        place.chmod(0o777)
+        for _ in range(warm.ATTEMPTS):
+            done = subprocess.run(
+                [*words, warm.START, "--fill", place / "heap", program.packages()],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            if not done.returncode:
+                break
+        assert done.returncode == 0, done.stderr
+        assert (place / "heap").stat().st_size > 1 << 20
 
 
 def test_commands_were_rehearsed(host: Host, tmp_path: Path) -> None:

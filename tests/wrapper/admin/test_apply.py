@@ -15,6 +15,7 @@ import pytest
 from hookrun.policies import policy
 from hookrun.wrapper import settings, snapshot
 from hookrun.wrapper.admin import sources
+from tests.support.places import short_place
 from tests.support.runtimes import HOOKCTL
 from tests.wrapper.admin.support import Desk
 
@@ -126,19 +127,19 @@ def test_history_says_who_and_why(desk: Desk) -> None:
     assert "no snapshot with number 9" in desk("history", "diff", "1", "9").err
 
 
-def test_history_is_roots(desk: Desk, tmp_path: Path) -> None:
-    desk.check("apply", "--yes")
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
-    done = subprocess.run(
-        [HOOKCTL, "--config", desk.config, "--state", desk.state, "history"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        user=1234,
-        env={},
-    )
+def test_history_is_roots() -> None:
+    with short_place() as place:
+        desk = Desk(place)
+        desk.check("apply", "--yes")
+        done = subprocess.run(
+            [HOOKCTL, "--config", desk.config, "--state", desk.state, "history"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            user=1234,
+            env={},
+        )
     assert (done.returncode, done.stderr) == (1, f"hookctl: cannot read {desk.state}/history: permission denied; it is root's\n")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hookrun.wrapper.admin import output
+from tests.support.places import short_place
 from tests.support.runtimes import HOOKCTL, Result
 from tests.wrapper.admin.support import Desk
 
@@ -56,14 +57,13 @@ def test_a_closed_pipe_is_no_fault(tmp_path: Path) -> None:
     assert done.stderr == b""
 
 
-def test_a_users_own_record_is_told_from_the_hosts(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
-    result = said(desk, "trace", "list", user=1234, HOME=str(tmp_path), XDG_STATE_HOME=str(tmp_path / "own"))
-    assert "this is your own record" in result.err and "the host's is root's" in result.err
-    assert "Traceback" not in result.err
-    assert "your own record" not in said(desk, "trace", "list").err
+def test_a_users_own_record_is_told_from_the_hosts() -> None:
+    with short_place() as place:
+        desk = Desk(place)
+        result = said(desk, "trace", "list", user=1234, HOME=str(place), XDG_STATE_HOME=str(place / "own"))
+        assert "this is your own record" in result.err and "the host's is root's" in result.err
+        assert "Traceback" not in result.err
+        assert "your own record" not in said(desk, "trace", "list").err
 
 
 def test_progress_is_shown_of_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
