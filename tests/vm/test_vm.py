@@ -15,15 +15,16 @@ V1 = "systemd.unified_cgroup_hierarchy=0"
 # The suites whose outcome the version of cgroups, its driver, systemd or a security module can change: what they look at
 # lies in a cgroup, is a unit of systemd's, ends by a cgroup's freezer, or is written by AppArmor. The other suites see the
 # same kernel interfaces here and there; with --all they run in here too.
-ON_V2 = ("cgroups_limits", "cgroups_paths", "cgroups_rare", "cgroups_v2", "events", "lifecycle", "lsm", "rootless", "update")
-ON_V2_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "cgroups_systemd", "events", "lifecycle", "update")
+ON_V2 = ("cgroups_limits", "cgroups_paths", "cgroups_rare", "cgroups_v2", "events", "lifecycle", "lsm", "rootless")
+ON_V2_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "cgroups_systemd", "events", "update")
 # The rows of these that mount or join cgroups.
 CGROUP_ROWS = ("mounts_parity", "namespace_parity", "placement")
 # Judged without systemd alone: with it, Debian's runc warns of devices and scopes among what its containers say.
 JUDGED_ONCE = ("mounts_parity", "namespace_parity", "rootfs_parity", "seccomp")
 # On v1, what the host of the tests has no hierarchies for, and what systemd has properties for.
 ON_V1 = ("cgroups_limits", "cgroups_rare")
-ON_V1_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "events")
+ON_V1_BY_SYSTEMD = ("cgroups_limits",)
+ALL_ON_V1_BY_SYSTEMD = (*ON_V1_BY_SYSTEMD, "cgroups_paths", "events")
 
 
 def files(*names: str, before: str = "") -> str:
@@ -56,10 +57,11 @@ def test_the_suites_on_cgroup_v2(everything: bool) -> None:
     assert outcome.status == 0
 
 
-def test_the_suites_on_cgroup_v1() -> None:
+def test_the_suites_on_cgroup_v1(everything: bool) -> None:
     """One driver after the other: on v1 systemd, when a scope ends, takes empty cgroups away that are not its own."""
     by_itself = f"{PYTEST} tests/vm/inside/test_huge_pages.py {files(*ON_V1)}"
-    by_systemd = f"HOOKRUN_TEST_DRIVER=systemd {PYTEST} {files(*ON_V1_BY_SYSTEMD)}"
+    suites = ALL_ON_V1_BY_SYSTEMD if everything else ON_V1_BY_SYSTEMD
+    by_systemd = f"HOOKRUN_TEST_DRIVER=systemd {PYTEST} {files(*suites)}"
     outcome = machine.run(all_of(by_itself, by_systemd), seconds=1800, kernel=V1)
     show("v1", outcome)
     assert outcome.status == 0
