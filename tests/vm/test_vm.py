@@ -23,8 +23,7 @@ CGROUP_ROWS = ("mounts_parity", "namespace_parity", "placement")
 JUDGED_ONCE = ("mounts_parity", "namespace_parity", "rootfs_parity", "seccomp")
 # On v1, what the host of the tests has no hierarchies for, and what systemd has properties for.
 ON_V1 = ("cgroups_limits", "cgroups_rare")
-ON_V1_BY_SYSTEMD = ("cgroups_limits",)
-ALL_ON_V1_BY_SYSTEMD = (*ON_V1_BY_SYSTEMD, "cgroups_paths", "events")
+ON_V1_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "events")
 
 
 def files(*names: str, before: str = "") -> str:
@@ -57,11 +56,11 @@ def test_the_suites_on_cgroup_v2(everything: bool) -> None:
     assert outcome.status == 0
 
 
-def test_the_suites_on_cgroup_v1(everything: bool) -> None:
+@pytest.mark.release
+def test_the_suites_on_cgroup_v1() -> None:
     """One driver after the other: on v1 systemd, when a scope ends, takes empty cgroups away that are not its own."""
     by_itself = f"{PYTEST} tests/vm/inside/test_huge_pages.py {files(*ON_V1)}"
-    suites = ALL_ON_V1_BY_SYSTEMD if everything else ON_V1_BY_SYSTEMD
-    by_systemd = f"HOOKRUN_TEST_DRIVER=systemd {PYTEST} {files(*suites)}"
+    by_systemd = f"HOOKRUN_TEST_DRIVER=systemd {PYTEST} {files(*ON_V1_BY_SYSTEMD)}"
     outcome = machine.run(all_of(by_itself, by_systemd), seconds=1800, kernel=V1)
     show("v1", outcome)
     assert outcome.status == 0
