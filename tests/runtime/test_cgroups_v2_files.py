@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hookrun.runtime.cgroups import resources, v2_controllers, v2_stats
+from hookrun.runtime.cgroups import resources, v2, v2_controllers, v2_stats
 from hookrun.runtime.errors import Failure
 
 FILES = (
@@ -196,3 +196,11 @@ def test_stats(tmp_path: Path) -> None:
             {"major": 8, "op": "Write", "value": 4},
         ],
     }
+
+
+def test_a_cgroup_that_is_gone_is_thawed_and_not_frozen(tmp_path: Path) -> None:
+    """Systemd takes a scope away with its last process, which may end between the question and the thaw."""
+    gone = v2.V2Manager({"": str(tmp_path / "gone")}, rootless=False, explicit=False, rules=None)
+    gone.thaw()
+    with pytest.raises(Failure, match="freezer not supported"):
+        gone.freeze()
