@@ -51,9 +51,12 @@ def with_entry(place: Path, text: str) -> Path:
     return place
 
 
-def fill(heap: Path, packages: Path | str, **options: Any) -> None:
-    """Have the program fill a heap, which must succeed; `options` are subprocess.run's."""
-    words = [START, "--fill", heap, packages]
+def fill(heap: Path, packages: Path | str, *through: str, **options: Any) -> None:
+    """Have the program fill a heap, which must succeed.
+
+    `through` are words of another program that executes it; `options` are subprocess.run's.
+    """
+    words = [*through, START, "--fill", heap, packages]
     for _ in range(ATTEMPTS):
         done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, **options)
         if not done.returncode:

@@ -242,18 +242,7 @@ def test_a_heap_is_filled_whatever_cgroups_the_host_has(view: str) -> None:
     words = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{VIEWS[view]}\nexec "$@"', "sh", *user]
     with short_place("hr-heap-") as place:
         place.chmod(0o777)
-        for _ in range(warm.ATTEMPTS):
-            done = subprocess.run(
-                [*words, warm.START, "--fill", place / "heap", program.packages()],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            if not done.returncode:
-                break
-        assert done.returncode == 0, done.stderr
+        warm.fill(place / "heap", program.packages(), *words)
         assert (place / "heap").stat().st_size > 1 << 20
 
 

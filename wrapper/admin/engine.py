@@ -58,8 +58,14 @@ def register(
             _show(one)
         return
     with registrations.locked(state):
+        is_new = not program.exists()
         launcher.install(state, name)
-        _make(chosen, change, reload)
+        try:
+            _make(chosen, change, reload)
+        except Failure:
+            if is_new and chosen.runtime(name) is None:
+                launcher.remove(state, name)
+            raise
         registrations.note(state, chosen, name, change)
         if only:
             launcher.install(state, stock_runc.NAME)

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from hookrun.runtime.errors import Failure, reason
@@ -33,7 +34,8 @@ def replace(path: Path, text: str, mode: int = 0o644) -> None:
             os.chmod(temporary, mode)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system refuses that too, though there is nothing
+            temporary.unlink()
         raise Failure(f"cannot write {path}: {reason(error)}") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -120,6 +121,23 @@ def test_a_file_that_changes_meanwhile_is_not_written(tmp_path: Path) -> None:
         with pytest.raises(Failure, match="changed meanwhile"):
             Change(file, before, '{"ours": 1}').make()
     assert file.read_text() == '{"new": 1}'
+
+
+def test_a_file_that_cannot_be_written_leaves_no_launcher(desk: Desk, tmp_path: Path) -> None:
+    place = tmp_path / "engine"
+    place.mkdir()
+    (place / "daemon.json").write_text("{}")
+    subprocess.run(["mount", "--bind", place, place], check=True, timeout=60)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", place], check=True, timeout=60)
+        refused = desk("engine", "register", "docker", "--file", place / "daemon.json")
+    finally:
+        subprocess.run(["umount", place], check=True, timeout=60)
+    assert (refused.status, refused.err.count("\n")) == (1, 1), refused.err
+    assert "read-only file system" in refused.err.lower()
+    assert (place / "daemon.json").read_text() == "{}"
+    assert not (desk.state / "launchers/hookrun").exists()
+    assert not (desk.state / "registrations.json").exists()
 
 
 STRANGERS = {
