@@ -25,19 +25,27 @@ _HEADER = 5
 class ChildLine:
     """The child's end."""
 
-    __slots__ = ("reader", "writer")
+    __slots__ = ("is_announced", "reader", "writer")
 
     def __init__(self, reader: int, writer: int) -> None:
         self.reader = reader
         self.writer = writer
+        self.is_announced = True
 
     def tell(self, kind: bytes, text: str = "") -> None:
+        """Raises Failure where the parent is gone before it knew of this process, OSError where it is gone since."""
+        if not self.is_announced:
+            self.is_announced = True
+            self._await_answer()
         body = text.encode("utf-8", "surrogateescape")
         os.write(self.writer, kind + len(body).to_bytes(4, "little") + body)
 
     def ask(self, kind: bytes, text: str = "") -> None:
         """Tell, and wait until the parent has done its part. Raises Failure where the parent is gone."""
         self.tell(kind, text)
+        self._await_answer()
+
+    def _await_answer(self) -> None:
         if os.read(self.reader, 1) != DONE:
             raise Failure("the runtime ended before the container was ready")
 

@@ -154,9 +154,13 @@ def give_birth_at_once(
 
 
 def _deliver(flags: int, line: channel.ChildLine, main: Callable[[channel.ChildLine], NoReturn]) -> NoReturn:
-    """The midwife's last act: the container's process, as a child of her own parent."""
+    """The midwife's last act: the container's process, as a child of her own parent.
+
+    The two share the line, and either may run first: the process says nothing before the parent has its number.
+    """
     pid, _ = namespaces.clone(flags | namespaces.CLONE_PARENT)
     if pid == 0:
+        line.is_announced = False
         _live(main, line)
     line.tell(channel.PID, str(pid))
     os._exit(0)
@@ -179,7 +183,7 @@ def _live(main: Callable[[channel.ChildLine], NoReturn], line: channel.ChildLine
 def _report(line: channel.ChildLine, text: str) -> None:
     try:
         line.tell(channel.ERROR, text)
-    except OSError:
+    except (Failure, OSError):
         # The parent has gone: after `start`, the container's stderr is the only place left, as in runc.
         os.write(2, f"{text}\n".encode("utf-8", "surrogateescape"))
 
@@ -238,6 +242,7 @@ def _await_child(birth: Birth, config: dict[str, Any]) -> Birth:
             birth.line.answer()
         elif kind == channel.PID:
             child = int(text)
+            birth.line.answer()
         else:
             birth.kill()
             raise Failure(f"error during container init: {text or 'the process ended'}")

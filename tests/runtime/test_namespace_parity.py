@@ -11,7 +11,7 @@ import pytest
 
 from tests.runtime.parity import compare
 from tests.support.bundles import Bundle
-from tests.support.runtimes import Runtime, wait_for
+from tests.support.runtimes import Result, Runtime, wait_for
 
 FILES = {"pid": "pid", "network": "net", "ipc": "ipc", "uts": "uts", "mount": "mnt", "cgroup": "cgroup", "time": "time", "user": "user"}
 
@@ -84,6 +84,20 @@ def test_time_offsets(bundle: Bundle, hookrun: Runtime) -> None:
     uptime, *offsets = result.out.splitlines()
     assert int(uptime) > 1000000
     assert [line.split() for line in offsets] == [["monotonic", "2000", "0"], ["boottime", "1000000", "5"]]
+
+
+def newborn_first(runtime: Runtime) -> Runtime:
+    """clone3 comes back late to its caller: whoever it makes is the first of the two to run."""
+    slowed = Runtime("/usr/bin/strace", runtime.root)
+    slow = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=clone3", "-e", "inject=clone3:delay_exit=300ms"]
+    slowed.globals = [*slow, runtime.program, *runtime.globals]
+    return slowed
+
+
+@pytest.mark.parametrize("kind", ["network", "pid", "time"])
+def test_the_process_may_run_before_the_one_that_made_it(bundle: Bundle, hookrun: Runtime, other: int, kind: str) -> None:
+    bundle.without_namespace(kind).linux["namespaces"].append({"type": kind, "path": f"/proc/{other}/ns/{FILES[kind]}"})
+    assert newborn_first(hookrun).run(bundle.shell("echo here").path) == Result(0, "here\n", "")
 
 
 def test_time_offsets_in_a_user_namespace(bundle: Bundle, hookrun: Runtime) -> None:
