@@ -11,6 +11,7 @@ from hookrun.wrapper import VERSION
 from tests.packaging.conftest import call, copy_sources
 from tests.support.bundles import Bundle
 from tests.support.node import Node
+from tests.support.runtimes import CHECKOUT
 
 FILES = {
     "/usr/sbin/hookrun",
@@ -35,7 +36,7 @@ FILES = {
 LAUNCHER = "/var/lib/hookrun/launchers/hookrun"
 DAEMON = "/tmp/daemon.json"
 # Directories whose content the installation of any package changes, or other tests while this one runs.
-ELSEWHERE = "/var/lib/dpkg|/var/lib/apt|/var/cache|/var/log/(dpkg.log|apt)|/work|/root|/var/tmp|/tmp"
+ELSEWHERE = f"/var/lib/dpkg|/var/lib/apt|/var/cache|/var/log/(dpkg.log|apt)|/work|/root|/var/tmp|/tmp|{re.escape(str(CHECKOUT))}"
 LISTING = f"find / -xdev -regextype egrep -regex '({ELSEWHERE})' -prune -o -print | sort"
 
 

@@ -14,6 +14,7 @@ from tests.runtime.cgroup_support import (
     ROOT,
     UNIFIED,
     cgroup,
+    cgroups_of,
     is_empty,
     kept_state,
     path_for,
@@ -47,9 +48,8 @@ BAD_PATHS = [
 MISC = "misc"
 
 
-def cgroups_of(pid: int) -> list[str]:
-    lines = sorted(line.split(":", 1)[1] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
-    return [line for line in lines if not line.startswith(f"{MISC}:")]
+def cgroups_but_misc(pid: int) -> list[str]:
+    return [line for line in cgroups_of(pid) if not line.startswith(f"{MISC}:")]
 
 
 def remove_parents(name: str) -> None:
@@ -68,12 +68,12 @@ def test_paths_are_those_of_runc(path: str, bundle: Bundle, hookrun: Runtime, ru
         hookrun.create(bundle.path, container_id=container)
         ours = kept_state(hookrun, container)["cgroup_paths"]
         ours.pop(MISC, None)
-        our_place = cgroups_of(hookrun.state(container)["pid"])
+        our_place = cgroups_but_misc(hookrun.state(container)["pid"])
         hookrun.delete_all()
         assert not [path for path in ours.values() if os.path.exists(path)]
         runc.create(bundle.path, container_id=container)
         assert ours == kept_state(runc, container)["cgroup_paths"]
-        assert our_place == cgroups_of(runc.state(container)["pid"])
+        assert our_place == cgroups_but_misc(runc.state(container)["pid"])
     finally:
         hookrun.delete_all()
         runc.delete_all()

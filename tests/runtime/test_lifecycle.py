@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.cgroup_support import cgroups_of
 from tests.runtime.parity import told
 from tests.support import leaks
 from tests.support.bundles import Bundle
@@ -349,9 +350,7 @@ def test_exec_detached_with_pid_file(bundle: Bundle, either: Runtime) -> None:
     assert result.status == 0, result.out
     pid = int(pid_file.read_text())
     wait_for(lambda: f"sleep\0{word}\0" == Path(f"/proc/{pid}/cmdline").read_text(), "the process")
-    host = Path(f"/proc/{pid}/cgroup").read_text()
-    init = Path(f"/proc/{either.state(container_id)['pid']}/cgroup").read_text()
-    assert host == init
+    assert cgroups_of(pid) == cgroups_of(either.state(container_id)["pid"])
 
 
 def test_exec_in_stopped_and_paused(bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
