@@ -24,7 +24,7 @@ import tomllib
 with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)["project"]
 wanted = list(project["dependencies"])
-for extra in sys.argv[1:]:
+for extra in ("fleet", *sys.argv[1:]):
     wanted += project["optional-dependencies"][extra]
 print("\n".join(wanted))
 PY

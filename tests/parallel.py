@@ -20,7 +20,7 @@ TOGETHER = {
     "security/test_gate_engines.py": "engines",
     "packaging": "packaging",
 }
-LONG = ("security", "runtime", "wrapper", "bench")
+LONG = ("security", "runtime", "wrapper", "fleet", "bench")
 CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 

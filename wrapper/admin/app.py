@@ -13,7 +13,8 @@ from loguru import logger
 
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import VERSION
-from hookrun.wrapper.admin import apply, doctor, engine, hook, policy, report, trace
+from hookrun.wrapper.admin import apply, bundle, doctor, engine, hook, metrics, policy, report, trace
+from hookrun.wrapper.admin.fleet import app as fleet
 from hookrun.wrapper.admin.host import CONFIG, STATE, Host
 
 app = typer.Typer(
@@ -28,7 +29,10 @@ app.add_typer(hook.app, name="hook")
 app.add_typer(policy.app, name="policy")
 apply.add_to(app)
 app.add_typer(trace.app, name="trace")
+app.add_typer(bundle.app, name="bundle")
+app.add_typer(fleet.app, name="fleet")
 app.command()(report.report)
+app.command()(metrics.metrics)
 app.command()(doctor.doctor)
 
 

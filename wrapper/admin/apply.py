@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hookrun.policies import compiler, policy, validation
+from hookrun.policies.compiler import Source
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import host as hosts
@@ -146,6 +147,18 @@ def _differences(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
     return lines
 
 
+def differences(old: Sources, new: Sources) -> list[str]:
+    """What differs between two sets of files: by policy, then the lines of the files."""
+    plans = (compiler.plan(one.policies) for one in (old, new))
+    return _policy_changes(*plans) + _text_changes(old.texts, new.texts)
+
+
+def changed_policies(before: list[Source], after: list[Source]) -> list[str]:
+    """The names of the policies that are new or do something else than before."""
+    old, new = ({one.name: _does(one.policy) for one in found} for found in (before, after))
+    return [name for name, does in new.items() if old.get(name) != does]
+
+
 def _policy_changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
     before, after = _by_name(old), _by_name(new)
     lines = [f"+ policy {name}" for name in after if name not in before]
@@ -157,7 +170,11 @@ def _policy_changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str
 def _by_name(plan: dict[str, Any] | None) -> dict[str, tuple[Any, ...]]:
     """What each policy does, wherever it stands."""
     policies = [policy.unpacked(data) for data in plan["policies"]] if plan else []
-    return {one.name: tuple(getattr(one, name) for name in _COMPARED) for one in policies}
+    return {one.name: _does(one) for one in policies}
+
+
+def _does(one: policy.Policy) -> tuple[Any, ...]:
+    return tuple(getattr(one, name) for name in _COMPARED)
 
 
 def _text_changes(old: dict[str, str], new: dict[str, str]) -> list[str]:

@@ -20,6 +20,8 @@ class Host:
 
     config: Path
     state: Path
+    candidate: Path | None = None
+    """A fleet's bundle to look at, instead of the one in force."""
 
     @property
     def settings_file(self) -> Path:
@@ -41,6 +43,28 @@ class Host:
     def history(self) -> Path:
         """The snapshots before the one in force."""
         return self.state / snapshot.HISTORY
+
+    @property
+    def fleet(self) -> Path:
+        """What `hookctl fleet follow` keeps."""
+        return self.state / "fleet"
+
+    @property
+    def bundle_link(self) -> Path:
+        """Leads to the directory of the fleet's bundle in force."""
+        return self.fleet / "bundle"
+
+    @property
+    def bundle(self) -> Path | None:
+        """The directory of the fleet's bundle; None where this host has none."""
+        if self.candidate is not None:
+            return self.candidate
+        return self.bundle_link.resolve() if self.bundle_link.is_symlink() else None
+
+    @property
+    def expired_policy(self) -> Path:
+        """The policy that is in force while the fleet's metadata has expired, where the settings want that."""
+        return self.fleet / "expired.yaml"
 
     @property
     def launchers(self) -> Path:

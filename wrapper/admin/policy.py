@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -392,18 +393,55 @@ def _configs_below(directory: Path, engine: str) -> list[tuple[str, dict[str, An
     return found
 
 
+@dataclass(frozen=True)
+class Denied:
+    """A recorded call that a set of policies would deny."""
+
+    call: str
+    policy: str
+    why: str
+
+
+def newly_denied(store: Store, before: list[Source], after: list[Source], last: int) -> list[Denied]:
+    """Of the last so many recorded calls those that one set of policies would deny and another lets through."""
+    found = []
+    for call in store.last(last):
+        judged = _as_judged(store, call)
+        if judged is None:
+            continue
+        new, old = (_denied(compiler.ordered(candidates), *judged) for candidates in (after, before))
+        if new and not old:
+            found.append(Denied(call["id"], *new))
+    return found
+
+
+def _denied(candidates: list[Source], config: dict[str, Any], call: dict[str, Any]) -> tuple[str, str] | None:
+    """Policy and message of the denial, if there is one; policies that only audit do not deny."""
+    enforced = [one for one in candidates if one.policy.mode == "enforce"]
+    for name, action, why in _judged(enforced, config, call, full=False):
+        if action == "denied":
+            return name, why
+    return None
+
+
 def _recorded_calls(context: typer.Context) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     store = Store(trace.directory_of(hosts.of(context)))
     found = []
     for call in list(store.select(Query())):  # the index is closed before it is asked for single calls
-        if call["command"] not in ("create", "run", "restore", "exec", "update"):
-            continue
-        try:
-            config, invocation = recorded(store, call)
-        except (Failure, jsonpatch.JsonPatchException):
-            continue  # its config is not kept any more
-        found.append((f"{call['container'][:12]} {call['command']}", config, invocation))
+        judged = _as_judged(store, call)
+        if judged is not None:
+            found.append((f"{call['container'][:12]} {call['command']}", *judged))
     return found
+
+
+def _as_judged(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """A recorded call as policies see it; None for one that they do not judge, or whose config is not kept any more."""
+    if call["command"] not in ("create", "run", "restore", "exec", "update"):
+        return None
+    try:
+        return recorded(store, call)
+    except (Failure, jsonpatch.JsonPatchException):
+        return None
 
 
 def _loaded(context: typer.Context, paths: list[Path] | None) -> list[Source]:
@@ -417,7 +455,7 @@ def _examined(context: typer.Context, paths: list[Path] | None) -> tuple[list[So
     """The policies of some files and directories, and what is wrong with them. Raises Failure for a file not there."""
     found: list[Source] = []
     problems: list[str] = []
-    for path in _files(paths or [hosts.of(context).policies], is_given=bool(paths)):
+    for path in _files(paths or sources.policy_directories(hosts.of(context)), is_given=bool(paths)):
         try:
             one, wrong = compiler.examine(compiler.read_file(path), str(path))
         except OSError as error:

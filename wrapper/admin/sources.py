@@ -1,4 +1,8 @@
-"""What the administrator writes, read and checked: config.yaml, policies.d, hooks.d."""
+"""What the administrator and the fleet write, read and checked: config.yaml, policies.d, hooks.d.
+
+A fleet's bundle is laid out alike. Both are in force; of two policies or hook files with one name, and of two values
+for one setting, the fleet's counts.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+from loguru import logger
 
 from hookrun.hooks import compile as hooks
 from hookrun.hooks import directories
@@ -22,6 +27,7 @@ from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import settings, snapshot
 from hookrun.wrapper.admin.host import Host
 
+POLICIES = "policies.d"
 _SCHEMA = Path(__file__).with_name("settings.json")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -34,6 +40,7 @@ class Settings:
     profiles: dict[str, dict[str, Any]]
     hooks: dict[str, Any]
     on_error: str
+    fleet: dict[str, Any]
 
 
 @dataclass
@@ -53,7 +60,7 @@ def read(host: Host) -> Sources:
     texts: dict[str, str] = {}
     found = _settings(host, texts, problems)
     policies = _policies(host, texts, problems)
-    compiled, wrong = hooks.compiled(found.hooks, host.config)
+    compiled, wrong = hooks.compiled(_with_bundle(found.hooks, host.bundle), host.config)
     return Sources(found, policies, compiled, texts, problems + wrong)
 
 
@@ -62,14 +69,20 @@ def policy_files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("*") if path.suffix in (".yaml", ".yml") and path.name[0] != ".")
 
 
+def policy_directories(host: Host) -> list[Path]:
+    """Where this host's policies are: the administrator's own, and the fleet's."""
+    return [host.policies, *([host.bundle / POLICIES] if host.bundle else [])]
+
+
 def _policies(host: Host, texts: dict[str, str], problems: list[str]) -> list[Source]:
-    found: list[Source] = []
-    for path in policy_files(host.policies):
-        text = _read(path, texts, problems)
-        if text is not None:
-            sources, wrong = compiler.examine(text, str(path))
-            found += sources
-            problems += [problem.text for problem in wrong]
+    theirs = _policies_in(policy_files(host.bundle / POLICIES) if host.bundle else [], texts, problems)
+    theirs += _policies_in([host.expired_policy] if host.expired_policy.exists() else [], texts, problems)
+    names = {source.name for source in theirs}
+    own = _policies_in(policy_files(host.policies), texts, problems)
+    for source in own:
+        if source.name in names:
+            logger.warning("{}: the fleet's policy {} is in force instead", source.policy.file, source.name)
+    found = theirs + [source for source in own if source.name not in names]
     problems += filter(None, (trouble(place) for place in (host.config, host.policies) if place.is_dir()))
     problems += [line for source in found for line in _untrusted_hooks(source.policy)]
     try:
@@ -77,6 +90,29 @@ def _policies(host: Host, texts: dict[str, str], problems: list[str]) -> list[So
     except Invalid as problem:
         problems.append(problem.text)
         return found
+
+
+def _policies_in(paths: list[Path], texts: dict[str, str], problems: list[str]) -> list[Source]:
+    found: list[Source] = []
+    for path in paths:
+        text = _read(path, texts, problems)
+        if text is not None:
+            sources, wrong = compiler.examine(text, str(path))
+            found += sources
+            problems += [problem.text for problem in wrong]
+    return found
+
+
+def _with_bundle(settings: dict[str, Any], bundle: Path | None) -> dict[str, Any]:
+    """The settings' part `hooks`, with the directories of a fleet's bundle as those that count most."""
+    if bundle is None:
+        return settings
+    cdi = {**settings["cdi"], "directories": [*settings["cdi"]["directories"], *_existing(bundle / "cdi")]}
+    return {**settings, "directories": [*settings["directories"], *_existing(bundle / "hooks.d")], "cdi": cdi}
+
+
+def _existing(directory: Path) -> list[str]:
+    return [str(directory)] if directory.is_dir() else []
 
 
 def _untrusted_hooks(policy: Policy) -> list[str]:
@@ -91,28 +127,35 @@ def _untrusted_hooks(policy: Policy) -> list[str]:
 
 
 def _settings(host: Host, texts: dict[str, str], problems: list[str]) -> Settings:
-    text = _read(host.settings_file, texts, problems) if host.settings_file.exists() else ""
-    try:
-        values = checked_settings(text or "", str(host.settings_file))
-    except Invalid as problem:
-        problems += problem.text.splitlines()
-        values = {}
+    values = _settings_in(host.settings_file, texts, problems)
+    if host.bundle:
+        values = settings.completed(_settings_in(host.bundle / host.settings_file.name, texts, problems), values)
     profiles = values.pop("profiles", {})
     hook_settings = settings.completed(values.pop("hooks", {}), hooks.DEFAULTS)
     on_error = values.pop("onError", snapshot.DENY)
+    fleet = values.pop("fleet", {})
     full = settings.completed(values)
     completed = {name: settings.completed(profile, full) for name, profile in profiles.items()}
-    return Settings(full, completed, hook_settings, on_error)
+    return Settings(full, completed, hook_settings, on_error, fleet)
 
 
-def checked_settings(text: str, file: str) -> dict[str, Any]:
-    """The settings in a YAML text. Raises Invalid with a line for each thing that is wrong."""
+def _settings_in(path: Path, texts: dict[str, str], problems: list[str]) -> dict[str, Any]:
+    text = _read(path, texts, problems) if path.exists() else ""
+    try:
+        return checked(text or "", str(path), _SCHEMA)
+    except Invalid as problem:
+        problems += problem.text.splitlines()
+        return {}
+
+
+def checked(text: str, file: str, schema: Path) -> dict[str, Any]:
+    """The values in a YAML text that a JSON schema describes. Raises Invalid with a line for each fault."""
     documents = document.read(file, text)
     if not documents:
         return {}
     if len(documents) > 1:
         documents[1].fail("one document only")
-    validator = jsonschema.Draft202012Validator(json.loads(_SCHEMA.read_text()))
+    validator = jsonschema.Draft202012Validator(json.loads(schema.read_text()))
     errors = sorted(validator.iter_errors(documents[0].value), key=lambda error: list(map(str, error.absolute_path)))
     lines = [_explained(documents[0], error) for error in errors]
     if lines:

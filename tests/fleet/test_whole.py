@@ -1,0 +1,311 @@
+"""A fleet of three hosts on real parts: nginx with TLS in front, Prometheus behind, node_exporter on each host."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from hookrun.wrapper.admin.fleet import keys, rollout
+from tests.fleet.fleets import Publisher, denial, policy
+from tests.support.bundles import Bundle
+from tests.support.configured import ConfiguredHost
+from tests.support.places import short_place
+from tests.support.runtimes import CHECKOUT, HOOKCTL, Result, wait_for
+
+PROGRAMS = ("nginx", "prometheus", "prometheus-node-exporter", "promtool", "openssl")
+ALERTS = CHECKOUT / "packaging/fleet/alerts.yml"
+# A host of its own name: where a machine has a machine-id, it is hidden, for all three would have the same.
+AS_HOST = """hostname "$0"
+for file in /etc/machine-id /var/lib/dbus/machine-id; do test ! -s $file || mount --bind /dev/null $file; done
+exec "$@"
+"""
+
+pytestmark = pytest.mark.skipif(
+    any(shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None for program in PROGRAMS),
+    reason=f"needs {', '.join(PROGRAMS)}",
+)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def running(*words: Any, log: Path) -> Iterator[None]:
+    with log.open("wb") as file:
+        process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+class Member:
+    """One of the fleet's hosts: its own name, hookctl's directories, a launcher, and a node_exporter."""
+
+    def __init__(self, name: str, place: Path, url: str, ca: Path) -> None:
+        self.name = name
+        self.port = free_port()
+        self.desk = ConfiguredHost(place)
+        self.texts = place / "textfiles"
+        self.texts.mkdir()
+        settings = json.loads((self.desk.config / "config.yaml").read_text())
+        settings["fleet"] = {"url": url, "ca": str(ca), "labels": {"name": name}}
+        (self.desk.config / "config.yaml").write_text(json.dumps(settings))
+
+    def hookctl(self, *words: str) -> Result:
+        done = subprocess.run(
+            [
+                "unshare",
+                "--uts",
+                "--mount",
+                "sh",
+                "-c",
+                AS_HOST,
+                self.name,
+                HOOKCTL,
+                "--config",
+                self.desk.config,
+                "--state",
+                self.desk.state,
+                *words,
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def follow(self, *words: str) -> str:
+        """One run of the timer's service; returns what it said."""
+        result = self.hookctl("fleet", "follow", *words)
+        done = self.hookctl("metrics", "--textfile", str(self.texts / "hookrun.prom"))
+        assert done.status == 0, done.err
+        return result.out + result.err
+
+    def run(self, bundle: Bundle) -> Result:
+        return self.desk.runtime.run(bundle.path)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with short_place("hr-fleet-") as found:
+        yield found
+
+
+@pytest.fixture
+def publisher(place: Path, monkeypatch: pytest.MonkeyPatch) -> Publisher:
+    monkeypatch.setenv(keys.PASSPHRASE, "geheim")
+    return Publisher(place / "publisher")
+
+
+@pytest.fixture
+def url(place: Path, publisher: Publisher) -> Iterator[str]:
+    """The fleet's address behind nginx and TLS; its certificate is place/ca.pem."""
+    subject = ["-subj", "/CN=fleet", "-addext", "subjectAltName=IP:127.0.0.1"]
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-keyout",
+        place / "key.pem",
+        "-out",
+        place / "ca.pem",
+        *subject,
+    ]
+    subprocess.run(words, check=True, capture_output=True)
+    port = free_port()
+    (place / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {place}/nginx.pid; error_log {place}/nginx.err; events {{}}\n"
+        f"http {{ access_log {place}/access.log; types {{}} default_type application/octet-stream;\n"
+        + "".join(
+            f"{kind}_temp_path {place}/t-{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        + f"server {{ listen 127.0.0.1:{port} ssl; root {publisher.public};\n"
+        f"ssl_certificate {place}/ca.pem; ssl_certificate_key {place}/key.pem; }} }}\n"
+    )
+    with running("/usr/sbin/nginx", "-c", place / "nginx.conf", "-e", place / "nginx.err", log=place / "nginx.log"):
+        wait_for(lambda: is_open(port), "nginx to listen")
+        yield f"https://127.0.0.1:{port}"
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as found:
+        return found.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def members(place: Path, url: str) -> Iterator[list[Member]]:
+    """Three hosts, of which a third of all hosts' share has the first, and that one alone."""
+    with ExitStack() as stack:
+        found = []
+        for name in names():
+            (place / name).mkdir()
+            member = Member(name, place / name, url, place / "ca.pem")
+            stack.callback(member.desk.close)
+            words = (
+                "--collector.disable-defaults",
+                "--collector.textfile",
+                f"--collector.textfile.directory={member.texts}",
+            )
+            stack.enter_context(
+                running(
+                    "prometheus-node-exporter",
+                    *words,
+                    f"--web.listen-address=127.0.0.1:{member.port}",
+                    log=place / f"{name}.log",
+                )
+            )
+            found.append(member)
+        yield found
+
+
+def names() -> list[str]:
+    """Names of hosts of which the first stands below 34 % for both versions that are staged, the others above."""
+    hosts = [f"h{number}" for number in range(200)]
+    low = [one for one in hosts if all(rollout.position(one, "base", version) < 0.34 for version in ("2.0", "2.1"))]
+    high = [one for one in hosts if all(rollout.position(one, "base", version) >= 0.34 for version in ("2.0", "2.1"))]
+    return [low[0], *high[:2]]
+
+
+@pytest.fixture
+def prometheus(place: Path, members: list[Member]) -> Iterator[str]:
+    port = free_port()
+    targets = [{"targets": [f"127.0.0.1:{one.port}"], "labels": {"instance": one.name}} for one in members]
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(ALERTS)],
+        "scrape_configs": [{"job_name": "hosts", "static_configs": targets}],
+    }
+    (place / "prometheus.yml").write_text(json.dumps(config))
+    words = (
+        f"--config.file={place}/prometheus.yml",
+        f"--storage.tsdb.path={place}/data",
+        f"--web.listen-address=127.0.0.1:{port}",
+    )
+    with running("prometheus", *words, log=place / "prometheus.log"):
+        wait_for(lambda: is_open(port), "Prometheus to listen")
+        yield f"http://127.0.0.1:{port}"
+
+
+def firing(prometheus: str) -> set[tuple[str, str]]:
+    """The alerts that fire, and at which host."""
+    answer = json.loads(urllib3.request("GET", f"{prometheus}/api/v1/alerts", timeout=30).data)
+    return {
+        (one["labels"]["alertname"], one["labels"].get("instance", ""))
+        for one in answer["data"]["alerts"]
+        if one["state"] == "firing"
+    }
+
+
+def test_staged_refused_mended_promoted(
+    publisher: Publisher, members: list[Member], prometheus: str, bundle: Bundle, place: Path
+) -> None:
+    def fleet(*words: str) -> str:
+        done = subprocess.run(
+            [HOOKCTL, "fleet", *words],
+            env={**os.environ, "HOOKCTL_FLEET": str(publisher.directory)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def release(version: str, **files: str) -> None:
+        directory = publisher.bundle(version, files={f"policies.d/{name}.yaml": text for name, text in files.items()})
+        subprocess.run([HOOKCTL, "bundle", "build", directory, "--output", place], check=True, capture_output=True)
+        fleet("publish", str(place / f"base-{version}.tar.gz"))
+
+    def versions() -> list[str]:
+        return [json.loads(one.hookctl("fleet", "show", "--json").out)["version"] for one in members]
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(fleet("status", "--prometheus", prometheus, "--json"))
+        return found
+
+    first, *others = members
+    root = ("--root", str(publisher.root))
+    release("1.0", env=policy("env"))
+    fleet("promote", "base", "1.0")
+    assert ["base 1.0 is in force" in one.follow(*root) for one in members] == [True] * 3
+    assert first.run(bundle.shell("echo $FROM")).out == "env\n"
+    bundle.config["hostname"] = "evil"
+    assert first.run(bundle.write()).status == 0
+
+    # A third of the hosts tries the next one, whose record says that it would do harm.
+    release("2.0", env=policy("env"), evil=policy("no-evil", **denial()))
+    fleet("stage", "base", "2.0", "--share", "34%")
+    said = [one.follow() for one in members]
+    assert "1 recorded calls would be denied, 0 may be" in said[0]
+    assert ["nothing to change" in one for one in said[1:]] == [True, True]
+    assert versions() == ["1.0"] * 3
+    wait_for(lambda: ("HookrunFleetRefused", first.name) in firing(prometheus), "the alert")
+    assert [(one["host"], one["version"]) for one in status()["refused"]] == [(first.name, "2.0")]
+    refused = subprocess.run(
+        [HOOKCTL, "fleet", "promote", "base", "--fleet", publisher.directory, "--prometheus", prometheus],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert f"1 hosts refused base 2.0; {first.name}: " in refused.stderr
+
+    # Mended: the third takes it, then all.
+    release("2.1", env=policy("env"), evil=policy("no-evil", **denial(value="worse")))
+    fleet("stage", "base", "2.1", "--share", "34%")
+    for one in members:
+        one.follow()
+    assert versions() == ["2.1", "1.0", "1.0"]
+    wait_for(lambda: not firing(prometheus), "the alert to be resolved")
+    wait_for(lambda: len(status()["versions"]) == 2, "both versions to be seen")
+    fleet("promote", "base", "--prometheus", prometheus)
+    for one in others:
+        assert "base 2.1 is in force" in one.follow()
+    assert versions() == ["2.1"] * 3
+    wait_for(lambda: status()["versions"] == [{"bundle": "base", "version": "2.1", "hosts": 3}], "all to be seen")
+    bundle.config["hostname"] = "worse"
+    denied = others[0].run(bundle.write())
+    assert (denied.status, "no-evil: no" in denied.err) == (1, True)
+    others[0].follow()
+    wait_for(lambda: status()["denied"] == [{"policy": "no-evil", "calls": 1}], "the denial to be seen")
+
+    fleet("rollback", "base")
+    assert ["base 1.0 is in force" in one.follow() for one in members] == [True] * 3
+    assert others[0].run(bundle).status == 0
+    requests = (place / "access.log").read_text().splitlines()
+    assert [line for line in requests if '" 304 ' in line and "timestamp.json" in line]
+
+
+def test_alert_rules() -> None:
+    done = subprocess.run(
+        ["promtool", "test", "rules", "alerts.test.yml"],
+        cwd=ALERTS.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

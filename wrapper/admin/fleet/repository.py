@@ -1,0 +1,299 @@
+"""The publisher's side: a directory with the keys' whereabouts, and below `public` what a web server serves.
+
+    DIR/fleet.json               who signs (key id to URI), and how many days each role's metadata holds
+    DIR/keys/                    keys in files; those of an offline root are kept elsewhere
+    DIR/public/metadata/         root, targets, snapshot, timestamp (TUF specification 1.0, consistent snapshots)
+    DIR/public/targets/          rollout.json and the bundles, their hashes before their names
+
+What refers to a file is written after it, the timestamp last: a host that fetches meanwhile sees the old or the new.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from securesystemslib.signer import Key, Signer
+from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.metadata import (
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+from tuf.api.serialization import DeserializationError
+from tuf.api.serialization.json import JSONSerializer
+from tuf.repository import Repository
+
+from hookrun.runtime.errors import Failure, reason
+from hookrun.wrapper.admin import files
+from hookrun.wrapper.admin.fleet import bundle, keys, rollout
+from hookrun.wrapper.admin.fleet.keys import Ask
+from hookrun.wrapper.admin.fleet.rollout import Track
+
+ROLES = ("root", "targets", "snapshot", "timestamp")
+DAYS = {"root": 365, "targets": 90, "snapshot": 14, "timestamp": 3}
+_FIRST: dict[str, Callable[[], Any]] = {"targets": Targets, "snapshot": Snapshot, "timestamp": Timestamp}
+
+
+class FleetRepository(Repository):
+    """A fleet's repository in a directory. Its methods raise Failure."""
+
+    def __init__(self, directory: Path, ask: Ask = keys.asked) -> None:
+        self.directory = directory
+        self.metadata = directory / "public/metadata"
+        self.targets_directory = directory / "public/targets"
+        self._settings: dict[str, Any] = json.loads(files.read(directory / "fleet.json") or "{}")
+        self._ask = cache(ask)
+        if not self._settings:
+            raise Failure(f"{directory} is no fleet's directory: `hookctl fleet init {directory}` makes one")
+
+    # --- what tuf's Repository asks for
+
+    @property
+    def targets_infos(self) -> dict[str, MetaFile]:
+        return {"targets.json": MetaFile(self.targets().version)}
+
+    @property
+    def snapshot_info(self) -> MetaFile:
+        return MetaFile(self.snapshot().version)
+
+    def open(self, role: str) -> Metadata[Any]:
+        """A role's newest metadata, or its first, not yet written."""
+        path = self._newest(role)
+        if path is None:
+            return Metadata(_FIRST[role]())
+        try:
+            return Metadata.from_file(str(path))
+        except (DeserializationError, OSError):
+            raise Failure(f"{path} is damaged: restore it from a backup") from None
+
+    def close(self, role: str, md: Metadata[Any]) -> None:
+        """Sign a role's next version and write it."""
+        if self._newest(role) is not None:
+            md.signed.version += 1
+        md.signed.expires = _in_days(self._settings["days"][role])
+        md.signatures.clear()
+        root = cast(Root, md.signed) if role == "root" else self.root()
+        owners = [root, self.root()] if role == "root" and self._newest(role) else [root]
+        for key in {key.keyid: key for owner in owners for key in self._keys(owner, role)}.values():
+            signer = self._signer(key)
+            if signer is not None:
+                md.sign(signer, append=True)
+        for owner in owners:
+            _demand_signatures(owner, role, md)
+        name = f"{role}.json" if role == "timestamp" else f"{md.signed.version}.{role}.json"
+        _write(self.metadata / name, md.to_bytes(JSONSerializer()))
+
+    def _newest(self, role: str) -> Path | None:
+        if role == "timestamp":
+            path = self.metadata / "timestamp.json"
+            return path if path.exists() else None
+        found = self.metadata.glob(f"*.{role}.json")
+        return max(found, key=lambda path: int(path.name.partition(".")[0]), default=None)
+
+    @staticmethod
+    def _keys(root: Root, role: str) -> list[Key]:
+        return [root.get_key(identity) for identity in root.get_delegated_role(role).keyids]
+
+    def _signer(self, key: Key) -> Signer | None:
+        uri = self._settings["signers"].get(key.keyid)
+        return keys.signer(uri, key, self.directory, self._ask) if uri else None
+
+    # --- bundles
+
+    @property
+    def tracks(self) -> dict[str, Track]:
+        """What each bundle's hosts are to have."""
+        found = self.targets().targets.get(rollout.TARGET)
+        if found is None:
+            return {}
+        digest = found.hashes["sha256"]
+        return rollout.unpacked(_read(self.targets_directory / f"{digest}.{rollout.TARGET}"))
+
+    def versions(self, name: str) -> list[str]:
+        """The versions of a bundle that are published, the oldest first."""
+        found = [target.custom for target in self.targets().targets.values() if target.custom]
+        return [
+            custom["version"] for custom in sorted(found, key=lambda one: one["published"]) if custom["name"] == name
+        ]
+
+    def publish(self, manifest: bundle.Manifest, data: bytes, described: dict[str, Any]) -> None:
+        """Offer a bundle's archive; no host takes it yet. `described` is kept with it, for the hosts."""
+        if manifest.version in self.versions(manifest.name):
+            raise Failure(
+                f"{manifest.name} {manifest.version} is already published: a changed bundle needs a new version"
+            )
+        target = TargetFile.from_data(manifest.file_name, data, ["sha256"])
+        target.unrecognized_fields["custom"] = {**described, "published": _now().isoformat()}
+        _write(self.targets_directory / f"{target.hashes['sha256']}.{manifest.file_name}", data)
+        with self.edit_targets() as targets:
+            targets.targets[manifest.file_name] = target
+        self.close_update()
+
+    def set_track(self, name: str, track: Track) -> None:
+        """Say what a bundle's hosts are to have from now on."""
+        data = rollout.packed({**self.tracks, name: track})
+        target = TargetFile.from_data(rollout.TARGET, data, ["sha256"])
+        _write(self.targets_directory / f"{target.hashes['sha256']}.{rollout.TARGET}", data)
+        with self.edit_targets() as targets:
+            targets.targets[rollout.TARGET] = target
+            for version in track.revoked:
+                for path in [path for path, one in targets.targets.items() if _is_version(one, name, version)]:
+                    gone = targets.targets.pop(path)
+                    (self.targets_directory / f"{gone.hashes['sha256']}.{path}").unlink(missing_ok=True)
+        self.close_update()
+
+    def close_update(self) -> None:
+        """Let the hosts see what was changed."""
+        self.do_snapshot()
+        self.do_timestamp()
+
+    def refresh(self) -> None:
+        """Sign anew what expires before long, with the timestamp always among it."""
+        if self.targets().expires < _in_days(self._settings["days"]["targets"] // 2):
+            with self.edit_targets():
+                pass
+        soon = self.snapshot().expires < _in_days(self._settings["days"]["snapshot"] // 2)
+        self.do_snapshot(force=soon)
+        self.do_timestamp(force=True)
+
+    def resign(self, role: str) -> None:
+        """Have a role's metadata signed by the keys that root names for it now."""
+        if role in ("targets", "snapshot"):
+            with self.edit(role):
+                pass
+        self.do_snapshot(force=role == "snapshot")
+        self.do_timestamp(force=True)
+
+    # --- keys
+
+    def passphrase(self) -> str:
+        """That of the keys in files."""
+        return self._ask()
+
+    def key_ids(self, role: str) -> list[str]:
+        return list(self.root().get_delegated_role(role).keyids)
+
+    def uri(self, key_id: str) -> str:
+        """Where a key's private half is, "" if this directory does not know."""
+        found: str = self._settings["signers"].get(key_id, "")
+        return found
+
+    def add_key(self, role: str, key: Key, uri: str, threshold: int | None) -> None:
+        """Have a role signed by one key more."""
+        self._settings["signers"][key.keyid] = uri
+        self._save()
+        with self.edit_root() as root:
+            root.add_key(key, role)
+            if threshold is not None:
+                root.get_delegated_role(role).threshold = threshold
+        self.resign(role)
+
+    def drop_key(self, role: str, prefix: str) -> str:
+        """Have a role signed by one key less; returns its id."""
+        found = [identity for identity in self.key_ids(role) if identity.startswith(prefix)]
+        if len(found) != 1:
+            raise Failure(f"{role} has {len(found)} keys whose id starts with {prefix}: see `hookctl fleet keys list`")
+        with self.edit_root() as root:
+            delegated = root.get_delegated_role(role)
+            if len(delegated.keyids) - 1 < delegated.threshold:
+                raise Failure(f"{role} needs {delegated.threshold} signatures: add a key before this one goes")
+            root.revoke_key(found[0], role)
+        self.resign(role)
+        return found[0]
+
+    def _save(self) -> None:
+        files.replace(self.directory / "fleet.json", json.dumps(self._settings, indent=1) + "\n", 0o600)
+
+
+def create(directory: Path, thresholds: dict[str, int], days: dict[str, int]) -> FleetRepository:
+    """Make a fleet's directory, with a key for each signature that a role needs. Raises Failure."""
+    if (directory / "fleet.json").exists():
+        raise Failure(f"{directory} has a fleet already")
+    passphrase = keys.asked(twice=True)
+    root = Root(consistent_snapshot=True)
+    signers: dict[str, str] = {}
+    for role in ROLES:
+        for number in range(1, thresholds[role] + 1):
+            place = f"keys/{role}-{number}.pem"
+            key = keys.new(directory / place, passphrase)
+            root.add_key(key, role)
+            signers[key.keyid] = f"file:{place}"
+        root.get_delegated_role(role).threshold = thresholds[role]
+    files.replace(directory / "fleet.json", json.dumps({"signers": signers, "days": days}, indent=1) + "\n", 0o600)
+    made = FleetRepository(directory, lambda: passphrase)
+    made.close("root", Metadata(root))
+    with made.edit_targets():
+        pass
+    made.close_update()
+    return made
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[FleetRepository]:
+    """A fleet's repository, which nobody else changes meanwhile. Raises Failure."""
+    found = FleetRepository(directory)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield found
+    except BlockingIOError:
+        raise Failure(f"somebody else is changing {directory}: try again") from None
+    finally:
+        os.close(descriptor)
+
+
+def _demand_signatures(root: Root, role: str, md: Metadata[Any]) -> None:
+    try:
+        root.verify_delegate(role, md.signed_bytes, md.signatures)
+    except UnsignedMetadataError:
+        threshold = root.get_delegated_role(role).threshold
+        raise Failure(
+            f"{role} needs {threshold} signatures, here are keys for {len(md.signatures)}: bring the other keys' files,"
+            " see `hookctl fleet keys list`"
+        ) from None
+
+
+def _is_version(target: TargetFile, name: str, version: str) -> bool:
+    custom = target.custom or {}
+    return bool(custom.get("name") == name and custom.get("version") == version)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _in_days(days: int) -> datetime:
+    return _now() + timedelta(days=days)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {reason(error)}") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise Failure(f"cannot write {path}: {reason(error)}") from None
