@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -309,3 +310,30 @@ def test_alert_rules() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dashboard_asks_for_what_there_is(tmp_path: Path) -> None:
+    """Each query is one of Prometheus', and names metrics that `hookctl metrics` has."""
+    panels = json.loads((ALERTS.parent / "dashboard.json").read_text())["panels"]
+    queries = [target["expr"].replace("$host", ".*") for panel in panels for target in panel["targets"]]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    rules = {
+        "groups": [
+            {
+                "name": "queries",
+                "rules": [{"record": f"q{number}", "expr": query} for number, query in enumerate(queries)],
+            }
+        ]
+    }
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    done = subprocess.run(
+        ["promtool", "check", "rules", tmp_path / "rules.json"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = subprocess.run(
+        [HOOKCTL, "--state", tmp_path, "metrics"], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    there = {line.split()[2] for line in shown.splitlines() if line.startswith("# TYPE ")}
+    texts = [*queries, ALERTS.read_text()]
+    asked = {name for text in texts for name in re.findall(r"hookrun_\w+", text)}
+    assert {name.removesuffix("_bucket") for name in asked} <= there

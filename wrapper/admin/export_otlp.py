@@ -24,8 +24,7 @@ _MILLISECOND = 1_000_000
 
 def render(calls: Iterable[dict[str, Any]]) -> Iterator[str]:
     """The JSON text in pieces."""
-    facts = {"service.name": "hookrun", "service.version": VERSION, **export_host.identity()}
-    resource = {"attributes": [_attribute(name, value) for name, value in facts.items() if value]}
+    resource = {"attributes": [_attribute(name, value) for name, value in resource_facts().items()]}
     scope = {"name": "hookrun.record", "version": VERSION}
     yield f'{{"resourceSpans":[{{"resource":{json.dumps(resource)},'
     yield f'"scopeSpans":[{{"scope":{json.dumps(scope)},"spans":['
@@ -37,29 +36,63 @@ def render(calls: Iterable[dict[str, Any]]) -> Iterator[str]:
     yield "]}]}]}\n"
 
 
+def ids(call: dict[str, Any]) -> tuple[str, str]:
+    """Trace and span of a call, the same at each export: what is sent twice is known again."""
+    return _hash(call["container"] or call["id"], 32), _hash(call["id"], 16)
+
+
+def times(call: dict[str, Any]) -> tuple[int, int]:
+    """Begin and end of a call in nanoseconds since 1970."""
+    start = nanoseconds(call["time"])
+    return start, start + round(call["milliseconds"] * _MILLISECOND)
+
+
 def _spans(call: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    start = _nanoseconds(call["time"])
-    end = start + round(call["milliseconds"] * _MILLISECOND)
-    ids = {"traceId": _hash(call["container"] or call["id"], 32), "spanId": _hash(call["id"], 16)}
-    span = {**ids, "name": call["command"], "kind": _SPAN_SERVER, **_times(start, end), "attributes": _attributes(call)}
+    start, end = times(call)
+    trace, own = ids(call)
+    span = {
+        "traceId": trace,
+        "spanId": own,
+        "name": call["command"],
+        "kind": _SPAN_SERVER,
+        **_times(start, end),
+        "attributes": _attributes(call),
+    }
     if trace_index.result(call) != "ok":
         span["status"] = {"code": _STATUS_ERROR, "message": call["error"] or f"exit status {call['status']}"}
     yield span
-    for number, (name, milliseconds) in enumerate(call["phases"]):
-        until = min(end, start + round(milliseconds * _MILLISECOND))
+    for name, span_id, begin, until in phases(call):
         yield {
-            "traceId": ids["traceId"],
-            "spanId": _hash(f"{call['id']}/{number}", 16),
-            "parentSpanId": ids["spanId"],
+            "traceId": trace,
+            "spanId": span_id,
+            "parentSpanId": own,
             "name": name,
             "kind": _SPAN_INTERNAL,
-            **_times(start, until),
+            **_times(begin, until),
         }
+
+
+def phases(call: dict[str, Any]) -> Iterator[tuple[str, str, int, int]]:
+    """A call's phases: name, span, begin and end as `times` has them."""
+    start, end = times(call)
+    for number, (name, milliseconds) in enumerate(call["phases"]):
+        until = min(end, start + round(milliseconds * _MILLISECOND))
+        yield name, _hash(f"{call['id']}/{number}", 16), start, until
         start = until
 
 
+def resource_facts() -> dict[str, str]:
+    """Which hookrun on which host."""
+    facts = {"service.name": "hookrun", "service.version": VERSION, **export_host.identity()}
+    return {name: value for name, value in facts.items() if value}
+
+
 def _attributes(call: dict[str, Any]) -> list[dict[str, Any]]:
-    """Named by OpenTelemetry's semantic conventions where they have a name."""
+    return [_attribute(name, value) for name, value in facts(call).items()]
+
+
+def facts(call: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a call, named by OpenTelemetry's semantic conventions where they have a name."""
     ended = trace_index.result(call)
     values = {
         "container.id": call["container"],
@@ -76,7 +109,7 @@ def _attributes(call: dict[str, Any]) -> list[dict[str, Any]]:
         "hookrun.policies.denied": _policies(call, Effect.denied),
         "hookrun.policies.audited": _policies(call, Effect.would_deny),
     }
-    return [_attribute(name, value) for name, value in values.items() if value not in ("", None, [])]
+    return {name: value for name, value in values.items() if value not in ("", None, [])}
 
 
 def _policies(call: dict[str, Any], effect: Effect) -> list[str]:
@@ -93,14 +126,19 @@ def _value(value: str | int | list[str]) -> dict[str, Any]:
     if isinstance(value, int):
         return {"intValue": str(value)}
     # Bytes that are not UTF-8 can't be in a protobuf string.
-    return {"stringValue": value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")}
+    return {"stringValue": valid(value)}
+
+
+def valid(text: str) -> str:
+    """A text of the record with replacements for bytes that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _times(start: int, end: int) -> dict[str, str]:
     return {"startTimeUnixNano": str(start), "endTimeUnixNano": str(end)}
 
 
-def _nanoseconds(time: str) -> int:
+def nanoseconds(time: str) -> int:
     """Exact: a float has no room for nanoseconds since 1970."""
     moment = datetime.fromisoformat(time).astimezone(UTC)
     return (int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond) * 1000

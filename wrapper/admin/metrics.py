@@ -202,7 +202,7 @@ def counted(host: Host) -> Tally:
         kept = record_position.read(path)
         try:
             tally = Tally.unpacked(kept["tally"])
-            position = Position({inode: (end, head) for inode, (end, head) in kept["ends"].items()})
+            position = record_position.unpacked(kept["ends"])
         except (KeyError, TypeError, ValueError, AttributeError):
             tally, position = Tally(), Position()
         for call in position.new_calls(trace.directory_of(host)):

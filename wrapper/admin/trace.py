@@ -358,6 +358,25 @@ RENDERERS = {
 }
 
 
+@app.command("push")
+def push(
+    context: typer.Context,
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="The collector's URL.")
+    ] = "http://127.0.0.1:4318",
+    directory: Directory = None,
+) -> None:
+    """Send to an OpenTelemetry collector what was recorded since the last time, by OTLP over HTTP."""
+    try:
+        from hookrun.wrapper.admin import trace_push  # hookctl's other commands do without OpenTelemetry
+    except ImportError:
+        raise Failure("`hookctl trace push` needs OpenTelemetry: pip install 'hookrun[fleet]'") from None
+    found = host.of(context)
+    chosen = directory or directory_of(found)
+    count = trace_push.push(chosen, found.state / "push.json", endpoint)
+    typer.echo(f"{count} calls sent")
+
+
 @app.command("prune")
 def prune(
     context: typer.Context,
