@@ -44,11 +44,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(*words: Any, log: Path) -> Iterator[None]:
+def running(*words: Any, log: Path) -> Iterator[int]:
     with log.open("wb") as file:
         process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(60)
@@ -118,22 +118,16 @@ def publisher(place: Path, monkeypatch: pytest.MonkeyPatch) -> Publisher:
 @pytest.fixture
 def url(place: Path, publisher: Publisher) -> Iterator[str]:
     """The fleet's address behind nginx and TLS; its certificate is place/ca.pem."""
+    with serve_by_nginx(place, publisher.public) as (url, _):
+        yield url
+
+
+@contextmanager
+def serve_by_nginx(place: Path, directory: Path) -> Iterator[tuple[str, int]]:
+    """A directory's address and nginx's pid. The certificate is place/ca.pem."""
     subject = ["-subj", "/CN=fleet", "-addext", "subjectAltName=IP:127.0.0.1"]
-    words = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-keyout",
-        place / "key.pem",
-        "-out",
-        place / "ca.pem",
-        *subject,
-    ]
+    files = ["-keyout", place / "key.pem", "-out", place / "ca.pem"]
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *subject]
     subprocess.run(words, check=True, capture_output=True)
     port = free_port()
     (place / "nginx.conf").write_text(
@@ -142,12 +136,14 @@ def url(place: Path, publisher: Publisher) -> Iterator[str]:
         + "".join(
             f"{kind}_temp_path {place}/t-{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
-        + f"server {{ listen 127.0.0.1:{port} ssl; root {publisher.public};\n"
+        + f"server {{ listen 127.0.0.1:{port} ssl; root {directory};\n"
         f"ssl_certificate {place}/ca.pem; ssl_certificate_key {place}/key.pem; }} }}\n"
     )
-    with running("/usr/sbin/nginx", "-c", place / "nginx.conf", "-e", place / "nginx.err", log=place / "nginx.log"):
+    with running(
+        "/usr/sbin/nginx", "-c", place / "nginx.conf", "-e", place / "nginx.err", log=place / "nginx.log"
+    ) as pid:
         wait_for(lambda: is_open(port), "nginx to listen")
-        yield f"https://127.0.0.1:{port}"
+        yield f"https://127.0.0.1:{port}", pid
 
 
 def is_open(port: int) -> bool:

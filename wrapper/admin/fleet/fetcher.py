@@ -39,6 +39,8 @@ class Fetcher(FetcherInterface):
         self._cache = cache
         self._ca = ca or None
         self._tries = tries
+        # One for all requests of a look: a connection that is open spares the next one TLS's beginning.
+        self._pools: dict[str, urllib3.PoolManager] = {}
         self.requests = 0
         self.received = 0  # bytes
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -122,6 +124,8 @@ class Fetcher(FetcherInterface):
             response.release_conn()
             return self._get(place, {})
         if response.status not in (_OK, _PARTIAL, _NOT_MODIFIED):
+            if int(response.headers.get("Content-Length", _BLOCK)) < _BLOCK:
+                response.drain_conn()  # the connection is good for the next request
             response.close()
             raise DownloadHTTPError(f"{place}: HTTP status {response.status}", response.status)
         return response
@@ -129,8 +133,11 @@ class Fetcher(FetcherInterface):
     def _pool(self, place: str) -> urllib3.PoolManager:
         parts = urlsplit(place)
         proxy = "" if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme, "")
-        options: dict[str, Any] = {"ca_certs": self._ca, "cert_reqs": "CERT_REQUIRED"}
-        return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+        if proxy not in self._pools:
+            options: dict[str, Any] = {"ca_certs": self._ca, "cert_reqs": "CERT_REQUIRED"}
+            pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+            self._pools[proxy] = pool
+        return self._pools[proxy]
 
     def _stream(self, response: Any) -> Iterator[bytes]:
         end = time.monotonic() + _LONGEST

@@ -68,7 +68,7 @@ def follow(host: Host, source: Source) -> str:
     with _alone(host):
         standing = standings.read(host)
         standing.tried = time.time()
-        follower = _Follower(host, source, standing)
+        follower = Follower(host, source, standing)
         try:
             said = follower.run()
             standing.problem = ""
@@ -97,16 +97,19 @@ def _alone(host: Host) -> Iterator[None]:
         os.close(descriptor)
 
 
-class _Follower:
+class Follower:
+    """One look of a host at its fleet."""
+
     def __init__(self, host: Host, source: Source, standing: Standing) -> None:
         self._host = host
-        self._standing = standing
+        self.standing = standing
         self._source = source
         bases = [url.rstrip("/") for url in (source.url, *source.mirrors)]
         self.fetcher = Fetcher(bases, host.fleet / "cache", source.ca)
         self._base = bases[0]
 
     def run(self) -> str:
+        """Look, decide, take over; returns what happened, in one line. Raises Failure."""
         with _explained(self._base):
             try:
                 tracks = self._refreshed()
@@ -114,20 +117,20 @@ class _Follower:
                 return self._expired()
         self._unexpire()
         name = self._name(tracks)
-        known = self._standing.refused.get(name, {})
-        refused = self._standing.refused[name] = {one: why for one, why in known.items() if one in tracks[name].offered}
+        known = self.standing.refused.get(name, {})
+        refused = self.standing.refused[name] = {one: why for one, why in known.items() if one in tracks[name].offered}
         broken = self._broken_gate()
-        if broken and self._standing.held:
-            refused[self._standing.held.version] = broken
+        if broken and self.standing.held:
+            refused[self.standing.held.version] = broken
         version, gate = self._wanted(tracks[name], name, set(refused))
-        self._standing.wanted = version
+        self.standing.wanted = version
         if self._holds(name, version):
             return f"{name} {version} is in force: nothing to change"
         if not version:
             raise Failure(f"{name}: no version is left for this host: {'; '.join(refused.values())}")
         try:
-            self._take(name, version, gate)
-        except _Refused as refusal:
+            self.take(name, version, gate)
+        except Refused as refusal:
             refused[version] = str(refusal)
             raise Failure(f"{name} {version} is refused here: {refusal}") from None
         return f"{name} {version} is in force{f', instead of one that failed: {broken}' if broken else ''}"
@@ -139,7 +142,7 @@ class _Follower:
         metadata = self._host.fleet / "metadata"
         targets = self._host.fleet / "cache"
         metadata.mkdir(exist_ok=True, mode=0o700)
-        self._updater = Updater(
+        self.updater = Updater(
             str(metadata),
             f"{self._base}/metadata/",
             str(targets),
@@ -148,11 +151,11 @@ class _Follower:
             UpdaterConfig(),
             bootstrap=self._root(),
         )
-        self._updater.refresh()
-        self._standing.reached = time.time()
-        self._standing.expires = _expiry(metadata / "timestamp.json")
-        target = self._updater.get_targetinfo(rollout.TARGET)
-        return rollout.unpacked(self._target(target)) if target else {}
+        self.updater.refresh()
+        self.standing.reached = time.time()
+        self.standing.expires = _expiry(metadata / "timestamp.json")
+        target = self.updater.get_targetinfo(rollout.TARGET)
+        return rollout.unpacked(self.fetched(target)) if target else {}
 
     def _root(self) -> bytes:
         """The root metadata that this host trusts from the start."""
@@ -168,8 +171,9 @@ class _Follower:
             why = reason(error) if isinstance(error, OSError) else "not JSON"
             raise Failure(f"cannot read {given or kept}: {why}") from None
 
-    def _target(self, target: TargetFile) -> bytes:
-        path = self._updater.find_cached_target(target) or self._updater.download_target(target)
+    def fetched(self, target: TargetFile) -> bytes:
+        """A signed file's content, fetched unless it is there already. Raises tuf's errors, OSError."""
+        path = self.updater.find_cached_target(target) or self.updater.download_target(target)
         return Path(path).read_bytes()
 
     def _name(self, tracks: dict[str, Track]) -> str:
@@ -186,21 +190,22 @@ class _Follower:
         return track.wanted(host_id(), name, self._source.labels, refused)
 
     def _holds(self, name: str, version: str) -> bool:
-        held = self._standing.held
-        return held is not None and (held.name, held.version) == (name, version) and self._is_in_force(held)
+        held = self.standing.held
+        return held is not None and (held.name, held.version) == (name, version) and self.is_in_force(held)
 
-    def _is_in_force(self, held: Held) -> bool:
+    def is_in_force(self, held: Held) -> bool:
         """False after a crash between the two steps that put a bundle in force, or a rollback by hand."""
         return self._host.bundle == standings.place_of(self._host, held.digest)
 
     # --- taking a version over
 
-    def _take(self, name: str, version: str, gate: Gate) -> None:
+    def take(self, name: str, version: str, gate: Gate) -> None:
+        """Fetch, check and put in force a version. Raises Failure, Refused."""
         with _explained(self._base):
-            target = self._updater.get_targetinfo(bundle.Manifest(name, version, "0", {}).file_name)
+            target = self.updater.get_targetinfo(bundle.Manifest(name, version, "0", {}).file_name)
             if target is None:
                 raise Failure(f"{name} {version} is in the rollout, and not among the fleet's bundles")
-            data = self._target(target)
+            data = self.fetched(target)
         place = standings.place_of(self._host, bundle.digest(data))
         if not place.exists():
             bundle.unpack(data, place, target.path)
@@ -209,39 +214,39 @@ class _Follower:
         changed = self._judged(candidate, gate)
         _put_in_force(candidate, f"fleet: {name} {version}")
         standings.point_to(self._host, place)
-        self._standing.held = Held(name, version, place.name, time.time(), gate, changed)
+        self.standing.held = Held(name, version, place.name, time.time(), gate, changed)
 
     def _check(self, place: Path, name: str, version: str) -> None:
-        """What a bundle says of itself, and its own tests. Raises _Refused."""
+        """What a bundle says of itself, and its own tests. Raises Refused."""
         try:
             found = bundle.manifest(place)
             misfit = found.misfit(self._source.labels)
             if (found.name, found.version) != (name, version):
                 misfit = f"it calls itself {found.name} {found.version}"
             if misfit:
-                raise _Refused(misfit)
+                raise Refused(misfit)
             bundle.examined(place)
         except Failure as failure:
-            raise _Refused(_first_line(failure)) from None
+            raise Refused(_first_line(failure)) from None
 
     def _judged(self, candidate: Host, gate: Gate) -> tuple[str, ...]:
-        """The names of the policies that are new or changed, once they passed the gate. Raises _Refused."""
+        """The names of the policies that are new or changed, once they passed the gate. Raises Refused."""
         before, after = sources.read(self._host), sources.read(candidate)
         if after.problems:
-            raise _Refused(f"beside this host's own files: {after.problems[0]}")
+            raise Refused(f"beside this host's own files: {after.problems[0]}")
         if gate.simulated is not None:
             record = Store(trace.directory_of(self._host))
             found = policy.newly_denied(record, before.policies, after.policies, _SIMULATED)
             if len(found) > gate.simulated:
                 what = "; ".join(f"{one.policy}: {one.why}" for one in found[:1])
-                raise _Refused(f"{len(found)} recorded calls would be denied, {gate.simulated} may be ({what})")
+                raise Refused(f"{len(found)} recorded calls would be denied, {gate.simulated} may be ({what})")
         return tuple(apply.changed_policies(before.policies, after.policies))
 
     # --- what comes of it
 
     def _broken_gate(self) -> str:
         """Why the version in force failed its gate, "" if it did not."""
-        held = self._standing.held
+        held = self.standing.held
         if held is None or time.time() > held.since + 2 * held.gate.seconds:
             return ""
         calls = list(
@@ -272,7 +277,7 @@ class _Follower:
             _put_in_force(self._host, "fleet: metadata is good again")
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Why this host does not take a version over; it tries no second time."""
 
 
