@@ -149,7 +149,7 @@ class Runtime:
         return container_id
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Poll until the condition holds; fails the test when the time is over."""
     deadline = time.monotonic() + seconds
     while not condition():
