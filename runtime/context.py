@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.judged import Judged
 from hookrun.runtime.linux import os
 from hookrun.runtime.log import Log, quoted
+from hookrun.runtime.rootfs.judged import Judged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import go_decoder, jsonio, shape
+from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
+from hookrun.runtime.spec import go_decoder, shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -35,8 +35,8 @@ def hooked(
         raise Failure(f"hooks: {error}") from None
     except (AttributeError, TypeError):
         # A config with wrong types is refused in the runtime's own words; with right ones, the fault is ours.
-        from hookrun.runtime import config as configs
-        from hookrun.runtime import shape
+        from hookrun.runtime.spec import config as configs
+        from hookrun.runtime.spec import shape
 
         shape.check(config, shape.CONFIG, configs.FILE_NAME)
         raise

@@ -59,8 +59,8 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
 
 
 def _process(call: Call, config: dict[str, Any], is_for_another: bool) -> dict[str, Any]:
-    from hookrun.runtime import execution
-    from hookrun.runtime import process as processes
+    from hookrun.runtime.process import execution
+    from hookrun.runtime.process import process as processes
 
     own = config.get("process") or {}
     if not call.options["process"]:
@@ -89,6 +89,6 @@ def container_config(context: Context, call: Call, is_delegated: bool) -> dict[s
             return bundle.Bundle(directory).config if directory else {}
         except Failure:
             return {}
-    from hookrun.runtime import container as containers
+    from hookrun.runtime.container import container as containers
 
     return containers.load(context.root, call.container).config

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from hookrun.runtime.cgroups.devices import Rule
+    from hookrun.runtime.cgroups.devices.rules import Rule
     from hookrun.runtime.cgroups.entrance import Entrance
     from hookrun.runtime.log import Log
 

@@ -5,7 +5,7 @@ Sources: runtime-spec config-linux.md; runc specconv.CreateCgroupConfig and cgro
 
 from __future__ import annotations
 
-from hookrun.runtime.cgroups import devices
+from hookrun.runtime.cgroups.devices import rules as devices
 from hookrun.runtime.errors import Failure
 
 TYPE_CHECKING = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
 from hookrun.runtime.commands import delete
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.criu import flags
 from hookrun.runtime.errors import Failure
 

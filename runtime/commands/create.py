@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.creation import Creation, Request
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.process.creation import Creation, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

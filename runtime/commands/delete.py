@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import _signal
 
-from hookrun.runtime import container as containers
-from hookrun.runtime import container_directory
-from hookrun.runtime.container import Container
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container import directory as container_directory
+from hookrun.runtime.container.container import Container
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os, pids
 
@@ -75,11 +75,11 @@ def destroy(context: Context, container: Container) -> None:
         kill_all(manager, context)
     manager.destroy()
     if not container.has_mount_namespace():
-        from hookrun.runtime import rootfs
+        from hookrun.runtime.rootfs import rootfs
 
         rootfs.release(container.state["config"]["rootfs"])
     if container.state.get("intel_rdt_path"):
-        from hookrun.runtime import rdt
+        from hookrun.runtime.cgroups import rdt
 
         rdt.destroy(container.state)
     poststop = container.config if container.config_has_hooks("poststop") else None
@@ -101,7 +101,8 @@ def kill_all(manager: Manager, context: Context) -> None:
 
 def _run_poststop(context: Context, container: Container, config: dict[str, Any]) -> None:
     """Every poststop hook runs; one that fails is only logged (runtime.md, lifecycle step 13)."""
-    from hookrun.runtime import hooks, jsonio
+    from hookrun.runtime import jsonio
+    from hookrun.runtime.container import hooks
 
     state = jsonio.dumps(container.oci_state("stopped", with_pid=False)).encode()
     for index, hook in enumerate(hooks.of_stage(config, "poststop")):
@@ -198,7 +199,7 @@ def _undo_create(context: Context, container: Container) -> None:
     manager.destroy()
     before = container.state.get("mounts_before")
     if isinstance(before, int):
-        from hookrun.runtime import rootfs
+        from hookrun.runtime.rootfs import rootfs
 
         rootfs.release_beyond(container.state["config"]["rootfs"], before)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from hookrun.runtime import container as containers
 from hookrun.runtime import jsonio
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os
 
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.container import Container
+    from hookrun.runtime.container.container import Container
     from hookrun.runtime.context import Context
 
 _NANOSECONDS = 1_000_000_000
@@ -41,7 +41,7 @@ def stats(container: Container) -> dict[str, Any]:
         raise Failure(f"unable to get container cgroup stats: {error.text}") from None
     path = container.state.get("intel_rdt_path")
     if path:
-        from hookrun.runtime import rdt
+        from hookrun.runtime.cgroups import rdt
 
         numbers["intel_rdt"] = rdt.stats(path, container.id)
     return numbers

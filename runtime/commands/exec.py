@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
-from hookrun.runtime import execution
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.process import execution
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.container import Container
+    from hookrun.runtime.container.container import Container
     from hookrun.runtime.context import Context
 
 _FAILED = 255
@@ -35,7 +35,7 @@ def _run(context: Context, options: dict[str, Any], arguments: list[str]) -> int
     request = execution.Request(options)
     watcher = None
     if not request.detach:
-        from hookrun.runtime.foreground import Foreground
+        from hookrun.runtime.process.foreground import Foreground
 
         watcher = Foreground()
     started = execution.Execution(context, container, process, request)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import SPEC_VERSION, hooks, placement
+from hookrun.runtime import SPEC_VERSION
+from hookrun.runtime.container import hooks
 from hookrun.runtime.linux import capabilities, mount_options, namespaces, seccomp
+from hookrun.runtime.process import placement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _signal
 
-from hookrun.runtime import container as containers
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os, pids
 
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.container import Container
+    from hookrun.runtime.container.container import Container
     from hookrun.runtime.context import Context
 
 _HIGHEST_SIGNAL = 64

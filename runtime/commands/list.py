@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
-from hookrun.runtime import container_directory, jsonio
+from hookrun.runtime import jsonio
 from hookrun.runtime.commands.state import describe
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.context import default_root
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.errors import Failure
 
 TYPE_CHECKING = False

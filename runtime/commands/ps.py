@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups.files import FileError
 from hookrun.runtime.commands.pause import with_rights
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
 
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.container import Container
+    from hookrun.runtime.container.container import Container
     from hookrun.runtime.context import Context
 
 

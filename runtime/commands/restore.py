@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hookrun.runtime.commands import delete
-from hookrun.runtime.creation import Request
 from hookrun.runtime.criu import flags
-from hookrun.runtime.foreground import Foreground
 from hookrun.runtime.linux import attributes
+from hookrun.runtime.process.creation import Request
+from hookrun.runtime.process.foreground import Foreground
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

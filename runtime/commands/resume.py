@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
 from hookrun.runtime.commands.pause import with_rights
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.errors import Failure
 
 TYPE_CHECKING = False

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hookrun.runtime.commands import delete, start
-from hookrun.runtime.creation import Creation, Request
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import attributes, os
+from hookrun.runtime.process.creation import Creation, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
         attributes.set_child_subreaper()
     watcher = None
     if not request.detach:
-        from hookrun.runtime.foreground import Foreground
+        from hookrun.runtime.process.foreground import Foreground
 
         watcher = Foreground()
     creation = Creation(context, request)

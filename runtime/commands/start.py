@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
 
@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.container import Container
+    from hookrun.runtime.container.container import Container
     from hookrun.runtime.context import Context
 
 _ENXIO = 6
@@ -29,7 +29,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
         raise Failure(_REFUSALS[status])
     proxy = None
     if os.getenv("NOTIFY_SOCKET"):
-        from hookrun.runtime import notify
+        from hookrun.runtime.container import notify
 
         proxy = notify.Proxy(container.directory, os.getenv("NOTIFY_SOCKET"))
         proxy.bind()
@@ -77,7 +77,7 @@ def finish(context: Context, container: Container, fifo: int) -> None:
 def _run_poststart(context: Context, container: Container, fifo: int) -> None:
     import select
 
-    from hookrun.runtime import hooks
+    from hookrun.runtime.container import hooks
 
     poll = select.poll()
     poll.register(fifo, 0)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
 from hookrun.runtime import jsonio
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from hookrun.runtime.container import Container
+    from hookrun.runtime.container.container import Container
     from hookrun.runtime.context import Context
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
-from hookrun.runtime import container_directory, go_decoder, jsonio, shape
+from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups import resources as limits
 from hookrun.runtime.cgroups.resources import section
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.log import quoted
+from hookrun.runtime.spec import go_decoder, shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from hookrun.runtime.cgroups.manager import Manager
-    from hookrun.runtime.container import Container
+    from hookrun.runtime.container.container import Container
     from hookrun.runtime.context import Context
 
     Resources = dict[str, Any]
@@ -235,7 +237,7 @@ def _schemata(container: Container, options: dict[str, Any]) -> list[str]:
     wanted = [options["l3-cache-schema"], options["mem-bw-schema"]]
     if not any(wanted):
         return []
-    from hookrun.runtime import rdt
+    from hookrun.runtime.cgroups import rdt
 
     available = rdt.features()
     if wanted[0] and not available.cache_allocation:
@@ -248,7 +250,7 @@ def _schemata(container: Container, options: dict[str, Any]) -> list[str]:
 
 
 def _apply_schemata(context: Context, container: Container, schemata: list[str], old: Resources) -> None:
-    from hookrun.runtime import rdt
+    from hookrun.runtime.cgroups import rdt
 
     try:
         rdt.set_schemata(container.state["intel_rdt_path"], schemata)

@@ -9,19 +9,19 @@ import fcntl
 import signal
 import socket
 
-from hookrun.runtime import process as processes
-from hookrun.runtime import spawn
 from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.criu.messages import DecodeError, rpc
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import attributes, os
+from hookrun.runtime.process import process as processes
+from hookrun.runtime.process import spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from hookrun.runtime import channel
+    from hookrun.runtime.process import channel
 
     Notified = Callable[[str, int, int | None], None]
     """Called with a notification's name, the pid that it is about (0 if none), and a descriptor that came with it."""

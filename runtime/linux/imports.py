@@ -1,7 +1,7 @@
 """The door that is shut before a process enters a namespace: from then on Python loads no code.
 
 Inside, a module would be looked for in files that belong to the container: whoever planted one there would run with the
-runtime's own rights. So what may still be needed is loaded before (`runtime/needs.py`), and an import of anything else
+runtime's own rights. So what may still be needed is loaded before (`process/needs.py`), and an import of anything else
 is a fault of ours, never a look into the file system. `namespaces` shuts the door; nothing opens it again.
 """
 

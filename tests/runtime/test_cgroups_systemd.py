@@ -20,9 +20,12 @@ from jeepney import DBusAddress  # type: ignore[import-untyped]
 from jeepney.low_level import HeaderFields, Message, MessageType, Parser  # type: ignore[import-untyped]
 from jeepney.wrappers import new_error, new_method_return, new_signal  # type: ignore[import-untyped]
 
-from hookrun.runtime.cgroups import dbus, devices, gvariant, systemd, systemd_properties
-from hookrun.runtime.cgroups.dbus import Variant
+from hookrun.runtime.cgroups.devices import rules as devices
 from hookrun.runtime.cgroups.entrance import Entrance
+from hookrun.runtime.cgroups.systemd import dbus, gvariant
+from hookrun.runtime.cgroups.systemd import manager as systemd
+from hookrun.runtime.cgroups.systemd import properties as systemd_properties
+from hookrun.runtime.cgroups.systemd.dbus import Variant
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os as hookrun_os
 from tests.support.runtimes import PATIENCE

@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 import hookrun.runtime
-from hookrun.runtime import needs
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import imports
+from hookrun.runtime.process import needs
 from tests.runtime.test_seccomp import agent, profile
 from tests.support.bundles import Bundle
 from tests.support.runtimes import BY_SYSTEMD, HOOKRUN, PATIENCE, Runtime, fresh_id, wait_for
@@ -305,7 +305,8 @@ def plant(rootfs: Path) -> None:
         stdin=subprocess.DEVNULL,
         timeout=60,
     ).stdout.split()
-    for directory in {*map(Path, searched), RUNTIME, RUNTIME / "linux", RUNTIME.resolve(), RUNTIME.resolve() / "linux"}:
+    packages = {path.parent for place in (RUNTIME, RUNTIME.resolve()) for path in place.rglob("__init__.py")}
+    for directory in {*map(Path, searched), *packages}:
         target = rootfs / str(directory).lstrip("/")
         if directory.suffix != ".zip":
             target.mkdir(parents=True, exist_ok=True)
@@ -384,42 +385,42 @@ def test_the_door_is_shut_by_whoever_enters() -> None:
 
 # Modules in which code runs after the clone, in one of the two processes; and what of their functions runs before it.
 AFTER = (
-    "init",
-    "entry",
-    "rootfs",
-    "process",
-    "terminal",
-    "hooks",
-    "spawn",
-    "creation",
-    "execution",
-    "foreground",
-    "scheduling",
-    "placement",
-    "seccomp_agent",
-    "channel",
+    "process/init",
+    "process/entry",
+    "rootfs/rootfs",
+    "process/process",
+    "process/terminal",
+    "container/hooks",
+    "process/spawn",
+    "process/creation",
+    "process/execution",
+    "process/foreground",
+    "process/scheduling",
+    "process/placement",
+    "process/seccomp_agent",
+    "process/channel",
     "linux/lsm",
     "linux/procfs",
     "linux/attributes",
     "linux/seccomp",
     "linux/pids",
-    "net_devices",
-    "rdt",
+    "process/net_devices",
+    "cgroups/rdt",
 )
 BEFORE = {
-    ("process", "validate"),
-    ("creation", "__init__"),
-    ("creation", "notify_proxy"),
-    ("creation", "_plan"),
-    ("creation", "_seccomp_program"),
-    ("creation", "_connect_console"),
-    ("execution", "_plan"),
-    ("execution", "_connect_console"),
-    ("execution", "process_from_file"),
-    ("terminal", "connect"),
+    ("process/process", "validate"),
+    ("process/creation", "__init__"),
+    ("process/creation", "notify_proxy"),
+    ("process/creation", "_plan"),
+    ("process/creation", "_seccomp_program"),
+    ("process/creation", "_connect_console"),
+    ("process/execution", "_plan"),
+    ("process/execution", "_connect_console"),
+    ("process/execution", "process_from_file"),
+    ("process/terminal", "connect"),
     ("linux/seccomp", "_compile"),
 }
-ALWAYS_THERE = {"_signal", "hookrun.runtime.mappings"}
+ALWAYS_THERE = {"_signal", "hookrun.runtime.process.mappings"}
 
 
 def late_imports() -> Iterator[tuple[str, str, str]]:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hookrun.runtime import container as containers
-from hookrun.runtime import hooks, jsonio
+from hookrun.runtime import jsonio
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container import hooks
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import attributes, namespaces, pids
 
