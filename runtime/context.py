@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from hookrun.runtime.errors import Failure
+from hookrun.runtime.errors import Failure, quoted
 from hookrun.runtime.linux import os
-from hookrun.runtime.log import Log, quoted
+from hookrun.runtime.linux.namespaces import in_user_namespace
+from hookrun.runtime.log import Log
 from hookrun.runtime.rootfs.judged import Judged
 
 TYPE_CHECKING = False
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 TRUE_WORDS = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE_WORDS = frozenset(("0", "f", "F", "FALSE", "false", "False"))
-_WHOLE_RANGE = ["0", "0", "4294967295"]
 
 
 class Context:
@@ -92,18 +92,6 @@ class Context:
         if self.rootless not in TRUE_WORDS | FALSE_WORDS:
             raise Failure(f"strconv.ParseBool: parsing {quoted(self.rootless)}: invalid syntax")
         return self.rootless in TRUE_WORDS
-
-
-def in_user_namespace() -> bool:
-    """Whether this process is in another user namespace than the host's first one."""
-    try:
-        descriptor = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # a kernel without user namespaces
-        return False
-    try:
-        return os.read(descriptor, 4096).decode().split() != _WHOLE_RANGE
-    finally:
-        os.close(descriptor)
 
 
 def default_root() -> str:

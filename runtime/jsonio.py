@@ -8,7 +8,7 @@ is judged by the standard library's Python, in its words.
 from __future__ import annotations
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux.files import read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ else:
         import _speedups as _c
 
 _NO_RUNE = "\ufffd"  # what Go puts in the place of what is no character
-_CHUNK = 16384  # of more, malloc would give the memory back to the kernel after each read
 _BLANK = " \t\n\r"
 
 
@@ -160,19 +159,3 @@ def read(path: str, what: str = "") -> Any:
         return loads(data)
     except ValueError as error:
         raise Failure(f"{what or path}: {error}") from None
-
-
-def read_bytes(path: str) -> bytes:
-    """A file's content, without the buffered layers that `open` would import and build. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size = os.fstat(descriptor).st_size
-        data = os.read(descriptor, size + 1) if size else b""
-        if 0 < len(data) <= size:
-            return data
-        # It has grown since, or its size can't be known before, as in /proc.
-        while part := os.read(descriptor, _CHUNK):
-            data += part
-        return data
-    finally:
-        os.close(descriptor)

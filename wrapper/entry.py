@@ -5,8 +5,8 @@ from __future__ import annotations
 import _signal
 import sys
 
-from hookrun.runtime.jsonio import read_bytes
 from hookrun.runtime.linux import os
+from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import STATE, shim
 
 _ADDED = b"LC_CTYPE"

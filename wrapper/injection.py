@@ -6,6 +6,7 @@ import sys
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import files
 from hookrun.wrapper import ownership
 
 TYPE_CHECKING = False
@@ -68,7 +69,7 @@ class Files:
         problem = ownership.problem(path)
         if problem:
             raise ValueError(problem)
-        text = jsonio.read_bytes(path).decode("utf-8")
+        text = files.read_bytes(path).decode("utf-8")
         return (self._yaml(text) if path.endswith(".yaml") else jsonio.loads(text)), text
 
     def _yaml(self, text: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hookrun.runtime import jsonio
-from hookrun.runtime.linux import os, whole_file
+from hookrun.runtime.linux import files, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def keep(directory: str, name: str, config: dict[str, Any]) -> None:
         return
     try:
         os.makedirs(f"{directory}/{DIRECTORY}", 0o700, exist_ok=True)
-        whole_file.replace(path, jsonio.dumps(config).encode())
+        files.replace(path, jsonio.dumps(config).encode())
     except OSError:
         return
 

@@ -64,6 +64,6 @@ def _replaceable(place: str) -> str:
 def _may_be_root(uid: int) -> bool:
     if uid != _OVERFLOW_UID:
         return False
-    from hookrun.runtime.context import in_user_namespace
+    from hookrun.runtime.linux.namespaces import in_user_namespace
 
     return in_user_namespace()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, quoted, reason
 from hookrun.runtime.linux import os
-from hookrun.runtime.log import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

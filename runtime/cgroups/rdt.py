@@ -7,9 +7,8 @@ A container is in a group of its own, or in the one that `closID` names.
 from __future__ import annotations
 
 from hookrun.runtime.cgroups.stats import compact
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, quoted, reason
 from hookrun.runtime.linux import os
-from hookrun.runtime.log import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

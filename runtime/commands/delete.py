@@ -9,6 +9,7 @@ from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.container.container import Container
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import os, pids
+from hookrun.runtime.spec.hooks import of_stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _run_poststop(context: Context, container: Container, config: dict[str, Any]
     from hookrun.runtime.container import hooks
 
     state = jsonio.dumps(container.oci_state("stopped", with_pid=False)).encode()
-    for index, hook in enumerate(hooks.of_stage(config, "poststop")):
+    for index, hook in enumerate(of_stage(config, "poststop")):
 
         def note(result: dict[str, Any], at: int = index) -> None:
             context.hook_results.append({"stage": "poststop", "index": at, **result})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hookrun.runtime import SPEC_VERSION
-from hookrun.runtime.container import hooks
 from hookrun.runtime.linux import capabilities, mount_options, namespaces, seccomp
-from hookrun.runtime.process import placement
+from hookrun.runtime.spec import placement
+from hookrun.runtime.spec.hooks import STAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def describe() -> dict[str, Any]:
     return {
         "ociVersionMin": OLDEST_SPEC,
         "ociVersionMax": SPEC_VERSION,
-        "hooks": list(hooks.STAGES),
+        "hooks": list(STAGES),
         "mountOptions": _mount_options(),
         "linux": {
             "namespaces": sorted(namespaces.FLAGS),

@@ -8,7 +8,7 @@ from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.context import default_root
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import files, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _owner(directory: str) -> str:
 
 
 def _users() -> list[tuple[str, int]]:
-    lines = jsonio.read_bytes("/etc/passwd").decode("utf-8", "replace").split("\n")
+    lines = files.read_bytes("/etc/passwd").decode("utf-8", "replace").split("\n")
     fields = [line.split(":") for line in lines]
     return [(entry[0], int(entry[2])) for entry in fields if len(entry) > 2 and entry[2].isdigit()]
 

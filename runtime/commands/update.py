@@ -7,8 +7,8 @@ from hookrun.runtime.cgroups import resources as limits
 from hookrun.runtime.cgroups.resources import section
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import directory as container_directory
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.log import quoted
+from hookrun.runtime.errors import Failure, quoted, reason
+from hookrun.runtime.linux import files
 from hookrun.runtime.spec import go_decoder, shape
 
 TYPE_CHECKING = False
@@ -93,7 +93,7 @@ def wanted(options: dict[str, Any], given: set[str]) -> Resources:
 
 def _from_file(path: str) -> Resources:
     try:
-        data = jsonio.read_bytes("/dev/stdin" if path == "-" else path)
+        data = files.read_bytes("/dev/stdin" if path == "-" else path)
     except OSError as error:
         raise Failure(f"open {path}: {reason(error)}") from None
     if not data.strip():

@@ -14,7 +14,7 @@ from __future__ import annotations
 from hookrun.runtime import SPEC_VERSION, jsonio
 from hookrun.runtime.cgroups import freezer
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, pids
+from hookrun.runtime.linux import files, os, pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def load(root: str, container_id: str) -> Container:
     directory = f"{root}/{container_id}"
     path = f"{directory}/{STATE}"
     try:
-        data = jsonio.read_bytes(path)
+        data = files.read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         raise Failure("container does not exist") from None
     except OSError as error:

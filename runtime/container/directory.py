@@ -7,7 +7,7 @@ import time
 from hookrun.runtime import jsonio
 from hookrun.runtime.container.container import CONFIG, EXEC_FIFO, STATE, Container, check_id
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, whole_file
+from hookrun.runtime.linux import files, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def load_progress(root: str, container_id: str) -> dict[str, Any] | None:
     check_id(container_id)
     directory = f"{root}/{container_id}"
     try:
-        found = jsonio.loads(jsonio.read_bytes(f"{directory}/{_CREATING}"))
+        found = jsonio.loads(files.read_bytes(f"{directory}/{_CREATING}"))
     except (OSError, ValueError):
         found = None
     if isinstance(found, dict):
@@ -92,7 +92,7 @@ def was_finished(directory: str) -> bool:
 def process_in_damaged_state(directory: str) -> tuple[int, int] | None:
     """Pid and start time of the first process, as far as a damaged state still has both."""
     try:
-        state = jsonio.loads(jsonio.read_bytes(f"{directory}/{STATE}"))
+        state = jsonio.loads(files.read_bytes(f"{directory}/{STATE}"))
         found = state["init_process_pid"], state["init_process_start"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -137,6 +137,6 @@ def now() -> str:
 
 def _write(path: str, value: Any) -> None:
     try:
-        whole_file.replace(path, jsonio.dumps(value).encode())
+        files.replace(path, jsonio.dumps(value).encode())
     except OSError as error:
         raise Failure(f"write {path}: {reason(error)}") from None

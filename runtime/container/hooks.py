@@ -7,6 +7,7 @@ import time
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os, pids
+from hookrun.runtime.spec.hooks import of_stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,23 +22,6 @@ _SIGPIPE = 13
 _SIGXFSZ = 25
 _SIGKILL = 9
 _LONGEST_POLL = 0x7FFFFFFF  # milliseconds
-STATUSES = {
-    # From a spec in which the container was created by then; crun and the spec's validation suite hold to it.
-    "prestart": "created",
-    "createRuntime": "creating",
-    "createContainer": "creating",
-    "startContainer": "created",
-    "poststart": "running",
-    "poststop": "stopped",
-}
-"""What the state says in each stage (runtime.md, "Lifecycle"; runc)."""
-STAGES = tuple(STATUSES)
-
-
-def of_stage(config: dict[str, Any], stage: str) -> list[dict[str, Any]]:
-    """The config's hooks for a stage."""
-    found: list[dict[str, Any]] = (config.get("hooks") or {}).get(stage) or []
-    return found
 
 
 def run_stage(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.context import in_user_namespace
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
+from hookrun.runtime.linux.namespaces import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

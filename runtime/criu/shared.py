@@ -10,8 +10,8 @@ from __future__ import annotations
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os, paths
-from hookrun.runtime.rootfs import cgroup_mounts, devices
-from hookrun.runtime.spec import container_mounts
+from hookrun.runtime.rootfs import cgroup_mounts
+from hookrun.runtime.spec import container_mounts, devices
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
 
 TYPE_CHECKING = False

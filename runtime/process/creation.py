@@ -12,6 +12,8 @@ from hookrun.runtime.process import channel, handover, init, mappings, needs, sp
 from hookrun.runtime.process import process as processes
 from hookrun.runtime.rootfs import rootfs
 from hookrun.runtime.spec import config as configs
+from hookrun.runtime.spec import container_mounts
+from hookrun.runtime.spec.hooks import STAGES, STATUSES, of_stage
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
 
 TYPE_CHECKING = False
@@ -94,7 +96,7 @@ class Creation:
         self.config = configs.check(found)
         container.check_id(request.container_id)
         configs.check_rootfs(root_path(self.config, request.bundle))
-        rootfs.check(self.config, request.bundle, request.no_pivot, context.log)
+        container_mounts.check(self.config, request.bundle, request.no_pivot, context.log)
         terminal.check_sanity(self._has_terminal(), request.detach, request.console)
         listening = handover.listen_descriptors()
         handover.check_preserved(3 + listening, request.preserve_fds)
@@ -219,7 +221,7 @@ class Creation:
             return None
         from hookrun.runtime.linux import seccomp
 
-        return seccomp.program(profile, self.context.log)
+        return seccomp.program(profile, self.context.log.debug)
 
     def _connect_console(self) -> int | None:
         if not self._has_terminal():
@@ -297,7 +299,7 @@ class Creation:
 
             self._resctrl = rdt.join(self.config, self.request.container_id, birth.pid)
         for stage in ("prestart", "createRuntime"):
-            if hooks.of_stage(self.config, stage):
+            if of_stage(self.config, stage):
                 self._run_hooks(stage, birth.pid)
 
     def _set_rlimits(self, birth: Birth) -> None:
@@ -307,7 +309,7 @@ class Creation:
             raise self._init_error(failure.text) from None
 
     def _run_hooks(self, stage: str, pid: int) -> None:
-        state = self._oci_state(hooks.STATUSES[stage], pid)
+        state = self._oci_state(STATUSES[stage], pid)
         try:
             hooks.run_stage(self.config, stage, state, self.context.hook_results.append)
         except Failure as failure:
@@ -369,7 +371,7 @@ class Creation:
                 ),
                 "labels": [*labels, f"bundle={self.request.bundle}"],
                 "oci_version": self.config.get("ociVersion") or "",
-                "hook_stages": [stage for stage in hooks.STAGES if hooks.of_stage(self.config, stage)],
+                "hook_stages": [stage for stage in STAGES if of_stage(self.config, stage)],
             },
             "rootless": os.geteuid() != 0,
             "cgroup_paths": manager.paths,

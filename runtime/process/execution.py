@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import namespaces, os, pids
+from hookrun.runtime.linux import files, namespaces, os, pids
 from hookrun.runtime.process import channel, entry, handover, needs, spawn, terminal
 from hookrun.runtime.process import process as processes
+from hookrun.runtime.spec import process as spec
 from hookrun.runtime.spec.sections import linux, namespace_paths
 
 TYPE_CHECKING = False
@@ -72,8 +73,8 @@ class Execution:
         self.process = process
         self.request = request
         self.pty_line: int | None = None
-        processes.validate(process)
-        processes.check_reach(process, linux(container.config))
+        spec.validate(process)
+        spec.check_reach(process, linux(container.config))
         terminal.check_sanity(bool(process.get("terminal")), request.detach, request.console)
         handover.check_preserved(3, request.preserve_fds)
         pidfd = pids.open_if_alive(container.init_pid, container.init_start_time)
@@ -122,7 +123,7 @@ class Execution:
         if linux(config).get("seccomp"):
             from hookrun.runtime.linux import seccomp
 
-            plan.seccomp = seccomp.program(linux(config)["seccomp"], self.context.log)
+            plan.seccomp = seccomp.program(linux(config)["seccomp"], self.context.log.debug)
         plan.root = None
         if "mount" not in kinds:
             plan.root = os.open(f"/proc/{self.container.init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -295,7 +296,7 @@ def process_from_file(path: str, is_for_another: bool = False) -> dict[str, Any]
     from hookrun.runtime.spec import go_decoder, shape
 
     try:
-        found, is_read_alike = jsonio.decoded(jsonio.read_bytes(path))
+        found, is_read_alike = jsonio.decoded(files.read_bytes(path))
     except OSError as error:
         raise Failure(f"open {path}: {reason(error)}") from None
     except ValueError as error:

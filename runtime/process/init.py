@@ -15,6 +15,7 @@ from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.process import channel, terminal
 from hookrun.runtime.process import process as processes
 from hookrun.runtime.rootfs import rootfs
+from hookrun.runtime.spec.hooks import STATUSES, of_stage
 from hookrun.runtime.spec.sections import linux, namespace_paths
 
 TYPE_CHECKING = False
@@ -179,9 +180,9 @@ class Init:
             raise Failure(f"mkdir {cwd}: {reason(error)}") from None
 
     def _run_hooks(self, stage: str) -> None:
-        if not hooks.of_stage(self.config, stage):
+        if not of_stage(self.config, stage):
             return
-        state = {**self.plan.hook_state, "status": hooks.STATUSES[stage], "pid": os.getpid()}
+        state = {**self.plan.hook_state, "status": STATUSES[stage], "pid": os.getpid()}
         hooks.run_stage(self.config, stage, state, self._report_hook, self.process.get("env"))
 
     def _report_hook(self, result: dict[str, Any]) -> None:
@@ -291,8 +292,8 @@ class Init:
 
     def _run_start_hooks(self, variables: dict[bytes, bytes]) -> None:
         stage = "startContainer"
-        if hooks.of_stage(self.config, stage):
-            state = {**self.plan.hook_state, "status": hooks.STATUSES[stage], "pid": os.getpid()}
+        if of_stage(self.config, stage):
+            state = {**self.plan.hook_state, "status": STATUSES[stage], "pid": os.getpid()}
             env = [os.fsdecode(name + b"=" + value) for name, value in variables.items()]
             hooks.run_stage(self.config, stage, state, lambda result: None, env)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 
-from hookrun.runtime.jsonio import read_bytes
 from hookrun.runtime.linux import filesystems, mount_options, mountinfo, mounts, os, paths
+from hookrun.runtime.linux.files import read_bytes
 from hookrun.runtime.rootfs import mount_flags
 from hookrun.runtime.spec.sections import namespace_paths
 

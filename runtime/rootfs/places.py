@@ -7,9 +7,9 @@ proc_pid_mountinfo(5), and what follows below the mount).
 
 from __future__ import annotations
 
-from hookrun.runtime.context import in_user_namespace
 from hookrun.runtime.linux import filesystems, os, statx
 from hookrun.runtime.linux.mountinfo import MountInfo, MountTable, is_within, joined
+from hookrun.runtime.linux.namespaces import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

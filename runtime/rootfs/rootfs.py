@@ -1,7 +1,7 @@
 """The root file system of a container, from the bundle's directory to the container's "/".
 
-In runc's order, the parent calls `check` before anything is made, and the init in its new namespaces and cgroups
-`prepare`, (hooks), `enter`, `mount_console`, `finalize`, `apply_sysctls`, `restrict_paths`.
+In runc's order, the parent calls `container_mounts.check` before anything is made, and the init in its new namespaces
+and cgroups `prepare`, (hooks), `enter`, `mount_console`, `finalize`, `apply_sysctls`, `restrict_paths`.
 Source: runc: rootfs_linux.go prepareRootfs, finalizeRootfs; standard_init_linux.go.
 """
 
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from hookrun.runtime.rootfs.sources import Identity
 
 _INITIAL_UID_MAP = ["0", "0", "4294967295"]
-
-
-def check(config: dict[str, Any], bundle: str, no_pivot: bool, log: Log) -> None:
-    """Refuse what runc refuses of mounts, propagation and devices. Called by the parent. Raises Failure."""
-    container_mounts.check(config, bundle, no_pivot, log)
-    devices.check(config)
 
 
 def prepare(

@@ -6,12 +6,9 @@ Sources: config.md, config-linux.md; runc's specconv and configs/validate for th
 from __future__ import annotations
 
 from hookrun.runtime import jsonio
-from hookrun.runtime.container import hooks
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import namespaces, os
-from hookrun.runtime.process import process
-from hookrun.runtime.rootfs import devices
-from hookrun.runtime.spec import go_decoder, shape
+from hookrun.runtime.linux import files, namespaces, os
+from hookrun.runtime.spec import devices, go_decoder, hooks, process, shape
 from hookrun.runtime.spec.sections import linux
 
 TYPE_CHECKING = False
@@ -38,7 +35,7 @@ def read(bundle: str) -> Any:
     """The JSON of a bundle's config.json, in the spec's spelling. Raises Failure."""
     path = f"{bundle}/{FILE_NAME}"
     try:
-        data = jsonio.read_bytes(path)
+        data = files.read_bytes(path)
     except FileNotFoundError:
         raise Failure(f"JSON specification file {FILE_NAME} not found") from None
     except OSError as error:
@@ -69,11 +66,11 @@ def check(found: Any) -> dict[str, Any]:
     _check_sysctls(config, kinds)
     _check_hooks(config)
     if linux(config).get("netDevices"):
-        from hookrun.runtime.process import net_devices
+        from hookrun.runtime.spec import net_devices
 
         net_devices.check(linux(config)["netDevices"], "network" in kinds)
     if linux(config).get("personality") or linux(config).get("memoryPolicy") is not None:
-        from hookrun.runtime.process import placement
+        from hookrun.runtime.spec import placement
 
         placement.check(linux(config))
     return config

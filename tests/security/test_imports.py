@@ -408,7 +408,6 @@ AFTER = (
     "cgroups/rdt",
 )
 BEFORE = {
-    ("process/process", "validate"),
     ("process/creation", "__init__"),
     ("process/creation", "notify_proxy"),
     ("process/creation", "_plan"),

@@ -11,8 +11,7 @@ from hookrun.runtime.cgroups.devices import program as device_program
 from hookrun.runtime.cgroups.devices.rules import Access
 from hookrun.runtime.commands import update
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.rootfs import devices
-from hookrun.runtime.spec import shape
+from hookrun.runtime.spec import devices, shape
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime
 

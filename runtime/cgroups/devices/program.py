@@ -9,9 +9,9 @@ import errno
 from _struct import pack, unpack
 
 from hookrun.runtime.cgroups.devices.rules import ANY, Access
-from hookrun.runtime.context import in_user_namespace
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import os
+from hookrun.runtime.linux.namespaces import in_user_namespace
 from hookrun.runtime.linux.syscalls import NR, address, call
 
 TYPE_CHECKING = False

@@ -7,8 +7,8 @@ made from it, so that a config means the same on either (runc: cgroups/devices/d
 from __future__ import annotations
 
 from hookrun.runtime.cgroups import files
-from hookrun.runtime.context import in_user_namespace
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux.namespaces import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from hookrun.runtime.cgroups.devices.rules import ANY, Access
 from hookrun.runtime.cgroups.resources import section, swap_alone, weight_of_shares
 from hookrun.runtime.cgroups.systemd import gvariant
 from hookrun.runtime.cgroups.systemd.dbus import Variant
-from hookrun.runtime.errors import Failure
-from hookrun.runtime.log import quoted
+from hookrun.runtime.errors import Failure, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

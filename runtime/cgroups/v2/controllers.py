@@ -13,9 +13,8 @@ from hookrun.runtime.cgroups.resources import (
     weight_of_shares,
 )
 from hookrun.runtime.cgroups.v1.controllers import set_cpuset, set_hugetlb, set_rdma
-from hookrun.runtime.errors import Failure
+from hookrun.runtime.errors import Failure, quoted
 from hookrun.runtime.linux import os
-from hookrun.runtime.log import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
