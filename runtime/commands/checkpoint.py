@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.commands import delete
 from hookrun.runtime.container import container as containers
+from hookrun.runtime.container import life
 from hookrun.runtime.criu import flags
 from hookrun.runtime.errors import Failure
 
@@ -26,5 +26,5 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
 
     Dump(context, container, options).run()
     if not (options["leave-running"] or options["pre-dump"]):
-        delete.destroy(context, container)
+        life.destroy(context, container)
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.commands import delete
+from hookrun.runtime.container import life
 from hookrun.runtime.criu import flags
 from hookrun.runtime.linux import attributes
 from hookrun.runtime.process.creation import Request
@@ -33,7 +33,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
         status = watcher.watch(birth.pid, birth.pidfd, restoration.pty_line)
     except BaseException:
         birth.kill()
-        delete.destroy(context, container)
+        life.destroy(context, container)
         raise
-    delete.destroy(context, container)
+    life.destroy(context, container)
     return status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.commands import delete, start
+from hookrun.runtime.container import life
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import attributes, os
 from hookrun.runtime.process.creation import Creation, Request
@@ -37,7 +37,7 @@ def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
     try:
         if proxy is not None:
             proxy.bind()
-        start.finish(context, container, start.release(container))
+        life.finish(context, container, life.release(container))
         if proxy is not None:
             proxy.forward_ready(birth.pidfd, birth.pid if request.detach else os.getpid())
         if watcher is None:
@@ -45,8 +45,8 @@ def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
         status = watcher.watch(birth.pid, birth.pidfd, creation.pty_line)
     except BaseException:
         birth.kill()
-        delete.destroy(context, container)
+        life.destroy(context, container)
         raise
     if not options["keep"]:
-        delete.destroy(context, container)
+        life.destroy(context, container)
     return status

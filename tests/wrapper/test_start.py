@@ -221,8 +221,9 @@ ADAPTED = """
 
 def adapted():
     from hookrun.runtime.rootfs import rootfs
-    from hookrun.runtime.commands import delete, state
-    codes = [function.__code__ for function in (shim.main, state.run, delete.destroy, rootfs.prepare)]
+    from hookrun.runtime.commands import state
+    from hookrun.runtime.container import life
+    codes = [function.__code__ for function in (shim.main, state.run, life.destroy, rootfs.prepare)]
     os.write(1, repr([code._co_code_adaptive != code.co_code for code in codes]).encode())
     return 0
 """
