@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
+from typing import Any
 
 from hookrun.runtime.errors import Failure, quoted
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.namespaces import in_user_namespace
 from hookrun.runtime.log import Log
 from hookrun.runtime.rootfs.judged import Judged
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 
 TRUE_WORDS = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE_WORDS = frozenset(("0", "f", "F", "FALSE", "false", "False"))

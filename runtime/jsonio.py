@@ -7,25 +7,23 @@ is judged by the standard library's Python, in its words.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux.files import read_bytes
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    _c: Any
-else:
-    try:
-        import _json as _c
-    except ImportError:
-        import _speedups as _c
+_c: Any
+try:
+    _c = import_module("_json")
+except ImportError:
+    _c = import_module("_speedups")
 
 _NO_RUNE = "\ufffd"  # what Go puts in the place of what is no character
 _BLANK = " \t\n\r"
 
 
-class Repeated(dict[str, "Any"]):
+class Repeated(dict[str, Any]):
     """An object that has a name more than once. The last value counts here; `pairs` has all of them, in their order.
 
     Whoever knows what the object means takes the pairs away (see `go_decoder`).

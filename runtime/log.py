@@ -5,10 +5,11 @@ Sources: logrus `text_formatter.go` and `json_formatter.go`; runc `main.go` (con
 
 from __future__ import annotations
 
+import os
 import time
 
+from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, quoted, reason
-from hookrun.runtime.linux import os
 
 _STDERR = 2
 _UNQUOTED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")
@@ -92,8 +93,6 @@ def _coloured_line(level: str, message: str) -> str:
 
 
 def _json_line(level: str, message: str) -> str:
-    from hookrun.runtime import jsonio
-
     shown = jsonio.string(message.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
     return f'{{"level":"{level}","msg":{shown},"time":"{_timestamp()}"}}\n'
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import files, os
+from hookrun.runtime.linux import files
 from hookrun.runtime.spec import go_decoder, shape
 
 TYPE_CHECKING = False

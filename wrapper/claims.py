@@ -8,8 +8,10 @@ containerd's CRI plugin, the storage of Podman and CRI-O. A record counts if roo
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime import jsonio
-from hookrun.runtime.linux import files, os
+from hookrun.runtime.linux import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

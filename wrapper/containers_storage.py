@@ -6,8 +6,10 @@ database in STORAGE/libpod/bolt_state.db or, since Podman 4.8, STORAGE/db.sql.
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime import jsonio
-from hookrun.runtime.linux import files, os
+from hookrun.runtime.linux import files
 from hookrun.wrapper import bolt, ownership
 
 TYPE_CHECKING = False

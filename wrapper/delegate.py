@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import _signal
+import os
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

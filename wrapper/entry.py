@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import _signal
+import os
 import sys
 
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import STATE, shim
 
@@ -33,5 +33,4 @@ def _take_back_variable() -> None:
     except OSError:  # not to be told: what is asked of us will fail, or not, for reasons of its own
         return
     if b"\0" + _ADDED + b"=" not in given:
-        os.unsetenv(_ADDED)
         del os.environb[_ADDED]

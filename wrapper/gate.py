@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.namespaces import PROC_NAMES
 from hookrun.wrapper.verdict import Verdict
 

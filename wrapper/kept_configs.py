@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime import jsonio
-from hookrun.runtime.linux import files, os
+from hookrun.runtime.linux import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ written, the process that wrote it (pid and start time) and the bundle's path, t
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import files, os, pids
+import os
+
+from hookrun.runtime.linux import files, pids
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import ownership
 from hookrun.wrapper.digest import sha256_hex

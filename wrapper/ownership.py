@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
+import os
 
 _OTHERS_WRITE = 0o022
 _TYPE = 0o170000

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

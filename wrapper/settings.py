@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
+import os
+
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import STATE
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import _imp
 import marshal
+import os
 import sys
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import ownership
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+from typing import NoReturn
 
 from hookrun.runtime.errors import Failure, quoted, reason
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
 
 UNIFIED = "/sys/fs/cgroup"
 HYBRID = "/sys/fs/cgroup/unified"

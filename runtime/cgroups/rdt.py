@@ -6,13 +6,11 @@ A container is in a group of its own, or in the one that `closID` names.
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime.cgroups.stats import compact
 from hookrun.runtime.errors import Failure, quoted, reason
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 _USUAL_ROOT = "/sys/fs/resctrl"
 _TRAFFIC = ("mbm_total_bytes", "mbm_local_bytes")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.cgroups import files
-from hookrun.runtime.linux import os
+import os
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.cgroups import files
 
 NANOSECONDS = 1_000_000_000
 _HUGEPAGES = "/sys/kernel/mm/hugepages"

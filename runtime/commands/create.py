@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.process.creation import Creation, Request
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:

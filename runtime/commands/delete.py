@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.container import life
 from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import pids
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-    from hookrun.runtime.context import Context
+from hookrun.runtime.rootfs import rootfs
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -120,8 +118,6 @@ def _undo_create(context: Context, container: Container) -> None:
     manager.destroy()
     before = container.state.get("mounts_before")
     if isinstance(before, int):
-        from hookrun.runtime.rootfs import rootfs
-
         rootfs.release_beyond(container.state["config"]["rootfs"], before)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.runtime.container import container as containers
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.process import execution
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.container.container import Container
-    from hookrun.runtime.context import Context
+from hookrun.runtime.process.foreground import Foreground
 
 _FAILED = 255
 
@@ -35,8 +33,6 @@ def _run(context: Context, options: dict[str, Any], arguments: list[str]) -> int
     request = execution.Request(options)
     watcher = None
     if not request.detach:
-        from hookrun.runtime.process.foreground import Foreground
-
         watcher = Foreground()
     started = execution.Execution(context, container, process, request)
     birth = started.run()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime import jsonio
 from hookrun.runtime.commands.state import describe
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import directory as container_directory
-from hookrun.runtime.context import default_root
+from hookrun.runtime.context import Context, default_root
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import files, os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
+from hookrun.runtime.linux import files
 
 _GAP = 3
 _NARROWEST = 12

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime.container import life
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import attributes, os
+from hookrun.runtime.linux import attributes
 from hookrun.runtime.process.creation import Creation, Request
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
+from hookrun.runtime.process.foreground import Foreground
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -28,8 +27,6 @@ def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
         attributes.set_child_subreaper()
     watcher = None
     if not request.detach:
-        from hookrun.runtime.process.foreground import Foreground
-
         watcher = Foreground()
     creation = Creation(context, request)
     proxy = creation.notify_proxy()

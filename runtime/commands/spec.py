@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import os
+from typing import Any
 
 from hookrun.runtime import SPEC_VERSION
 from hookrun.runtime.cgroups.files import is_unified
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
-
-if TYPE_CHECKING:
-    from hookrun.runtime.context import Context
 
 _FILE = "config.json"
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime.container import container as containers
-from hookrun.runtime.container import life
+from hookrun.runtime.container import life, notify
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -21,10 +18,8 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     if status != "created":
         raise Failure(life.REFUSALS[status])
     proxy = None
-    if os.getenv("NOTIFY_SOCKET"):
-        from hookrun.runtime.container import notify
-
-        proxy = notify.Proxy(container.directory, os.getenv("NOTIFY_SOCKET"))
+    if host := os.getenv("NOTIFY_SOCKET"):
+        proxy = notify.Proxy(container.directory, host)
         proxy.bind()
     fifo = life.release(container)
     try:

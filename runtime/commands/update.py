@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.runtime import jsonio
+from hookrun.runtime.cgroups import rdt
 from hookrun.runtime.cgroups import resources as limits
+from hookrun.runtime.cgroups.manager import Manager
 from hookrun.runtime.cgroups.resources import section
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import directory as container_directory
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, quoted, reason
 from hookrun.runtime.linux import files
 from hookrun.runtime.spec import go_decoder, shape
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.cgroups.manager import Manager
-    from hookrun.runtime.container.container import Container
-    from hookrun.runtime.context import Context
-
-    Resources = dict[str, Any]
+Resources = dict[str, Any]
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 _UINT64 = (0, (1 << 64) - 1)
@@ -237,8 +235,6 @@ def _schemata(container: Container, options: dict[str, Any]) -> list[str]:
     wanted = [options["l3-cache-schema"], options["mem-bw-schema"]]
     if not any(wanted):
         return []
-    from hookrun.runtime.cgroups import rdt
-
     available = rdt.features()
     if wanted[0] and not available.cache_allocation:
         raise Failure("Intel RDT/CAT: l3 cache schema is not enabled")
@@ -250,8 +246,6 @@ def _schemata(container: Container, options: dict[str, Any]) -> list[str]:
 
 
 def _apply_schemata(context: Context, container: Container, schemata: list[str], old: Resources) -> None:
-    from hookrun.runtime.cgroups import rdt
-
     try:
         rdt.set_schemata(container.state["intel_rdt_path"], schemata)
     except Failure:

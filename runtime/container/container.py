@@ -11,16 +11,15 @@ Here it is read, by every command; `directory` makes, changes and removes it.
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime import SPEC_VERSION, jsonio
-from hookrun.runtime.cgroups import freezer
+from hookrun.runtime.cgroups import choice, freezer
+from hookrun.runtime.cgroups.manager import Manager
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import files, os, pids
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.cgroups.manager import Manager
+from hookrun.runtime.linux import files, pids
+from hookrun.runtime.spec import go_decoder
 
 EXEC_FIFO = "exec.fifo"
 STATE = "state.json"
@@ -100,8 +99,6 @@ class Container:
 
     def cgroups(self) -> Manager:
         """The container's cgroups."""
-        from hookrun.runtime.cgroups import choice
-
         return choice.from_state(self.state)
 
     def is_waiting(self) -> bool:
@@ -212,7 +209,5 @@ def _is_map(value: Any) -> bool:
 
 def _respelled(state: Any) -> Any:
     """The same with keys in another case folded, as in configs (`go_decoder`)."""
-    from hookrun.runtime.spec import go_decoder
-
     go_decoder.normalize(state, _FORM)
     return state

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
+from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.container.container import CONFIG, EXEC_FIFO, STATE, Container, check_id
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import files, os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.linux import files
 
 _CREATING = "creating.json"
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import time
+from collections.abc import Callable
+from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, pids
+from hookrun.runtime.linux import pids
 from hookrun.runtime.spec.hooks import of_stage
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    Report = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, Any]], None]
 
 # What a hook says is kept up to here, for the error and the record; the rest is read and dropped.
 _KEPT_BYTES = 16384
@@ -120,8 +120,6 @@ class _Run:
 
     def finish(self, timeout: int | None) -> str:
         """Wait for its end; a daemon that it leaves behind with its output open is not waited for."""
-        import select
-
         deadline = time.monotonic() + timeout if timeout else None
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
@@ -187,6 +185,4 @@ def _environment(pairs: list[str] | None) -> dict[str, str] | dict[bytes, bytes]
 
 
 def _signal_name(number: int) -> str:
-    import _signal
-
-    return (_signal.strsignal(number) or str(number)).lower()
+    return (signal.strsignal(number) or str(number)).lower()

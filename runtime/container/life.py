@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import signal
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from hookrun.runtime.container import directory, hooks
 from hookrun.runtime.container.container import EXEC_FIFO, Container
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, pids
+from hookrun.runtime.linux import pids
 from hookrun.runtime.rootfs import rootfs
 from hookrun.runtime.spec.hooks import of_stage
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import _socket
+import os
 import select
+import socket
+from typing import Any
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, pids
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.linux import pids
 
 _IN_CONTAINER = "/run/notify"
 _FILE = "notify.sock"
@@ -41,7 +39,7 @@ class Proxy:
 
     def bind(self) -> None:
         """Make the socket, writable for the container's user. Raises Failure."""
-        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
         try:
             directory = os.open(os.path.dirname(self._path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -80,7 +78,7 @@ class Proxy:
             os.close(pidfd)
 
     def _send(self, line: bytes, main_pid: int) -> None:
-        host = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+        host = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
         try:
             host.connect(self._host)
             host.send(line + b"\n")

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import os
+from typing import Any
 
 from hookrun.runtime import jsonio
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.criu import flags, logs, shared, statistics
 from hookrun.runtime.criu.messages import filling, rpc
 from hookrun.runtime.criu.service import CriuFailure, Service
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.container.container import Container
-    from hookrun.runtime.context import Context
 
 DESCRIPTORS = "descriptors.json"
 """The names of the standard streams that the container was started with, in the images' directory."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from hookrun.runtime.criu.service import Service
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import paths
 from hookrun.runtime.linux.namespaces import in_user_namespace
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
-    from hookrun.runtime.criu.service import Service
 
 _CGROUP_MODES = {"": "DEFAULT", "soft": "SOFT", "full": "FULL", "strict": "STRICT", "ignore": "IGNORE"}
 _NEWNET = 0x40000000
@@ -68,7 +66,7 @@ def make_directory(path: str) -> None:
 def _opened(path: str, opened: list[int], criu: Service) -> int:
     try:
         descriptor = os.open(
-            f"/proc/{criu.pid}/root{os.path.realpath(path)}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            f"/proc/{criu.pid}/root{paths.realpath(path)}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         )
     except OSError as error:
         raise Failure(f"open {path}: {reason(error)}") from None
@@ -87,7 +85,7 @@ def check(options: dict[str, Any]) -> None:
 
 def fill(opts: Any, options: dict[str, Any], annotations: Mapping[str, str]) -> None:
     """Set the options that dump and restore share."""
-    from hookrun.runtime.criu.messages import rpc
+    from hookrun.runtime.criu.messages import rpc  # raises Failure on a host without protobuf
 
     opts.log_level = _LOG_LEVEL
     opts.notify_scripts = True

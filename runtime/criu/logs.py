@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 
+from hookrun.runtime.criu.service import CriuFailure
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import files, os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from hookrun.runtime.criu.service import CriuFailure
+from hookrun.runtime.linux import files
 
 _MARK = "Error ("
 _MOST = 5

@@ -6,34 +6,31 @@ of hookrun.
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups.entrance import Entrance
+from hookrun.runtime.cgroups.manager import Manager
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.criu import flags, logs, shared, statistics
 from hookrun.runtime.criu.dump import DESCRIPTORS
 from hookrun.runtime.criu.messages import filling, rpc
 from hookrun.runtime.criu.service import FIRST_PASSED, CriuFailure, Service
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import files, mounts, namespaces, os, pids
+from hookrun.runtime.linux import files, mounts, namespaces, pids
 from hookrun.runtime.process import channel, spawn, terminal
 from hookrun.runtime.process.creation import Creation, Request
 from hookrun.runtime.process.spawn import Birth
 from hookrun.runtime.rootfs import cgroup_mounts
 from hookrun.runtime.rootfs.mounter import RootfsMounter
 from hookrun.runtime.spec import container_mounts
+from hookrun.runtime.spec.container_mounts import Mount
 from hookrun.runtime.spec.hooks import of_stage
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, NoReturn
-
-    from hookrun.runtime.cgroups.manager import Manager
-    from hookrun.runtime.container.container import Container
-    from hookrun.runtime.context import Context
-    from hookrun.runtime.spec.container_mounts import Mount
 
 _LSM_OPTIONS = 31600
 
@@ -78,8 +75,6 @@ class Restoration(Creation):
 
         CRIU makes none, and an image or a source of a bind may have lost them since (runc: prepareCriuRestoreMounts).
         """
-        if self.context.judged.sources:
-            __import__("hookrun.runtime.rootfs.sources")
         shown = cgroup_mounts.plan(self.config, manager.paths)
 
         def main(line: channel.ChildLine) -> NoReturn:

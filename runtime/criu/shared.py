@@ -7,20 +7,18 @@ criu_linux.go.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from typing import Any
+
 from hookrun.runtime.cgroups import files
+from hookrun.runtime.criu.service import Service
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, paths
+from hookrun.runtime.linux import paths
 from hookrun.runtime.rootfs import cgroup_mounts
 from hookrun.runtime.spec import container_mounts, devices
+from hookrun.runtime.spec.container_mounts import Mount
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-    from hookrun.runtime.criu.service import Service
-    from hookrun.runtime.spec.container_mounts import Mount
 
 _NULL = "/dev/null"
 _EXTERNAL = {"network": ("net", "extRootNetNS", 31100), "pid": ("pid", "extRootPidNS", 31500)}

@@ -6,12 +6,11 @@ images").
 
 from __future__ import annotations
 
-from hookrun.runtime.criu.messages import DecodeError, stats
-from hookrun.runtime.linux import files, os
+import os
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.criu.messages import DecodeError, stats
+from hookrun.runtime.linux import files
 
 _HEADER = 12
 

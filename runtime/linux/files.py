@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
+import os
 
 _CHUNK = 16384  # of more, malloc would give the memory back to the kernel after each read
 

@@ -6,8 +6,10 @@ Source: runc libcontainer/apparmor, opencontainers/selinux.
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, procfs
+from hookrun.runtime.linux import procfs
 
 _APPARMOR_SWITCH = "/sys/module/apparmor/parameters/enabled"
 _SELINUX_MOUNT = "/sys/fs/selinux/enforce"

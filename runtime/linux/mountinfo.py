@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
+import os
+from collections.abc import Iterator
+
 from hookrun.runtime.linux.files import read_bytes
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _FILE = "/proc/self/mountinfo"
 _CHUNK = 1 << 16

@@ -5,7 +5,9 @@ Sources: namespaces(7), clone(2), setns(2); config-linux.md for the spec's names
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import imports, os
+import os
+
+from hookrun.runtime.linux import imports
 from hookrun.runtime.linux.syscalls import NR, address, call
 
 CLONE_PARENT = 0x00008000

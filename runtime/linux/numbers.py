@@ -5,7 +5,7 @@ Source: the kernel's arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
+import os
 
 
 class Common:

@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import _blake2
 import marshal
-from _struct import pack
+import os
+from collections.abc import Callable
+from struct import pack
+from typing import Any
 
 from hookrun.runtime.errors import Failure, quoted, reason
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import libseccomp
+from hookrun.runtime.linux.libseccomp import Comparison, Filter, Library
 from hookrun.runtime.linux.syscalls import NR, address, call
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from hookrun.runtime.linux.libseccomp import Comparison, Filter, Library
-
-    Instruction = tuple[int, int, int, int]
-    Debug = Callable[[str], None]
+Instruction = tuple[int, int, int, int]
+Debug = Callable[[str], None]
 
 CACHE_DIRECTORY = "/var/cache/hookrun/seccomp"
 _CACHE_FORMAT = 1
@@ -173,8 +170,6 @@ def _is_supported(flag: int) -> bool:
 
 
 def _compile(seccomp: dict[str, Any], debug: Debug) -> tuple[Program, Library]:
-    from hookrun.runtime.linux import libseccomp
-
     rules = _rules(seccomp)
     flags = _flags(seccomp) | _listener_flag(seccomp, rules)
     default = _action(seccomp, "defaultAction", "defaultErrnoRet")

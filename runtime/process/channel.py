@@ -5,8 +5,9 @@ The child says what it needs and waits, the parent does that and answers; the en
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
 
 MAPPINGS = b"m"
 PREPARED = b"h"

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from typing import Any, NoReturn
+
 from hookrun.runtime import jsonio
-from hookrun.runtime.cgroups import choice
-from hookrun.runtime.container import container, hooks
+from hookrun.runtime.cgroups import choice, rdt
+from hookrun.runtime.cgroups.manager import Manager
+from hookrun.runtime.container import container, hooks, notify
 from hookrun.runtime.container import directory as container_directory
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import namespaces, os, pids
-from hookrun.runtime.process import channel, handover, init, mappings, needs, spawn, terminal
+from hookrun.runtime.linux import namespaces, pids, seccomp
+from hookrun.runtime.process import (
+    channel,
+    handover,
+    init,
+    mappings,
+    net_devices,
+    seccomp_agent,
+    spawn,
+    terminal,
+)
 from hookrun.runtime.process import process as processes
-from hookrun.runtime.rootfs import rootfs
+from hookrun.runtime.process.spawn import Birth
+from hookrun.runtime.rootfs import cgroup_mounts, host_mounts, rootfs
 from hookrun.runtime.spec import config as configs
 from hookrun.runtime.spec import container_mounts
 from hookrun.runtime.spec.hooks import STAGES, STATUSES, of_stage
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
-
-    from hookrun.runtime.cgroups.manager import Manager
-    from hookrun.runtime.container import notify
-    from hookrun.runtime.container.container import Container
-    from hookrun.runtime.context import Context
-    from hookrun.runtime.process.spawn import Birth
 
 _STATE_NAMESPACES = {
     "mount": "NEWNS",
@@ -106,8 +113,6 @@ class Creation:
             process["env"] = [*(process.get("env") or []), f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
         self._draft = container_directory.Draft(context.root, request.container_id)
         if os.getenv("NOTIFY_SOCKET"):
-            from hookrun.runtime.container import notify
-
             os.mkdir(f"{self._draft.directory}/notify", 0o755)
             notify.add_to(self.config, self._draft.directory)
 
@@ -116,8 +121,6 @@ class Creation:
         host = os.getenv("NOTIFY_SOCKET")
         if not host:
             return None
-        from hookrun.runtime.container import notify
-
         return notify.Proxy(self._draft.directory, host)
 
     def _has_terminal(self) -> bool:
@@ -140,13 +143,6 @@ class Creation:
         manager = self._make_cgroups()
         self.context.phase("cgroups")
         plan = self._plan(manager)
-        needs.load_for_birth(
-            self.config,
-            manager.modules_of_apply,
-            console=self._has_terminal(),
-            pidfd=bool(self.request.pidfd_socket),
-            judged=bool(plan.judged.sources),
-        )
         self.context.phase("plan")
         self._birth = spawn.give_birth(plan.namespaces, plan.entrance, self._child_main(plan))
         self.context.phase("clone")
@@ -192,8 +188,6 @@ class Creation:
         return found
 
     def _plan(self, manager: Manager) -> init.Plan:
-        from hookrun.runtime.rootfs import cgroup_mounts, host_mounts
-
         plan = init.Plan()
         plan.config = self.config
         plan.bundle = self.request.bundle
@@ -219,8 +213,6 @@ class Creation:
         profile = linux(self.config).get("seccomp")
         if not profile:
             return None
-        from hookrun.runtime.linux import seccomp
-
         return seccomp.program(profile, self.context.log.debug)
 
     def _connect_console(self) -> int | None:
@@ -228,9 +220,7 @@ class Creation:
             return None
         if self.request.console:
             return terminal.connect(self.request.console)
-        import _socket
-
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
         self.pty_line = ours.detach()
         descriptor: int = theirs.detach()
         return descriptor
@@ -291,12 +281,8 @@ class Creation:
     def _before_pivot(self, birth: Birth) -> None:
         """What runc's parent does at procHooks: devices moved in, the hooks of the runtime's namespaces run."""
         if linux(self.config).get("netDevices"):
-            from hookrun.runtime.process import net_devices
-
             net_devices.move_in(linux(self.config)["netDevices"], birth.pid)
         if linux(self.config).get("intelRdt"):
-            from hookrun.runtime.cgroups import rdt
-
             self._resctrl = rdt.join(self.config, self.request.container_id, birth.pid)
         for stage in ("prestart", "createRuntime"):
             if of_stage(self.config, stage):
@@ -319,8 +305,6 @@ class Creation:
         self.context.hook_results.append(jsonio.loads(text))
 
     def _hand_over_listener(self, birth: Birth, text: str) -> None:
-        from hookrun.runtime.process import seccomp_agent
-
         remote = int(text.split()[1])
         seccomp_agent.hand_over(
             linux(self.config)["seccomp"], birth.pid, birth.pidfd, remote, self._oci_state("creating", birth.pid)
@@ -410,8 +394,6 @@ class Creation:
     def _leave_resctrl(self) -> None:
         path, created = self._resctrl
         if path:
-            from hookrun.runtime.cgroups import rdt
-
             rdt.destroy({"id": self.request.container_id, "intel_rdt_path": path, "intel_rdt_created": created})
 
 

@@ -1,24 +1,21 @@
 """`exec`, the child's side: from the host into the container (runc: setns_init_linux.go).
 
-It can import nothing: what few processes need is loaded by `needs` before the clone.
+It can import nothing (see `linux.imports`): all that it calls was imported before the clone.
 """
 
 from __future__ import annotations
 
-import _signal
+import os
+import signal
+from typing import Any, NoReturn
 
+from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import attributes, namespaces, os
-from hookrun.runtime.process import channel, terminal
+from hookrun.runtime.linux import attributes, lsm, namespaces, seccomp
+from hookrun.runtime.linux.seccomp import Program
+from hookrun.runtime.log import Log
+from hookrun.runtime.process import channel, placement, scheduling, terminal
 from hookrun.runtime.process import process as processes
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
-
-    from hookrun.runtime.cgroups.entrance import Entrance
-    from hookrun.runtime.linux.seccomp import Program
-    from hookrun.runtime.log import Log
 
 _SIGPIPE = 13
 _SIGXFSZ = 25
@@ -77,9 +74,9 @@ class Entry:
     def run(self) -> NoReturn:
         """From the host to execve; does not return. Raises Failure, OSError."""
         attributes.set_parent_death_signal(_SIGKILL)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number in (_SIGPIPE, _SIGXFSZ):
-            _signal.signal(number, _signal.SIG_DFL)
+            signal.signal(number, signal.SIG_DFL)
         processes.set_oom_score(self.process.get("oomScoreAdj"))
         # From here to execve nobody in the container may look into this process (CVE-2016-9962).
         attributes.set_dumpable(False)
@@ -115,8 +112,6 @@ class Entry:
 
     def _set_affinity(self, when: str) -> None:
         if self.plan.affinity and self.plan.affinity.get(when):
-            from hookrun.runtime.process import scheduling
-
             scheduling.set_affinity(self.plan.affinity[when])
 
     def _join_keyring(self) -> None:
@@ -143,12 +138,8 @@ class Entry:
         if self.process.get("noNewPrivileges"):
             attributes.set_no_new_privileges()
         if self.process.get("scheduler") or self.process.get("ioPriority"):
-            from hookrun.runtime.process import scheduling
-
             scheduling.apply(self.process, scheduling.has_cpuset(self.plan.platform))
         if self.plan.platform.get("personality") or self.plan.platform.get("memoryPolicy"):
-            from hookrun.runtime.process import placement
-
             placement.apply(self.plan.platform)
 
     def _become_user_and_execute(self) -> NoReturn:
@@ -172,8 +163,6 @@ class Entry:
     def _label(self) -> None:
         profile, label = self.process.get("apparmorProfile"), self.process.get("selinuxLabel")
         if profile or label:
-            from hookrun.runtime.linux import lsm
-
             if profile:
                 lsm.apply_apparmor(profile)
             if label:
@@ -181,8 +170,6 @@ class Entry:
 
     def _install_seccomp(self) -> None:
         if self.plan.seccomp is not None:
-            from hookrun.runtime.linux import seccomp
-
             listener = seccomp.install(self.plan.seccomp)
             if listener is not None:
                 self.line.ask(channel.SECCOMP, f"{os.getpid()} {listener}")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from typing import Any, NoReturn
+
+from hookrun.runtime import jsonio
+from hookrun.runtime.cgroups import rdt
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import files, namespaces, os, pids
-from hookrun.runtime.process import channel, entry, handover, needs, spawn, terminal
+from hookrun.runtime.linux import files, namespaces, pids, seccomp
+from hookrun.runtime.process import channel, entry, handover, seccomp_agent, spawn, terminal
 from hookrun.runtime.process import process as processes
+from hookrun.runtime.process.spawn import Birth
+from hookrun.runtime.spec import go_decoder, shape
 from hookrun.runtime.spec import process as spec
 from hookrun.runtime.spec.sections import linux, namespace_paths
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
-
-    from hookrun.runtime.container.container import Container
-    from hookrun.runtime.context import Context
-    from hookrun.runtime.process.spawn import Birth
-
 
 # What a process of --process has from the container's own where it does not say (runc: newInitConfig).
 _INHERITED = (
@@ -85,13 +86,6 @@ class Execution:
     def run(self) -> Birth:
         """Start the process; returns once it has become its program. Raises Failure, with nothing left running."""
         plan = self._plan()
-        needs.load_for_entry(
-            self.process,
-            plan.platform,
-            console=plan.console is not None,
-            pidfd=bool(self.request.pidfd_socket),
-            resctrl=bool(self.container.state.get("intel_rdt_path")),
-        )
         self.context.phase("plan")
         birth = self._give_birth(plan)
         self.context.phase("clone")
@@ -121,8 +115,6 @@ class Execution:
         plan.affinity = self.process.get("execCPUAffinity")
         plan.seccomp = None
         if linux(config).get("seccomp"):
-            from hookrun.runtime.linux import seccomp
-
             plan.seccomp = seccomp.program(linux(config)["seccomp"], self.context.log.debug)
         plan.root = None
         if "mount" not in kinds:
@@ -140,9 +132,7 @@ class Execution:
             return None
         if self.request.console:
             return terminal.connect(self.request.console)
-        import _socket
-
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
         self.pty_line = ours.detach()
         descriptor: int = theirs.detach()
         return descriptor
@@ -178,8 +168,6 @@ class Execution:
 
     def _join_resctrl(self, birth: Birth) -> None:
         if self.container.state.get("intel_rdt_path"):
-            from hookrun.runtime.cgroups import rdt
-
             try:
                 rdt.enter(self.container.state, birth.pid)
             except BaseException:
@@ -215,8 +203,6 @@ class Execution:
             raise Failure(f"unable to start container process: {failure.text}") from None
 
     def _hand_over_listener(self, birth: Birth, text: str) -> None:
-        from hookrun.runtime.process import seccomp_agent
-
         profile = linux(self.container.config)["seccomp"]
         remote = int(text.split()[1])
         seccomp_agent.hand_over(profile, birth.pid, birth.pidfd, remote, self.container.oci_state("running"))
@@ -292,9 +278,6 @@ def process_from_file(path: str, is_for_another: bool = False) -> dict[str, Any]
 
     Raises Failure.
     """
-    from hookrun.runtime import jsonio
-    from hookrun.runtime.spec import go_decoder, shape
-
     try:
         found, is_read_alike = jsonio.decoded(files.read_bytes(path))
     except OSError as error:

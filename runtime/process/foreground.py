@@ -6,13 +6,14 @@ streams; nothing is copied.
 
 from __future__ import annotations
 
-import _signal
+import os
 import select
+import signal
 
-from hookrun.runtime.linux import os, pids
+from hookrun.runtime.linux import pids
 from hookrun.runtime.process import terminal
 
-_NOT_PASSED_ON = frozenset((_signal.SIGCHLD, _signal.SIGKILL, _signal.SIGSTOP, _signal.SIGURG, _signal.SIGWINCH))
+_NOT_PASSED_ON = frozenset((signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGURG, signal.SIGWINCH))
 _CHUNK = 32768
 
 
@@ -30,11 +31,11 @@ class Foreground:
         self._saved: bytes | None = None
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wakeup = reader
-        _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in _signal.valid_signals():
-            if number not in (_signal.SIGKILL, _signal.SIGSTOP, _signal.SIGCHLD):
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in signal.valid_signals():
+            if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD):
                 try:
-                    _signal.signal(number, _ignore)
+                    signal.signal(number, _ignore)
                 except (OSError, ValueError):
                     continue
 
@@ -82,7 +83,7 @@ class Foreground:
 
     def _pass_signals_on(self) -> None:
         for number in os.read(self._wakeup, 512):
-            if number == _signal.SIGWINCH and self._master is not None:
+            if number == signal.SIGWINCH and self._master is not None:
                 terminal.copy_size(0, self._master)
             elif number not in _NOT_PASSED_ON:
                 try:

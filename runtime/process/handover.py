@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -1,33 +1,30 @@
 """The container's first process, from its birth to execve, in the order of runc's standard_init_linux.go.
 
-It can import nothing: what few containers need is loaded by `needs` before the clone.
+It can import nothing (see `linux.imports`): all that it calls was imported before the clone.
 """
 
 from __future__ import annotations
 
-import _signal
+import os
+import signal
+from typing import Any, NoReturn
 
 from hookrun.runtime import jsonio
+from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.container import hooks
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import attributes, memory, namespaces, network, os
+from hookrun.runtime.linux import attributes, lsm, memory, namespaces, network, seccomp
+from hookrun.runtime.linux.seccomp import Program
 from hookrun.runtime.linux.syscalls import NR, call
-from hookrun.runtime.process import channel, terminal
+from hookrun.runtime.log import Log
+from hookrun.runtime.process import channel, placement, scheduling, terminal
 from hookrun.runtime.process import process as processes
+from hookrun.runtime.process.spawn import Namespaces
 from hookrun.runtime.rootfs import rootfs
+from hookrun.runtime.rootfs.cgroup_mounts import CgroupMounts
+from hookrun.runtime.rootfs.judged import Judged
 from hookrun.runtime.spec.hooks import STATUSES, of_stage
 from hookrun.runtime.spec.sections import linux, namespace_paths
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
-
-    from hookrun.runtime.cgroups.entrance import Entrance
-    from hookrun.runtime.linux.seccomp import Program
-    from hookrun.runtime.log import Log
-    from hookrun.runtime.process.spawn import Namespaces
-    from hookrun.runtime.rootfs.cgroup_mounts import CgroupMounts
-    from hookrun.runtime.rootfs.judged import Judged
 
 _SIGPIPE = 13
 _SIGXFSZ = 25
@@ -109,12 +106,12 @@ class Init:
 
     def _detach_from_parent(self) -> None:
         attributes.set_parent_death_signal(_SIGKILL)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number in (_SIGPIPE, _SIGXFSZ):
-            _signal.signal(number, _signal.SIG_DFL)
+            signal.signal(number, signal.SIG_DFL)
         # The kernel keeps signals without a handler from the first process of a pid namespace.
         for number in _ENDING:
-            _signal.signal(number, _end)
+            signal.signal(number, _end)
         os.setsid()
         processes.set_oom_score(self.process.get("oomScoreAdj"))
 
@@ -221,8 +218,6 @@ class Init:
     def _apply_apparmor(self) -> None:
         profile = self.process.get("apparmorProfile")
         if profile:
-            from hookrun.runtime.linux import lsm
-
             try:
                 lsm.apply_apparmor(profile)
             except Failure as failure:
@@ -232,12 +227,8 @@ class Init:
         if self.process.get("noNewPrivileges"):
             attributes.set_no_new_privileges()
         if self.process.get("scheduler") or self.process.get("ioPriority"):
-            from hookrun.runtime.process import scheduling
-
             scheduling.apply(self.process, scheduling.has_cpuset(linux(self.config)))
         if linux(self.config).get("personality") or linux(self.config).get("memoryPolicy"):
-            from hookrun.runtime.process import placement
-
             placement.apply(linux(self.config))
 
     def _become_user_and_wait(self, variables: dict[bytes, bytes]) -> NoReturn:
@@ -269,14 +260,10 @@ class Init:
     def _label(self) -> None:
         label = self.process.get("selinuxLabel")
         if label:
-            from hookrun.runtime.linux import lsm
-
             lsm.set_selinux_exec_label(label)
 
     def _install_seccomp(self) -> None:
         if self.plan.seccomp is not None:
-            from hookrun.runtime.linux import seccomp
-
             listener = seccomp.install(self.plan.seccomp)
             if listener is not None:
                 self.line.ask(channel.SECCOMP, f"{os.getpid()} {listener}")

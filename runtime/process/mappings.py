@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
-from hookrun.runtime.spec.sections import linux
+import os
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.spec.sections import linux
 
 
 def host_root(config: dict[str, Any]) -> tuple[int, int]:

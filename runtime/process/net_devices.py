@@ -6,13 +6,11 @@ container's network namespace ends, the kernel hands physical devices back by it
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, rtnetlink
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
+from hookrun.runtime.linux import rtnetlink
 
 
 def move_in(devices: dict[str, Any], pid: int) -> None:

@@ -5,14 +5,11 @@ Sources: config-linux.md "Personality", "Memory Policy"; personality(2), set_mem
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import attributes
 from hookrun.runtime.spec.placement import DOMAINS, MODE_FLAGS, MODES, nodes_of
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 
 
 def apply(linux: dict[str, Any]) -> None:

@@ -6,16 +6,14 @@ libcontainer/init_linux.go (finalizeNamespace, setupUser).
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import attributes, capabilities, os
+from hookrun.runtime.linux import attributes, capabilities
 from hookrun.runtime.linux.syscalls import NR, call
+from hookrun.runtime.log import Log
 from hookrun.runtime.spec.process import RLIMITS, no_user
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.log import Log
 
 _EPERM = 1
 _ENOENT = 2

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import attributes, os
+from hookrun.runtime.linux import attributes
 from hookrun.runtime.linux.cpus import parse_cpus
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.spec.scheduling import FLAGS, IO_CLASSES, POLICIES
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 _SCHED_ATTR_SIZE = 56
 

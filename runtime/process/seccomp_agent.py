@@ -6,17 +6,14 @@ process_linux.go (recvSeccompFd, sendContainerProcessState).
 
 from __future__ import annotations
 
-import _socket
-from _struct import pack
+import os
+import socket
+from struct import pack
+from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.syscalls import NR, call
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def hand_over(profile: dict[str, Any], pid: int, pidfd: int, number: int, state: dict[str, Any]) -> None:
@@ -42,7 +39,7 @@ def _message(profile: dict[str, Any], pid: int, state: dict[str, Any]) -> bytes:
 
 
 def _send(path: str, message: bytes, descriptor: int) -> None:
-    agent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         agent.connect(path)
     except OSError as error:
@@ -52,7 +49,7 @@ def _send(path: str, message: bytes, descriptor: int) -> None:
             f"connect: {reason(error)}"
         ) from None
     try:
-        agent.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("=i", descriptor))])
+        agent.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pack("=i", descriptor))])
     except OSError as error:
         raise Failure(f"cannot send seccomp fd to {path}: {reason(error)}") from None
     finally:

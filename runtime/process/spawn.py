@@ -8,18 +8,16 @@ nsexec.c.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import namespaces, os, pids
-from hookrun.runtime.process import channel
+from hookrun.runtime.linux import namespaces, pids
+from hookrun.runtime.process import channel, mappings
+from hookrun.runtime.rootfs.judged import Namespaces as Judged
 from hookrun.runtime.spec.sections import linux, namespace_paths
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, NoReturn
-
-    from hookrun.runtime.cgroups.entrance import Entrance
-    from hookrun.runtime.rootfs.judged import Namespaces as Judged
 
 _OFFSETS_FILE = "/proc/self/timens_offsets"
 
@@ -232,8 +230,6 @@ def _await_child(birth: Birth, config: dict[str, Any]) -> Birth:
     while not child:
         kind, text = birth.line.receive()
         if kind == channel.MAPPINGS:
-            from hookrun.runtime.process import mappings
-
             mappings.write(config, int(text))
             birth.line.answer()
         elif kind == channel.PID:

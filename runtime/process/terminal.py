@@ -5,13 +5,14 @@ Sources: pty(7), unix(7) for SCM_RIGHTS; runc's docs/terminals.md.
 
 from __future__ import annotations
 
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import filesystems, os
-from hookrun.runtime.linux.syscalls import NR, call
+import fcntl
+import os
+import socket
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import filesystems
+from hookrun.runtime.linux.syscalls import NR, call
 
 _TCGETS = 0x5401
 _TCSETS = 0x5402
@@ -42,9 +43,7 @@ def check_sanity(terminal: bool, detach: bool, console_socket: str) -> None:
 
 def connect(path: str) -> int:
     """A connection to the console socket. Raises Failure."""
-    import _socket
-
-    line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
     try:
         line.connect(path)
     except OSError as error:
@@ -55,12 +54,10 @@ def connect(path: str) -> int:
 
 def send(line: int, descriptor: int, name: str) -> None:
     """Send a descriptor over a connected unix socket with its name (runc: utils.SendFile). Raises OSError."""
-    import _socket
-
-    sender = _socket.socket(fileno=os.dup(line))
+    sender = socket.socket(fileno=os.dup(line))
     try:
         sender.sendmsg(
-            [name.encode()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))]
+            [name.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))]
         )
     finally:
         sender.close()
@@ -68,15 +65,13 @@ def send(line: int, descriptor: int, name: str) -> None:
 
 def receive(line: int) -> int:
     """The descriptor that comes over a connected unix socket. Raises Failure where none comes."""
-    import _socket
-
-    receiver = _socket.socket(fileno=os.dup(line))
+    receiver = socket.socket(fileno=os.dup(line))
     try:
-        _, control, _, _ = receiver.recvmsg(4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+        _, control, _, _ = receiver.recvmsg(4096, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
     finally:
         receiver.close()
     for level, kind, data in control:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             return int.from_bytes(data[:4], "little")
     raise Failure("the container's process ended before it sent its terminal")
 
@@ -101,8 +96,6 @@ def allocate() -> Pty:
     The peer comes from the master by ioctl, not by a path that the container might have replaced, and the master
     from a real devpts (CVE-2025-52565). Raises Failure.
     """
-    import fcntl
-
     how = (os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC).to_bytes(8, "little") + bytes(8)
     how += _RESOLVE_NO_SYMLINKS.to_bytes(8, "little")
     try:
@@ -130,16 +123,12 @@ def set_size(descriptor: int, size: dict[str, Any] | None) -> None:
     """Give the terminal the config's consoleSize, rows and columns. Raises OSError."""
     if not size or not (size.get("height") and size.get("width")):
         return
-    import fcntl
-
     packed = size["height"].to_bytes(4, "little")[:2] + size["width"].to_bytes(4, "little")[:2] + bytes(4)
     fcntl.ioctl(descriptor, _TIOCSWINSZ, packed)
 
 
 def copy_size(source: int, target: int) -> None:
     """Give one terminal the size of another; what is no terminal has none to give."""
-    import fcntl
-
     try:
         fcntl.ioctl(target, _TIOCSWINSZ, fcntl.ioctl(source, _TIOCGWINSZ, bytes(8)))
     except OSError:
@@ -157,8 +146,6 @@ def clear_onlcr(descriptor: int) -> None:
 
     Called by the container's process, which does without termios.
     """
-    import fcntl
-
     state = bytearray(fcntl.ioctl(descriptor, _TCGETS, bytes(_TERMIOS_SIZE)))
     # struct termios: c_iflag, then c_oflag, four bytes each.
     state[4:8] = (int.from_bytes(state[4:8], "little") & ~_ONLCR).to_bytes(4, "little")
@@ -169,8 +156,6 @@ def set_raw(descriptor: int) -> bytes | None:
     """Put a terminal into raw mode; returns what `restore` takes, None for what is no terminal."""
     if not os.isatty(descriptor):
         return None
-    import fcntl
-
     saved = fcntl.ioctl(descriptor, _TCGETS, bytes(_TERMIOS_SIZE))
     raw = bytearray(saved)
     # cfmakeraw(3), on the four flags that struct termios begins with; as containerd's console package has it, the
@@ -185,6 +170,4 @@ def set_raw(descriptor: int) -> bytes | None:
 
 def restore(descriptor: int, saved: bytes) -> None:
     """Give a terminal its mode back."""
-    import fcntl
-
     fcntl.ioctl(descriptor, _TCSETS, saved)

@@ -6,17 +6,14 @@ Source: cgroups(7), cgroup_namespaces(7); runc: rootfs_linux.go mountCgroupV1, m
 from __future__ import annotations
 
 import errno
+import os
+from typing import Any
 
-from hookrun.runtime.linux import filesystems, mount_options, mountinfo, mounts, os, paths
+from hookrun.runtime.linux import filesystems, mount_options, mountinfo, mounts, paths
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.runtime.rootfs import mount_flags
+from hookrun.runtime.spec.container_mounts import Mount
 from hookrun.runtime.spec.sections import namespace_paths
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.spec.container_mounts import Mount
 
 UNIFIED = "/sys/fs/cgroup"
 _DEFAULT_ATTRIBUTES = mounts.ATTR_NOEXEC | mounts.ATTR_NOSUID | mounts.ATTR_NODEV

@@ -5,7 +5,7 @@ Source: runc: rootfs_linux.go doTmpfsCopyUp.
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
+import os
 
 _FORMAT = 0o170000
 _DIRECTORY = 0o040000

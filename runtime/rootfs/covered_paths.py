@@ -5,8 +5,10 @@ Source: config-linux.md "Masked Paths", "Readonly Paths"; runc: rootfs_linux.go 
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mounts, os, paths
+from hookrun.runtime.linux import mounts, paths
 from hookrun.runtime.rootfs import dev
 
 

@@ -6,9 +6,10 @@ Source: config-linux.md "Default Devices", "/dev symlinks"; runc: rootfs_linux.g
 from __future__ import annotations
 
 import errno
+import os
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import filesystems, mounts, os, paths
+from hookrun.runtime.linux import filesystems, mounts, paths
 
 _LINKS = (
     ("/proc/self/fd", "dev/fd"),

@@ -6,15 +6,13 @@ Source: runc: rootfs_linux.go createDevices.
 from __future__ import annotations
 
 import errno
+import os
+from typing import Any
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mounts, os, paths
+from hookrun.runtime.linux import mounts, paths
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.spec.devices import CHARACTER, DEFAULTS, TYPES, of_config
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 _FORMAT = 0o170000
 _PERMISSIONS = 0o7777

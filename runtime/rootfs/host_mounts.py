@@ -7,21 +7,19 @@ opened anywhere else would come without these locks. Source: mount_namespaces(7)
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, NoReturn
+
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mounts, namespaces, os
-from hookrun.runtime.rootfs import id_mapped
-from hookrun.runtime.spec.container_mounts import parse_all
+from hookrun.runtime.linux import mounts, namespaces, paths
+from hookrun.runtime.log import Log
+from hookrun.runtime.rootfs import id_mapped, sources
+from hookrun.runtime.rootfs.judged import Judged
+from hookrun.runtime.rootfs.sources import Identity
+from hookrun.runtime.spec.container_mounts import Mount, parse_all
 from hookrun.runtime.spec.sections import namespace_paths, root_path
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, NoReturn
-
-    from hookrun.runtime.log import Log
-    from hookrun.runtime.rootfs.judged import Judged
-    from hookrun.runtime.rootfs.sources import Identity
-    from hookrun.runtime.spec.container_mounts import Mount
 
 _SEARCHABLE_BY_OTHERS = 0o001
 _LONGEST_TEXT = 4096
@@ -52,7 +50,7 @@ def open_sources(config: dict[str, Any], bundle: str, judged: Judged, log: Log) 
 
 def _is_reachable(source: str) -> bool:
     """Whether others may enter every directory above a path; one that is missing is left to who needs it."""
-    path = os.path.realpath(source)
+    path = paths.realpath(source)
     try:
         while path != "/":
             path = os.path.dirname(path)
@@ -67,10 +65,8 @@ def _start_helper(
     wanted: dict[int, Mount], config: dict[str, Any], bundle: str, judged: Judged
 ) -> dict[int, int]:
     """Start the helper, nobody's child, so that nobody has to wait for it; the container's ends of the lines."""
-    import _socket
-
     pairs = {
-        index: _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC) for index in wanted
+        index: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) for index in wanted
     }
     pid = os.fork()
     if not pid:
@@ -141,8 +137,6 @@ def _copied(source: int, mount: Mount, judged: Identity | None, rootfs: str) -> 
     try:
         if judged is None:
             return mounts.copy_tree(source, mount.is_recursive)
-        from hookrun.runtime.rootfs import sources
-
         return sources.copy(source, mount.source, recursive=mount.is_recursive, judged=judged, made_here=rootfs)
     finally:
         os.close(source)
@@ -164,24 +158,20 @@ def ask(line: int, mount: Mount, judged: Identity | None, rootfs: str) -> int:
 
 def _send(line: int, text: str, descriptor: int) -> None:
     """One message, with a descriptor unless that is -1 (unix(7), SCM_RIGHTS). Raises OSError."""
-    import _socket
-
-    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little", signed=True))
-    socket = _socket.socket(fileno=line)
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, "little", signed=True))
+    sender = socket.socket(fileno=line)
     try:
-        socket.sendmsg([text.encode("utf-8", "surrogateescape") or b"\0"], [rights] if descriptor >= 0 else [])
+        sender.sendmsg([text.encode("utf-8", "surrogateescape") or b"\0"], [rights] if descriptor >= 0 else [])
     finally:
-        socket.detach()
+        sender.detach()
 
 
 def _receive(line: int) -> tuple[str, int]:
     """A message's text and its descriptor, -1 where it has none. Raises OSError."""
-    import _socket
-
-    socket = _socket.socket(fileno=line)
+    receiver = socket.socket(fileno=line)
     try:
-        data, control, _, _ = socket.recvmsg(_LONGEST_TEXT, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+        data, control, _, _ = receiver.recvmsg(_LONGEST_TEXT, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
     finally:
-        socket.detach()
+        receiver.detach()
     text = data.decode("utf-8", "surrogateescape").strip("\0")
     return text, int.from_bytes(control[0][2][:4], "little") if control else -1

@@ -6,16 +6,13 @@ Source: mount_setattr(2) "ID-mapped mounts", config.md "uidMappings"; runc: moun
 from __future__ import annotations
 
 import errno
+import os
+from typing import Any
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mount_options, mounts, namespaces, os
+from hookrun.runtime.linux import mount_options, mounts, namespaces
+from hookrun.runtime.spec.container_mounts import Mount
 from hookrun.runtime.spec.sections import linux, namespace_paths
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.spec.container_mounts import Mount
 
 
 def map_source(tree: int, mount: Mount, config: dict[str, Any]) -> int:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from hookrun.runtime.rootfs.sources import Identity
-    from hookrun.runtime.spec.container_mounts import Origin
+from hookrun.runtime.rootfs.sources import Identity
+from hookrun.runtime.spec.container_mounts import Origin
 
-    Namespaces = dict[tuple[str, str], tuple[int, int] | None]
+Namespaces = dict[tuple[str, str], tuple[int, int] | None]
 
 
 class Judged:

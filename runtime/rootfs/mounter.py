@@ -6,20 +6,17 @@ Source: config.md "Mounts"; runc: rootfs_linux.go mountToRootfs.
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Callable
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import filesystems, mounts, os, paths, procfs
+from hookrun.runtime.linux import filesystems, mounts, paths, procfs
 from hookrun.runtime.linux import mount_options as options_of
+from hookrun.runtime.log import Log
 from hookrun.runtime.rootfs import copy_up, host_mounts, mount_flags
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hookrun.runtime.log import Log
-    from hookrun.runtime.rootfs.cgroup_mounts import CgroupMounts
-    from hookrun.runtime.rootfs.judged import Judged
-    from hookrun.runtime.spec.container_mounts import Mount
+from hookrun.runtime.rootfs.cgroup_mounts import CgroupMounts
+from hookrun.runtime.rootfs.judged import Judged
+from hookrun.runtime.spec.container_mounts import Mount
 
 _VALID_IN_PROC = frozenset(
     f"proc/{name}"

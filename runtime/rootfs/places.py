@@ -7,16 +7,15 @@ proc_pid_mountinfo(5), and what follows below the mount).
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import filesystems, os, statx
+import os
+from collections.abc import Iterator
+
+from hookrun.runtime.linux import filesystems, statx
 from hookrun.runtime.linux.mountinfo import MountInfo, MountTable, is_within, joined
 from hookrun.runtime.linux.namespaces import in_user_namespace
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    Area = tuple[str, str]
-    """The number of a device, and a path in its file system: all below it belongs to it."""
+Area = tuple[str, str]
+"""The number of a device, and a path in its file system: all below it belongs to it."""
 
 _OTHERS_WRITE = 0o022
 _STICKY = 0o1000

@@ -8,23 +8,20 @@ Source: runc: rootfs_linux.go prepareRootfs, finalizeRootfs; standard_init_linux
 from __future__ import annotations
 
 import errno
+import os
 import time
+from typing import Any
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mountinfo, mounts, os
-from hookrun.runtime.rootfs import covered_paths, dev, devices, sysctls
+from hookrun.runtime.linux import lsm, mountinfo, mounts
+from hookrun.runtime.log import Log
+from hookrun.runtime.rootfs import covered_paths, dev, devices, sources, sysctls
+from hookrun.runtime.rootfs.cgroup_mounts import CgroupMounts
+from hookrun.runtime.rootfs.judged import Judged
 from hookrun.runtime.rootfs.mounter import RootfsMounter
+from hookrun.runtime.rootfs.sources import Identity
 from hookrun.runtime.spec import container_mounts
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.log import Log
-    from hookrun.runtime.rootfs.cgroup_mounts import CgroupMounts
-    from hookrun.runtime.rootfs.judged import Judged
-    from hookrun.runtime.rootfs.sources import Identity
 
 _INITIAL_UID_MAP = ["0", "0", "4294967295"]
 
@@ -66,12 +63,9 @@ def prepare(
 def _mount_label(config: dict[str, Any], log: Log) -> str:
     """linux.mountLabel; "" without SELinux, whose kernel takes no label from a mount: crun goes on too, runc fails."""
     label: str = linux(config).get("mountLabel") or ""
-    if label:
-        from hookrun.runtime.linux import lsm
-
-        if not lsm.selinux_is_enabled():
-            log.warning(f"linux.mountLabel {label} is ignored: SELinux is disabled or not supported")
-            return ""
+    if label and not lsm.selinux_is_enabled():
+        log.warning(f"linux.mountLabel {label} is ignored: SELinux is disabled or not supported")
+        return ""
     return label
 
 
@@ -124,8 +118,6 @@ def _bind_to_itself(path: str, judged: Identity | None) -> int:
         if judged is None:
             root = mounts.copy_tree(below, recursive=True)
         else:
-            from hookrun.runtime.rootfs import sources
-
             root = sources.copy(below, path, recursive=True, judged=judged)
         mounts.attach(root, below)
         return root

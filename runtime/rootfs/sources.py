@@ -8,16 +8,14 @@ opened once more there, and compared.
 
 from __future__ import annotations
 
+import os
 import select
 
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import mounts, os
+from hookrun.runtime.linux import mounts
 from hookrun.runtime.linux.mountinfo import MountTable, is_within
 from hookrun.runtime.rootfs import places
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from hookrun.runtime.rootfs.places import Place
+from hookrun.runtime.rootfs.places import Place
 
 _MOST_TRIES = 64
 

@@ -5,8 +5,10 @@ Source: config-linux.md "Sysctl", sysctl.d(5); runc: internal/sys.
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, procfs
+from hookrun.runtime.linux import procfs
 
 _SWAPPED = {ord("."): "/", ord("/"): "."}
 

@@ -5,15 +5,14 @@ Sources: config.md, config-linux.md; runc's specconv and configs/validate for th
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import files, namespaces, os
-from hookrun.runtime.spec import devices, go_decoder, hooks, process, shape
+from hookrun.runtime.linux import files, namespaces, paths
+from hookrun.runtime.spec import devices, go_decoder, hooks, net_devices, placement, process, shape
 from hookrun.runtime.spec.sections import linux
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 FILE_NAME = "config.json"
 _IPC_SYSCTLS = frozenset(
@@ -66,12 +65,8 @@ def check(found: Any) -> dict[str, Any]:
     _check_sysctls(config, kinds)
     _check_hooks(config)
     if linux(config).get("netDevices"):
-        from hookrun.runtime.spec import net_devices
-
         net_devices.check(linux(config)["netDevices"], "network" in kinds)
     if linux(config).get("personality") or linux(config).get("memoryPolicy") is not None:
-        from hookrun.runtime.spec import placement
-
         placement.check(linux(config))
     return config
 
@@ -102,7 +97,7 @@ def check_rootfs(path: str) -> None:
         os.stat(path)
     except OSError as error:
         raise Failure(f"invalid rootfs: stat {path}: {reason(error)}") from None
-    if os.path.realpath(path) != path:
+    if paths.realpath(path) != path:
         raise Failure("invalid rootfs: not an absolute path, or a symlink")
 
 

@@ -5,20 +5,18 @@ Source: config.md "Mounts"; runc: specconv/spec_linux.go createLibcontainerMount
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os, paths
+from hookrun.runtime.linux import paths
 from hookrun.runtime.linux.mount_options import PROPAGATION, Options
 from hookrun.runtime.linux.mounts import MS_BIND, MS_PRIVATE, MS_RDONLY, MS_REC
+from hookrun.runtime.log import Log
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.log import Log
-
-    Origin = tuple[str, bool]
-    """Of a bind: its source, and whether the mounts below that come along."""
+Origin = tuple[str, bool]
+"""Of a bind: its source, and whether the mounts below that come along."""
 
 
 class Mount:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.spec.sections import linux
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 CHARACTER = 0o020000
 TYPES = {"c": CHARACTER, "u": CHARACTER, "b": 0o060000, "p": 0o010000}

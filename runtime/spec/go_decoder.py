@@ -7,11 +7,9 @@ Source: Go's encoding/json, "preferring exact matches but also accepting case-in
 
 from __future__ import annotations
 
-from hookrun.runtime.jsonio import Repeated
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.jsonio import Repeated
 
 
 def normalize(value: Any, form: Any) -> bool:

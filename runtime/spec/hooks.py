@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from typing import Any
 
 STATUSES = {
     # From a spec in which the container was created by then; crun and the spec's validation suite hold to it.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
+import os
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.errors import Failure
 
 _LONGEST_NAME = 15
 

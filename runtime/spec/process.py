@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
+import os
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import lsm
+from hookrun.runtime.spec import scheduling
 
 _HIGHEST_ID = 0x7FFFFFFF
 
@@ -44,14 +44,9 @@ def validate(process: dict[str, Any] | None) -> None:
         raise Failure("args must not be empty")
     check_ids(process.get("user") or {})
     if process.get("scheduler") or process.get("ioPriority") or process.get("execCPUAffinity"):
-        from hookrun.runtime.spec import scheduling
-
         scheduling.check(process)
-    if process.get("selinuxLabel"):
-        from hookrun.runtime.linux import lsm
-
-        if not lsm.selinux_is_enabled():
-            raise Failure("selinux label is specified in config, but selinux is disabled or not supported")
+    if process.get("selinuxLabel") and not lsm.selinux_is_enabled():
+        raise Failure("selinux label is specified in config, but selinux is disabled or not supported")
     seen = set()
     for limit in process.get("rlimits") or ():
         kind = limit.get("type", "")

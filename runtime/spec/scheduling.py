@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.cpus import parse_cpus
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 POLICIES = {
     "SCHED_OTHER": 0,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+import os
+from typing import Any
 
 
 def linux(config: dict[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,9 @@ the same for the plain dicts. Unknown fields pass, null stands for "not given" e
 
 from __future__ import annotations
 
-from hookrun.runtime.errors import Failure
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.errors import Failure
 
 # A pair is a whole number with its bounds, a list holds the form of its elements, `{"*": form}` is a map with any
 # keys, another dict an object with these fields.

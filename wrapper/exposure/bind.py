@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.policies.sources import Stated
-from hookrun.runtime.linux import mounts, os
+from hookrun.runtime.linux import mounts
 from hookrun.runtime.linux.mountinfo import is_within
 from hookrun.runtime.rootfs import places
 from hookrun.runtime.rootfs.sources import Identity

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hookrun.policies.mounts import is_bind
 from hookrun.policies.sources import Stated
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import paths
 from hookrun.runtime.linux.mounts import MS_SHARED, MS_SLAVE
 from hookrun.runtime.rootfs import places
 from hookrun.runtime.rootfs.sources import Identity
@@ -78,7 +78,7 @@ class Exposure:
             place = places.find(mount.source, self._host.table)
         except OSError:
             self._missing.add(mount.origin)
-            return Stated(os.path.realpath(mount.source), {})
+            return Stated(paths.realpath(mount.source), {})
         self._binds[mount.origin] = bind = Bind(
             self._host,
             mount.source,

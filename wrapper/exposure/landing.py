@@ -6,8 +6,9 @@ that mount's source that has the links. What comes out otherwise, the core refus
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
 from hookrun.runtime.spec import container_mounts
 
 TYPE_CHECKING = False

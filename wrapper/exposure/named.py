@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.policies.sources import is_path, plain
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.mountinfo import MountTable, is_within, joined
 from hookrun.runtime.rootfs import places
 

@@ -9,6 +9,7 @@ Nothing is learned of who fills the heap: there is no environment here, and nobo
 
 from __future__ import annotations
 
+import os
 import posix
 import sys
 
@@ -17,7 +18,7 @@ from hookrun.runtime.cgroups import choice, files
 from hookrun.runtime.commands import spec
 from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.context import Context
-from hookrun.runtime.linux import memory, mounts, namespaces, os, pids
+from hookrun.runtime.linux import memory, mounts, namespaces, pids
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.log import Log
 from hookrun.runtime.process import creation

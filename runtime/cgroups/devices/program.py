@@ -6,19 +6,14 @@ Sources: bpf(2); linux/bpf.h (struct bpf_cgroup_dev_ctx, union bpf_attr); the ke
 from __future__ import annotations
 
 import errno
-from _struct import pack, unpack
+import os
+from collections.abc import Iterable
+from struct import pack, unpack
 
-from hookrun.runtime.cgroups.devices.rules import ANY, Access
+from hookrun.runtime.cgroups.devices.rules import ANY, Access, Device, Rule
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.namespaces import in_user_namespace
 from hookrun.runtime.linux.syscalls import NR, address, call
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from hookrun.runtime.cgroups.devices.rules import Device, Rule
 
 _PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_GET_FD_BY_ID, _PROG_QUERY = 5, 8, 9, 13, 16
 _PROGRAM_TYPE = 15

@@ -6,19 +6,17 @@ made from it, so that a config means the same on either (runc: cgroups/devices/d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.namespaces import in_user_namespace
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
-
-    Device = tuple[str, int, int]
-    """Type ("b", "c"), major and minor number, -1 for any."""
-    Rule = tuple[bool, str, int, int, str]
-    """Allow, type ("a", "b", "c"), major, minor, access."""
+Device = tuple[str, int, int]
+"""Type ("b", "c"), major and minor number, -1 for any."""
+Rule = tuple[bool, str, int, int, str]
+"""Allow, type ("a", "b", "c"), major, minor, access."""
 
 ANY = -1
 EVERY_DEVICE = ("a", ANY, ANY)

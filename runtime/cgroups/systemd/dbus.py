@@ -5,16 +5,13 @@ A value travels with its signature; in Python: numbers, str, bytes for `ay`, lis
 
 from __future__ import annotations
 
-import _socket
+import os
+import socket
 import time
-from _struct import pack, unpack_from
+from struct import pack, unpack_from
+from typing import Any
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
 _BUS = "org.freedesktop.DBus"
@@ -213,7 +210,7 @@ class Connection:
     def __init__(self, address: str) -> None:
         self._serial = 0
         self._signals: list[Message] = []
-        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             self._socket.connect(address)
             self._authenticate()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.cgroups.systemd.dbus import Variant, first_type
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.cgroups.systemd.dbus import Variant, first_type
 
 _KEYWORDS = {
     "boolean": "b",

@@ -9,27 +9,27 @@ the cgroup files are written as without systemd.
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime.cgroups import files
+from hookrun.runtime.cgroups.devices.rules import Rule
 from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.cgroups.manager import Manager
+from hookrun.runtime.cgroups.systemd import properties as systemd_properties
 from hookrun.runtime.cgroups.systemd.dbus import SYSTEM_BUS, BusError, Connection, Variant, user_bus
+from hookrun.runtime.cgroups.systemd.properties import Properties
+from hookrun.runtime.cgroups.v1 import manager as v1
 from hookrun.runtime.cgroups.v1.manager import V1Manager
+from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
+from hookrun.runtime.cgroups.v2 import manager as v2
 from hookrun.runtime.cgroups.v2.manager import V2Manager
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.cgroups.devices.rules import Rule
-    from hookrun.runtime.cgroups.systemd.properties import Properties
 
 _NAME = "org.freedesktop.systemd1"
 _PATH = "/org/freedesktop/systemd1"
 _MANAGER = "org.freedesktop.systemd1.Manager"
 _PATIENCE_SECONDS = 30.0
-_PROPERTIES = "hookrun.runtime.cgroups.systemd.properties"
 _UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
 _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 
@@ -87,8 +87,6 @@ def expand_slice(name: str) -> str:
 
 def new(unit: Unit, annotations: dict[str, str], rootless: bool, rules: list[Rule]) -> Manager:
     """The cgroups of a new container. Raises Failure where systemd does not run or the annotations are bad."""
-    from hookrun.runtime.cgroups.systemd import properties as systemd_properties
-
     if not os.path.isdir("/run/systemd/system"):
         raise Failure("systemd not running on this host, cannot use systemd cgroups manager")
     scope = _Scope(unit, rootless, systemd_properties.of_annotations(annotations))
@@ -100,8 +98,6 @@ def new(unit: Unit, annotations: dict[str, str], rootless: bool, rules: list[Rul
         return UnifiedManager(scope, paths, rules)
     if rootless:
         raise Failure("cannot use rootless systemd cgroups manager on cgroup v1")
-    from hookrun.runtime.cgroups.v1 import manager as v1
-
     return LegacyManager(scope, v1.paths_for(f"{directory}/{unit.full_name}", ""), rules)
 
 
@@ -244,7 +240,6 @@ class UnifiedManager(V2Manager):
     """A scope on v2."""
 
     __slots__ = ("_created", "_resources", "_scope")
-    modules_of_apply: tuple[str, ...] = (*V2Manager.modules_of_apply, _PROPERTIES)
 
     def __init__(self, scope: _Scope, paths: dict[str, str], rules: list[Rule] | None) -> None:
         super().__init__(paths, rootless=scope.rootless, explicit=True, rules=rules)
@@ -270,8 +265,6 @@ class UnifiedManager(V2Manager):
         return entrance
 
     def _start(self, pid: int) -> None:
-        from hookrun.runtime.cgroups.v2 import manager as v2
-
         try:
             self._scope.start(pid, "IOAccounting")
             self._created = True
@@ -280,9 +273,6 @@ class UnifiedManager(V2Manager):
             raise _not_applied(error) from None
 
     def apply(self, resources: dict[str, Any]) -> None:
-        from hookrun.runtime.cgroups.systemd import properties as systemd_properties
-        from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
-
         memory = resources.get("memory") or {}
         if memory.get("checkBeforeUpdate"):
             v2_controllers.check_usage(self.main_path, memory.get("limit") or 0, memory.get("swap") or 0)
@@ -299,7 +289,6 @@ class LegacyManager(V1Manager):
     """A scope on v1, and cgroups of the same name in the hierarchies that systemd leaves alone."""
 
     __slots__ = ("_created", "_resources", "_scope")
-    modules_of_apply: tuple[str, ...] = (*V1Manager.modules_of_apply, "math", _PROPERTIES)
 
     def __init__(self, scope: _Scope, paths: dict[str, str], rules: list[Rule] | None) -> None:
         super().__init__(paths, rootless=False, explicit=True, rules=rules)
@@ -330,9 +319,6 @@ class LegacyManager(V1Manager):
             raise _not_applied(error) from None
 
     def apply(self, resources: dict[str, Any]) -> None:
-        from hookrun.runtime.cgroups.systemd import properties as systemd_properties
-        from hookrun.runtime.cgroups.v1 import manager as v1
-
         v1.check(resources)
         devices = systemd_properties.of_devices(self.rules) if self.rules is not None else []
         properties = devices + systemd_properties.of_resources_v1(resources, self._scope.version())

@@ -5,19 +5,15 @@ Source for the properties: systemd.resource-control(5), org.freedesktop.systemd1
 
 from __future__ import annotations
 
-from hookrun.runtime.cgroups.devices.rules import ANY, Access
+from typing import Any
+
+from hookrun.runtime.cgroups.devices.rules import ANY, Access, Device, Rule
 from hookrun.runtime.cgroups.resources import section, swap_alone, weight_of_shares
 from hookrun.runtime.cgroups.systemd import gvariant
 from hookrun.runtime.cgroups.systemd.dbus import Variant
 from hookrun.runtime.errors import Failure, quoted
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.cgroups.devices.rules import Device, Rule
-
-    Properties = list[tuple[str, Variant]]
+Properties = list[tuple[str, Variant]]
 
 INFINITY = (1 << 64) - 1
 _ANNOTATION = "org.systemd.property."

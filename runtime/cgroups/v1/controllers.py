@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
+from typing import Any
 
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.resources import pids_text, section
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def create(name: str, path: str, resources: dict[str, Any]) -> list[str]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from typing import Any
 
 from hookrun.runtime.cgroups import files
+from hookrun.runtime.cgroups.devices import rules as devices
+from hookrun.runtime.cgroups.devices.rules import Rule
+from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.cgroups.manager import Manager, below
+from hookrun.runtime.cgroups.v1 import controllers as v1_controllers
+from hookrun.runtime.cgroups.v1 import stats as v1_stats
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.cgroups.devices.rules import Rule
-    from hookrun.runtime.cgroups.entrance import Entrance
 
 # The order in which limits are set. The controllers below _LIMITED are entered only.
 _LIMITED = ("cpuset", "devices", "memory", "cpu", "pids", "blkio", "hugetlb", "net_cls", "net_prio", "rdma")
@@ -99,18 +98,12 @@ class V1Manager(Manager):
     """The cgroups of a container in the v1 hierarchies."""
 
     __slots__ = ()
-    modules_of_apply: tuple[str, ...] = (
-        "hookrun.runtime.cgroups.devices.rules",
-        "hookrun.runtime.cgroups.v1.controllers",
-    )
 
     @property
     def main_path(self) -> str:
         return self.paths.get("devices", "")
 
     def create(self, resources: dict[str, Any]) -> None:
-        from hookrun.runtime.cgroups.v1 import controllers as v1_controllers
-
         made: list[str] = []
         try:
             for name, path in list(self.paths.items()):
@@ -125,8 +118,6 @@ class V1Manager(Manager):
             raise
 
     def apply(self, resources: dict[str, Any]) -> None:
-        from hookrun.runtime.cgroups.v1 import controllers as v1_controllers
-
         check(resources)
         for name in _LIMITED:
             path = self.paths.get(name, "")
@@ -141,8 +132,6 @@ class V1Manager(Manager):
                 raise
 
     def _apply_devices(self, path: str, rules: list[Rule]) -> None:
-        from hookrun.runtime.cgroups.devices import rules as devices
-
         try:
             devices.set_v1(path, rules)
         except files.FileError:
@@ -150,8 +139,6 @@ class V1Manager(Manager):
                 raise
 
     def entrance(self, sub_cgroups: dict[str, str] | None = None, init_pid: int = 0) -> Entrance:
-        from hookrun.runtime.cgroups.entrance import Entrance
-
         entrance = Entrance()
         targets = self._targets(sub_cgroups or {})
         unified = targets.pop("", "")
@@ -244,8 +231,6 @@ class V1Manager(Manager):
             return 0
 
     def stats(self) -> dict[str, Any]:
-        from hookrun.runtime.cgroups.v1 import stats as v1_stats
-
         return v1_stats.collect(self.paths)
 
 

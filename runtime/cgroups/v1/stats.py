@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.stats import (
     NANOSECONDS,
@@ -11,11 +14,6 @@ from hookrun.runtime.cgroups.stats import (
     memory_entry,
     number_or,
 )
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 _TICK = NANOSECONDS // 100
 

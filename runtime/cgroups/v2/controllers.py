@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from typing import Any
 
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.resources import (
@@ -14,11 +16,6 @@ from hookrun.runtime.cgroups.resources import (
 )
 from hookrun.runtime.cgroups.v1.controllers import set_cpuset, set_hugetlb, set_rdma
 from hookrun.runtime.errors import Failure, quoted
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 # The kernel's own period, for a quota without one (admin-guide/cgroup-v2.rst, cpu.max).
 _DEFAULT_PERIOD = 100000

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
+import select
+import time
+from typing import Any
 
 from hookrun.runtime.cgroups import files
+from hookrun.runtime.cgroups.devices import program as device_program
 from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.cgroups.manager import Manager, below
+from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
+from hookrun.runtime.cgroups.v2 import stats as v2_stats
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 # Longer than any freezing takes; runc waits as long.
 _FREEZE_SECONDS = 10
@@ -37,19 +39,12 @@ class V2Manager(Manager):
     """The one cgroup of a container in the unified hierarchy."""
 
     __slots__ = ()
-    modules_of_apply: tuple[str, ...] = (
-        "hookrun.runtime.cgroups.devices.program",
-        "hookrun.runtime.cgroups.v2.controllers",
-        "math",
-    )
 
     @property
     def main_path(self) -> str:
         return self.paths[""]
 
     def create(self, resources: dict[str, Any]) -> None:
-        from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
-
         try:
             create(self.main_path, resources)
         except files.FileError as error:
@@ -61,8 +56,6 @@ class V2Manager(Manager):
                 ) from None
 
     def apply(self, resources: dict[str, Any]) -> None:
-        from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
-
         path = self.main_path
         v2_controllers.apply(path, resources)
         if self.rules is not None:
@@ -70,8 +63,6 @@ class V2Manager(Manager):
         v2_controllers.apply_unified(path, resources.get("unified") or {})
 
     def _apply_devices(self, path: str) -> None:
-        from hookrun.runtime.cgroups.devices import program as device_program
-
         assert self.rules is not None
         try:
             device_program.attach(path, self.rules)
@@ -138,15 +129,11 @@ class V2Manager(Manager):
             return 0
 
     def stats(self) -> dict[str, Any]:
-        from hookrun.runtime.cgroups.v2 import stats as v2_stats
-
         return v2_stats.collect(self.main_path)
 
 
 def create(path: str, resources: dict[str, Any]) -> None:
     """Make a cgroup and its parents, each handing every controller of the host down to the next."""
-    from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
-
     if not path.startswith(files.UNIFIED + "/"):
         raise Failure(f"invalid cgroup path {path}")
     controllers = sorted(_available(files.UNIFIED))
@@ -231,9 +218,6 @@ def _takes_processes(directory: str) -> bool:
 
 def _wait_until_frozen(directory: str) -> bool:
     """Wait for `frozen 1` in cgroup.events, whose changes wake a poller; False when it does not come."""
-    import select
-    import time
-
     deadline = time.monotonic() + _FREEZE_SECONDS
     try:
         descriptor = files.open_file(directory, "cgroup.events", os.O_RDONLY)

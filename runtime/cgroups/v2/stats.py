@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.stats import compact, hugepage_sizes, memory_entry, number_or
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 _NANOSECONDS_PER_MICROSECOND = 1000
 
