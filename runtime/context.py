@@ -20,7 +20,8 @@ class Context:
 
     `rootless` is "auto", "true" or "false". `config` is the bundle's config.json, already patched, for the commands
     that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are
-    None where the command reads them itself. `judged` is what policies found on the host. `given` holds the long
+    None where the command reads them itself. `is_process_judged`: policies judged `process`, and what it leaves out
+    stays out. `judged` is what policies found on the host. `given` holds the long
     names of the command's flags that the engine gave.
     `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back; `statistics` is
     what CRIU says of its work.
@@ -33,6 +34,7 @@ class Context:
         "debug",
         "given",
         "hook_results",
+        "is_process_judged",
         "judged",
         "log",
         "phases",
@@ -62,6 +64,7 @@ class Context:
         self.debug = debug
         self.config: dict[str, Any] | None = None
         self.process: dict[str, Any] | None = None
+        self.is_process_judged = False
         self.resources: dict[str, Any] | None = None
         self.judged = Judged()
         self.given: set[str] = set()

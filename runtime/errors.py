@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 _ESCAPES = {
     '"': '\\"',
     "\\": "\\\\",
@@ -27,6 +30,15 @@ class Failure(Exception):
         super().__init__(text)
         self.text = text
         self.status = status
+
+
+@contextmanager
+def failing(what: str) -> Iterator[None]:
+    """Raise Failure, `what` and the kernel's reason, where a call is refused."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(f"{what}: {reason(error)}") from None
 
 
 def reason(error: OSError) -> str:

@@ -37,6 +37,7 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     context.process = process
     if not is_policed:
         return
+    context.is_process_judged = True
     from hookrun.policies import sources
     from hookrun.wrapper import gate
 

@@ -28,7 +28,7 @@ def _run(context: Context, options: dict[str, Any], arguments: list[str]) -> int
     if not options["process"] and len(arguments) == 1:
         raise Failure("process args cannot be empty")
     process = context.process or read_process(container, options, context.given, arguments)
-    if options["process"]:
+    if options["process"] and not context.is_process_judged:
         process = execution.completed(process, container.config["process"])
     request = execution.Request(options)
     watcher = None

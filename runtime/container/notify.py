@@ -7,7 +7,7 @@ import select
 import socket
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import pids
 
 _IN_CONTAINER = "/run/notify"
@@ -15,10 +15,13 @@ _FILE = "notify.sock"
 
 
 def add_to(config: dict[str, Any], directory: str) -> None:
-    """Have the config show the container its socket. `directory` is the container's state directory."""
+    """Have the config show the container its socket, from a place made in its state `directory`. Raises Failure."""
+    place = f"{directory}/notify"
+    with failing(f"mkdir {place}"):
+        os.mkdir(place, 0o755)
     mount = {
         "destination": _IN_CONTAINER,
-        "source": f"{directory}/notify",
+        "source": place,
         "type": "bind",
         "options": ["bind", "nosuid", "noexec", "nodev", "ro"],
     }

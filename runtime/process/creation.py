@@ -112,9 +112,6 @@ class Creation:
             process = self.config["process"]
             process["env"] = [*(process.get("env") or []), f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
         self._draft = container_directory.Draft(context.root, request.container_id)
-        if os.getenv("NOTIFY_SOCKET"):
-            os.mkdir(f"{self._draft.directory}/notify", 0o755)
-            notify.add_to(self.config, self._draft.directory)
 
     def notify_proxy(self) -> notify.Proxy | None:
         """The container's socket for sd_notify, where the caller has one."""
@@ -129,12 +126,17 @@ class Creation:
     def run(self) -> tuple[Container, Birth]:
         """Make the container; its process waits for `start`. Raises Failure, with everything undone."""
         try:
+            self._share_notify_socket()
             finished = self._make()
         except BaseException:
             self.undo()
             raise
         assert self._birth is not None
         return finished, self._birth
+
+    def _share_notify_socket(self) -> None:
+        if os.getenv("NOTIFY_SOCKET"):
+            notify.add_to(self.config, self._draft.directory)
 
     def _make(self) -> Container:
         self.context.phase("check")

@@ -10,7 +10,7 @@ from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups import rdt
 from hookrun.runtime.container.container import Container
 from hookrun.runtime.context import Context
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import files, namespaces, pids, seccomp
 from hookrun.runtime.process import channel, entry, handover, seccomp_agent, spawn, terminal
 from hookrun.runtime.process import process as processes
@@ -118,7 +118,7 @@ class Execution:
             plan.seccomp = seccomp.program(linux(config)["seccomp"], self.context.log.debug)
         plan.root = None
         if "mount" not in kinds:
-            plan.root = os.open(f"/proc/{self.container.init_pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            plan.root = open_root(self.container.init_pid)
         plan.console = self._connect_console()
         plan.keeps_newlines = self.pty_line is not None
         try:
@@ -214,6 +214,13 @@ class Execution:
             os.close(line)
         if self.request.pid_file:
             handover.write_pid_file(self.request.pid_file, birth.pid)
+
+
+def open_root(pid: int) -> int:
+    """A descriptor (O_PATH) of what a process has as its root. Raises Failure."""
+    path = f"/proc/{pid}/root"
+    with failing(f"open {path}"):
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def process_from_flags(

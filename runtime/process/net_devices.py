@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import rtnetlink
 
 
 def move_in(devices: dict[str, Any], pid: int) -> None:
     """Move the devices into the network namespace of a process. Raises Failure."""
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    path = f"/proc/{pid}/ns/net"
+    with failing(f"open {path}"):
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for name, device in devices.items():
             new_name = (device or {}).get("name") or name

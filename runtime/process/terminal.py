@@ -10,7 +10,7 @@ import os
 import socket
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import filesystems
 from hookrun.runtime.linux.syscalls import NR, call
 
@@ -53,14 +53,9 @@ def connect(path: str) -> int:
 
 
 def send(line: int, descriptor: int, name: str) -> None:
-    """Send a descriptor over a connected unix socket with its name (runc: utils.SendFile). Raises OSError."""
-    sender = socket.socket(fileno=os.dup(line))
-    try:
-        sender.sendmsg(
-            [name.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))]
-        )
-    finally:
-        sender.close()
+    """Send a descriptor over a connected unix socket with its name (runc: utils.SendFile). Raises Failure."""
+    with failing(f"can't send {name} over its socket"), socket.socket(fileno=os.dup(line)) as sender:
+        sender.sendmsg([name.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))])
 
 
 def receive(line: int) -> int:

@@ -12,7 +12,7 @@ import os
 import time
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import lsm, mountinfo, mounts
 from hookrun.runtime.log import Log
 from hookrun.runtime.rootfs import covered_paths, dev, devices, sources, sysctls
@@ -75,8 +75,9 @@ def has_mount_namespace(config: dict[str, Any]) -> bool:
 
 
 def mounts_at(path: str) -> int:
-    """How many mounts lie at a path, one on the other."""
-    return sum(mounted.path == path for mounted in mountinfo.read())
+    """How many mounts lie at a path, one on the other. Raises Failure."""
+    with failing("open /proc/self/mountinfo"):
+        return sum(mounted.path == path for mounted in mountinfo.read())
 
 
 def release_beyond(path: str, before: int) -> None:

@@ -236,10 +236,8 @@ class Connection:
             raise Failure(f"the bus refused authentication: {answer.decode('utf-8', 'replace').strip()}")
         self._socket.sendall(b"BEGIN\r\n")
 
-    def call(
-        self, target: tuple[str, str, str, str], signature: str, body: list[Any], seconds: float = 30
-    ) -> list[Any]:
-        """The results of a method call; `target` as in `encode_call`. Raises BusError, or Failure after `seconds`."""
+    def call(self, target: tuple[str, str, str, str], signature: str, body: list[Any]) -> list[Any]:
+        """The results of a method call; `target` as in `encode_call`. Raises BusError, Failure where none come."""
         self._serial += 1
         deadline = time.monotonic() + _PATIENCE_SECONDS
         try:
