@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing
 from hookrun.runtime.linux.files import read_bytes
 
 _c: Any
@@ -149,10 +149,8 @@ def dumps(value: Any) -> str:
 
 def read(path: str, what: str = "") -> Any:
     """The JSON value in a file. Raises Failure, which names the file, where it can't be read or is no JSON."""
-    try:
+    with failing(f"open {path}"):
         data = read_bytes(path)
-    except OSError as error:
-        raise Failure(f"open {path}: {reason(error)}") from None
     try:
         return loads(data)
     except ValueError as error:

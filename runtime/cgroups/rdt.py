@@ -11,6 +11,7 @@ from typing import Any
 
 from hookrun.runtime.cgroups.stats import compact
 from hookrun.runtime.errors import Failure, quoted, reason
+from hookrun.runtime.linux.mountinfo import MountTable
 
 _USUAL_ROOT = "/sys/fs/resctrl"
 _TRAFFIC = ("mbm_total_bytes", "mbm_local_bytes")
@@ -41,8 +42,7 @@ def find_root() -> str:
     """Where resctrl is mounted, "" where it is not; the kernel has the usual directory only if it has resctrl."""
     if not os.path.isdir(_USUAL_ROOT):
         return ""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-        return next((line.split()[4] for line in mounts if " - resctrl " in line), "")
+    return next((mount.path for mount in MountTable().of_kind("resctrl")), "")
 
 
 def join(config: dict[str, Any], container_id: str, pid: int, root: str | None = None) -> tuple[str, bool]:

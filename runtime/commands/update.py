@@ -13,7 +13,7 @@ from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.container.container import Container
 from hookrun.runtime.context import Context
-from hookrun.runtime.errors import Failure, quoted, reason
+from hookrun.runtime.errors import Failure, failing, quoted
 from hookrun.runtime.linux import files
 from hookrun.runtime.spec import go_decoder, shape
 
@@ -90,10 +90,8 @@ def wanted(options: dict[str, Any], given: set[str]) -> Resources:
 
 
 def _from_file(path: str) -> Resources:
-    try:
+    with failing(f"open {path}"):
         data = files.read_bytes("/dev/stdin" if path == "-" else path)
-    except OSError as error:
-        raise Failure(f"open {path}: {reason(error)}") from None
     if not data.strip():
         raise Failure("EOF")
     try:

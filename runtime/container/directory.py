@@ -8,7 +8,7 @@ from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.container.container import CONFIG, EXEC_FIFO, STATE, Container, check_id
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import files
 
 _CREATING = "creating.json"
@@ -24,10 +24,8 @@ class Draft:
         check_id(container_id)
         self.id = container_id
         self.directory = f"{root}/{container_id}"
-        try:
+        with failing(f"mkdir {root}"):
             os.makedirs(root, mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise Failure(f"mkdir {root}: {reason(error)}") from None
         try:
             os.mkdir(self.directory, 0o711)
         except FileExistsError:
@@ -42,11 +40,9 @@ class Draft:
     def make_exec_fifo(self) -> int:
         """Make the fifo at which the container's process waits; returns a descriptor of both its ends."""
         path = f"{self.directory}/{EXEC_FIFO}"
-        try:
+        with failing(f"exec fifo {path}"):
             os.mkfifo(path, 0o600)
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise Failure(f"exec fifo {path}: {reason(error)}") from None
 
     def keep_config(self, config: dict[str, Any]) -> None:
         """Keep the OCI config for `exec`. Raises Failure."""
@@ -99,11 +95,8 @@ def process_in_damaged_state(directory: str) -> tuple[int, int] | None:
 
 def list_ids(root: str) -> list[str]:
     """The ids under a root, sorted. Raises Failure."""
-    try:
-        with os.scandir(root) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except OSError as error:
-        raise Failure(f"open {root}: {reason(error)}") from None
+    with failing(f"open {root}"), os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
 
 def remove(directory: str) -> None:
@@ -134,7 +127,5 @@ def now() -> str:
 
 
 def _write(path: str, value: Any) -> None:
-    try:
+    with failing(f"write {path}"):
         files.replace(path, jsonio.dumps(value).encode())
-    except OSError as error:
-        raise Failure(f"write {path}: {reason(error)}") from None

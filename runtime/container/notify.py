@@ -43,7 +43,7 @@ class Proxy:
     def bind(self) -> None:
         """Make the socket, writable for the container's user. Raises Failure."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
-        try:
+        with failing(f"listen unixgram {self._path}: bind"):
             directory = os.open(os.path.dirname(self._path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 # By its directory's descriptor: a socket's path has 107 bytes at most (unix(7)), an engine's root more.
@@ -51,8 +51,6 @@ class Proxy:
             finally:
                 os.close(directory)
             os.chmod(self._path, 0o777)
-        except OSError as error:
-            raise Failure(f"listen unixgram {self._path}: bind: {reason(error)}") from None
 
     def forward_ready(self, pidfd: int, main_pid: int) -> None:
         """Wait until the container says READY= and pass it on with MAINPID=, or until its process ends."""

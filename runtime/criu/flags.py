@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hookrun.runtime.criu.service import Service
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing
 from hookrun.runtime.linux import paths
 from hookrun.runtime.linux.namespaces import in_user_namespace
 
@@ -57,19 +57,15 @@ class Directories:
 
 def make_directory(path: str) -> None:
     """Make a directory of images or logs where it is missing. Raises Failure."""
-    try:
+    with failing(f"mkdir {path}"):
         os.makedirs(path, 0o700, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"mkdir {path}: {reason(error)}") from None
 
 
 def _opened(path: str, opened: list[int], criu: Service) -> int:
-    try:
+    with failing(f"open {path}"):
         descriptor = os.open(
             f"/proc/{criu.pid}/root{paths.realpath(path)}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         )
-    except OSError as error:
-        raise Failure(f"open {path}: {reason(error)}") from None
     opened.append(descriptor)
     return descriptor
 

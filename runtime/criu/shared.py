@@ -13,7 +13,7 @@ from typing import Any
 
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.criu.service import Service
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import paths
 from hookrun.runtime.rootfs import cgroup_mounts
 from hookrun.runtime.spec import container_mounts, devices
@@ -81,10 +81,8 @@ def note_namespaces_for_dump(opts: Any, config: dict[str, Any], criu: Service) -
         if not path:
             continue
         _demand(criu, version, name, "checkpointing")
-        try:
+        with failing(f"stat {path}"):
             inode = os.stat(path).st_ino
-        except OSError as error:
-            raise Failure(f"stat {path}: {reason(error)}") from None
         opts.external.append(f"{name}[{inode}]:{key}")
 
 

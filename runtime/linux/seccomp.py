@@ -15,7 +15,7 @@ from collections.abc import Callable
 from struct import pack
 from typing import Any
 
-from hookrun.runtime.errors import Failure, quoted, reason
+from hookrun.runtime.errors import Failure, failing, quoted, reason
 from hookrun.runtime.linux import libseccomp
 from hookrun.runtime.linux.libseccomp import Comparison, Filter, Library
 from hookrun.runtime.linux.syscalls import NR, address, call
@@ -142,12 +142,8 @@ def install(program: Program) -> int | None:
     """
     code = bytearray(program.bytes)
     header = bytearray(pack("@HP", len(code) // 8, address(code)))
-    try:
+    with failing("error loading seccomp filter into kernel: error loading seccomp filter"):
         result = call(NR.seccomp, _SET_MODE_FILTER, program.flags, header)
-    except OSError as error:
-        raise Failure(
-            f"error loading seccomp filter into kernel: error loading seccomp filter: {reason(error)}"
-        ) from None
     return result if program.listens else None
 
 
@@ -178,10 +174,8 @@ def _compile(seccomp: dict[str, Any], debug: Debug) -> tuple[Program, Library]:
         library = libseccomp.Library()
     except OSError as error:
         raise Failure(f"seccomp: {reason(error)}: install libseccomp 2") from None
-    try:
+    with failing("error creating filter"):
         filter_ = library.filter(default)
-    except OSError as error:
-        raise Failure(f"error creating filter: {reason(error)}") from None
     try:
         if len(rules) > _TREE_RULES:
             filter_.optimize()
@@ -269,11 +263,9 @@ def _listener_flag(seccomp: dict[str, Any], rules: list[_Rule]) -> int:
 
 
 def _add_architectures(filter_: Filter, architectures: list[int]) -> None:
-    try:
+    with failing("error adding architecture to seccomp filter"):
         for architecture in architectures:
             filter_.add_architecture(architecture)
-    except OSError as error:
-        raise Failure(f"error adding architecture to seccomp filter: {reason(error)}") from None
 
 
 def _add_rules(library: Library, filter_: Filter, rules: list[_Rule], debug: Debug) -> None:
@@ -287,10 +279,8 @@ def _add_rules(library: Library, filter_: Filter, rules: list[_Rule], debug: Deb
 
 
 def _exported(filter_: Filter) -> bytes:
-    try:
+    with failing("error exporting BPF"):
         return filter_.program()
-    except OSError as error:
-        raise Failure(f"error exporting BPF: {reason(error)}") from None
 
 
 def _add_rule(filter_: Filter, number: int, rule: _Rule) -> None:
@@ -299,11 +289,9 @@ def _add_rule(filter_: Filter, number: int, rule: _Rule) -> None:
     alternatives = (
         [[comparison] for comparison in rule.comparisons] if len(set(indices)) < len(indices) else [rule.comparisons]
     )
-    try:
+    with failing(f"error adding seccomp filter rule for syscall {rule.name}"):
         for comparisons in alternatives:
             filter_.add_rule(rule.action, number, comparisons)
-    except OSError as error:
-        raise Failure(f"error adding seccomp filter rule for syscall {rule.name}: {reason(error)}") from None
 
 
 # --- ENOSYS for the calls that came after the profile

@@ -13,7 +13,7 @@ from hookrun.runtime.container import container, hooks, notify
 from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.container.container import Container
 from hookrun.runtime.context import Context
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing
 from hookrun.runtime.linux import namespaces, pids, seccomp
 from hookrun.runtime.process import (
     channel,
@@ -407,7 +407,5 @@ def _stream_name(number: int) -> str:
 
 
 def _enter_bundle(bundle: str) -> None:
-    try:
+    with failing(f"chdir {bundle}"):
         os.chdir(bundle)
-    except OSError as error:
-        raise Failure(f"chdir {bundle}: {reason(error)}") from None

@@ -10,7 +10,7 @@ import signal
 from typing import Any, NoReturn
 
 from hookrun.runtime.cgroups.entrance import Entrance
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import attributes, lsm, namespaces, seccomp
 from hookrun.runtime.linux.seccomp import Program
 from hookrun.runtime.log import Log
@@ -96,7 +96,7 @@ class Entry:
     def _enter_namespaces(self) -> None:
         """All at once by the pidfd of the container's first process; the pid namespace the parent has chosen."""
         flags = self.plan.namespaces & ~namespaces.NEWPID
-        try:
+        with failing("failed to enter the container's namespaces"):
             if flags and not self.plan.is_inside:
                 namespaces.join(self.plan.init_pidfd, flags)
             if self.plan.root is not None:
@@ -105,8 +105,6 @@ class Entry:
             if self.plan.namespaces & namespaces.NEWUSER:
                 os.setresgid(0, 0, 0)
                 os.setresuid(0, 0, 0)
-        except OSError as error:
-            raise Failure(f"failed to enter the container's namespaces: {reason(error)}") from None
         attributes.set_dumpable(False)
         attributes.set_parent_death_signal(_SIGKILL)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing
 
 
 def write_pid_file(path: str, pid: int) -> None:
@@ -14,7 +14,7 @@ def write_pid_file(path: str, pid: int) -> None:
     """
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}")
-    try:
+    with failing(f"open {temporary}"):
         descriptor = os.open(
             temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_SYNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
         )
@@ -23,8 +23,6 @@ def write_pid_file(path: str, pid: int) -> None:
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
-    except OSError as error:
-        raise Failure(f"open {temporary}: {reason(error)}") from None
 
 
 def listen_descriptors() -> int:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.container import hooks
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import attributes, lsm, memory, namespaces, network, seccomp
 from hookrun.runtime.linux.seccomp import Program
 from hookrun.runtime.linux.syscalls import NR, call
@@ -136,13 +136,11 @@ class Init:
             return bool(file.read(1))
 
     def _become_root(self) -> None:
-        try:
+        with failing("failed to become root in the user namespace"):
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
             if processes.may_set_groups():
                 os.setgroups([])
-        except OSError as error:
-            raise Failure(f"failed to become root in the user namespace: {reason(error)}") from None
 
     def _join_keyring(self) -> None:
         if not self.plan.keyring:

@@ -5,24 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing
 from hookrun.runtime.spec.sections import linux
-
-
-def host_root(config: dict[str, Any]) -> tuple[int, int]:
-    """The host's ids of the container's root. Raises Failure where root is not mapped."""
-    return _host_id(config, "uid"), _host_id(config, "gid")
-
-
-def _host_id(config: dict[str, Any], kind: str) -> int:
-    mappings = linux(config).get(f"{kind}Mappings")
-    if not mappings:
-        return 0
-    for entry in mappings:
-        if entry.get("containerID", 0) == 0 and entry.get("size", 0) > 0:
-            host: int = entry.get("hostID", 0)
-            return host
-    raise Failure(f"the container's root is not mapped: linux.{kind}Mappings needs an entry for 0")
 
 
 def write(config: dict[str, Any], pid: int) -> None:
@@ -53,14 +37,12 @@ def _write_map(pid: int, kind: str, mappings: list[dict[str, Any]], own_id: int)
 
 
 def _write_file(path: str, data: bytes) -> None:
-    try:
+    with failing(f"failed to update {path}"):
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, data)
         finally:
             os.close(descriptor)
-    except OSError as error:
-        raise Failure(f"failed to update {path}: {reason(error)}") from None
 
 
 def _helper_path(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hookrun.runtime.errors import Failure, failing, reason
+from hookrun.runtime.errors import failing
 from hookrun.runtime.linux import rtnetlink
 
 
@@ -21,9 +21,7 @@ def move_in(devices: dict[str, Any], pid: int) -> None:
     try:
         for name, device in devices.items():
             new_name = (device or {}).get("name") or name
-            try:
+            with failing(f"move netdevice {name} to container"):
                 rtnetlink.move(name, new_name, namespace)
-            except OSError as error:
-                raise Failure(f"move netdevice {name} to container: {reason(error)}") from None
     finally:
         os.close(namespace)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import failing
 from hookrun.runtime.linux import attributes
 from hookrun.runtime.spec.placement import DOMAINS, MODE_FLAGS, MODES, nodes_of
 
@@ -16,16 +16,12 @@ def apply(linux: dict[str, Any]) -> None:
     """Set both for the calling process. Raises Failure."""
     personality = linux.get("personality")
     if personality:
-        try:
+        with failing("error setting personality"):
             attributes.set_personality(DOMAINS[personality["domain"]])
-        except OSError as error:
-            raise Failure(f"error setting personality: {reason(error)}") from None
     policy = linux.get("memoryPolicy")
     if policy:
         mode = MODES[policy["mode"]]
         for flag in policy.get("flags") or ():
             mode |= MODE_FLAGS[flag]
-        try:
+        with failing("error setting memory policy"):
             attributes.set_memory_policy(mode, nodes_of(policy))
-        except OSError as error:
-            raise Failure(f"error setting memory policy: {reason(error)}") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import attributes, capabilities
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.log import Log
@@ -44,20 +44,18 @@ def set_oom_score(adjustment: int | None) -> None:
     """Set the calling process's /proc/self/oom_score_adj; to be done while it is still dumpable. Raises Failure."""
     if adjustment is None:
         return
-    try:
+    with failing("failed to update /proc/self/oom_score_adj"):
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, str(adjustment).encode())
         finally:
             os.close(descriptor)
-    except OSError as error:
-        raise Failure(f"failed to update /proc/self/oom_score_adj: {reason(error)}") from None
 
 
 class Identity:
     """The user, groups and capabilities that the process will have, worked out before the rootfs is entered."""
 
-    __slots__ = ("additional_gids", "gid", "has_arrived", "has_sets", "may_set_groups", "sets", "uid", "umask")
+    __slots__ = ("additional_gids", "gid", "has_arrived", "may_set_groups", "sets", "uid", "umask")
 
     def __init__(self, process: dict[str, Any], log: Log) -> None:
         user = process.get("user") or {}
@@ -67,7 +65,6 @@ class Identity:
         self.additional_gids: list[int] = user.get("additionalGids") or []
         wanted = process.get("capabilities")
         # A config that names no capabilities keeps none (runc: an empty set, not the caller's).
-        self.has_sets = wanted is not None
         self.sets = _capability_sets(wanted or {}, log)
         self.may_set_groups = True
         self.has_arrived = False
@@ -76,30 +73,24 @@ class Identity:
         """Become this user with these groups; the permitted capabilities stay. Raises Failure."""
         attributes.set_keep_capabilities(True)
         _own_stdio(self.uid)
-        try:
+        with failing("unable to setup user"):
             if self.may_set_groups:
                 os.setgroups(self.additional_gids)
             # As runc: a seccomp profile made for it allows these, and need not allow setresgid and setresuid.
             os.setgid(self.gid)
             os.setuid(self.uid)
-        except OSError as error:
-            raise Failure(f"unable to setup user: {reason(error)}") from None
         attributes.set_keep_capabilities(False)
 
     def drop_bounding(self) -> None:
         """Drop all capabilities from the bounding set that the process shall not have. Raises Failure."""
-        try:
+        with failing("unable to apply bounding set"):
             capabilities.drop_bounding(self.sets.bounding)
-        except OSError as error:
-            raise Failure(f"unable to apply bounding set: {reason(error)}") from None
 
     def apply_capabilities(self) -> list[str]:
         """Set the other four sets; returns warnings of what could not be raised. Raises Failure."""
-        try:
+        with failing("unable to apply caps"):
             capabilities.set_process_sets(self.sets.effective, self.sets.permitted, self.sets.inheritable)
             refused = capabilities.raise_ambient(self.sets.ambient)
-        except OSError as error:
-            raise Failure(f"unable to apply caps: {reason(error)}") from None
         return [f"can't raise ambient capability {name}: {reason(error)}" for name, error in refused.items()]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import attributes
 from hookrun.runtime.linux.cpus import parse_cpus
 from hookrun.runtime.linux.syscalls import NR, call
@@ -30,10 +30,8 @@ def apply(process: dict[str, Any], is_pinned: bool) -> None:
             raise Failure(f"error setting scheduler: {reason(error)}") from None
     priority = process.get("ioPriority")
     if priority:
-        try:
+        with failing("failed to set io priority"):
             attributes.set_io_priority(IO_CLASSES[priority["class"]], priority.get("priority", 0))
-        except OSError as error:
-            raise Failure(f"failed to set io priority: {reason(error)}") from None
 
 
 def _packed(scheduler: dict[str, Any]) -> bytes:
@@ -61,7 +59,5 @@ def has_cpuset(linux: dict[str, Any]) -> bool:
 
 def set_affinity(cpus: str) -> None:
     """Run the calling process on these CPUs alone. Raises Failure."""
-    try:
+    with failing(f"error setting CPU affinity to {cpus}"):
         os.sched_setaffinity(0, parse_cpus(cpus, "execCPUAffinity"))
-    except OSError as error:
-        raise Failure(f"error setting CPU affinity to {cpus}: {reason(error)}") from None

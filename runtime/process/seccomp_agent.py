@@ -7,12 +7,11 @@ process_linux.go (recvSeccompFd, sendContainerProcessState).
 from __future__ import annotations
 
 import os
-import socket
-from struct import pack
 from typing import Any
 
 from hookrun.runtime import jsonio
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import failing
+from hookrun.runtime.linux import sockets
 from hookrun.runtime.linux.syscalls import NR, call
 
 
@@ -21,10 +20,8 @@ def hand_over(profile: dict[str, Any], pid: int, pidfd: int, number: int, state:
 
     `pid` and `pidfd` are that process, `state` is the state object of the container that it is in. Raises Failure.
     """
-    try:
+    with failing(f"unable to get seccomp fd from pid {pid}"):
         descriptor = call(NR.pidfd_getfd, pidfd, number, 0)
-    except OSError as error:
-        raise Failure(f"unable to get seccomp fd from pid {pid}: {reason(error)}") from None
     try:
         _send(profile.get("listenerPath") or "", _message(profile, pid, state), descriptor)
     finally:
@@ -39,18 +36,10 @@ def _message(profile: dict[str, Any], pid: int, state: dict[str, Any]) -> bytes:
 
 
 def _send(path: str, message: bytes, descriptor: int) -> None:
-    agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    with failing(f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: connect"):
+        agent = sockets.connect(path)
     try:
-        agent.connect(path)
-    except OSError as error:
-        agent.close()
-        raise Failure(
-            f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: "
-            f"connect: {reason(error)}"
-        ) from None
-    try:
-        agent.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pack("=i", descriptor))])
-    except OSError as error:
-        raise Failure(f"cannot send seccomp fd to {path}: {reason(error)}") from None
+        with failing(f"cannot send seccomp fd to {path}"):
+            sockets.send(agent, message, descriptor)
     finally:
-        agent.close()
+        os.close(agent)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from hookrun.runtime.cgroups.entrance import Entrance
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import namespaces, pids
 from hookrun.runtime.process import channel, mappings
 from hookrun.runtime.rootfs.judged import Namespaces as Judged
@@ -190,10 +190,8 @@ def _join(wanted: Namespaces) -> None:
     others = [entry for entry in wanted.joined if entry[1] != namespaces.NEWUSER]
     late = [entry for entry in others if not _has_joined(entry)]
     for descriptor, flag, path in [entry for entry in wanted.joined if entry not in others] + late:
-        try:
+        with failing(f"failed to setns into {path}"):
             namespaces.join(descriptor, flag)
-        except OSError as error:
-            raise Failure(f"failed to setns into {path}: {reason(error)}") from None
 
 
 def _has_joined(entry: tuple[int, int, str]) -> bool:
@@ -213,14 +211,12 @@ def _set_offsets(config: dict[str, Any]) -> None:
     if not offsets:
         return
     lines = "".join(f"{clock} {time.get('secs', 0)} {time.get('nanosecs', 0)}\n" for clock, time in offsets.items())
-    try:
+    with failing(f"failed to update {_OFFSETS_FILE}"):
         descriptor = os.open(_OFFSETS_FILE, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, lines.encode())
         finally:
             os.close(descriptor)
-    except OSError as error:
-        raise Failure(f"failed to update {_OFFSETS_FILE}: {reason(error)}") from None
 
 
 def _await_child(birth: Birth, config: dict[str, Any]) -> Birth:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 from typing import Any
 
 from hookrun.runtime.errors import Failure, failing, reason
-from hookrun.runtime.linux import filesystems
+from hookrun.runtime.linux import filesystems, sockets
 from hookrun.runtime.linux.syscalls import NR, call
 
 _TCGETS = 0x5401
@@ -43,32 +42,22 @@ def check_sanity(terminal: bool, detach: bool, console_socket: str) -> None:
 
 def connect(path: str) -> int:
     """A connection to the console socket. Raises Failure."""
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
-    try:
-        line.connect(path)
-    except OSError as error:
-        line.close()
-        raise Failure(f"dial unix {path}: connect: {reason(error)}") from None
-    return line.detach()
+    with failing(f"dial unix {path}: connect"):
+        return sockets.connect(path)
 
 
 def send(line: int, descriptor: int, name: str) -> None:
     """Send a descriptor over a connected unix socket with its name (runc: utils.SendFile). Raises Failure."""
-    with failing(f"can't send {name} over its socket"), socket.socket(fileno=os.dup(line)) as sender:
-        sender.sendmsg([name.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))])
+    with failing(f"can't send {name} over its socket"):
+        sockets.send(line, name.encode(), descriptor)
 
 
 def receive(line: int) -> int:
     """The descriptor that comes over a connected unix socket. Raises Failure where none comes."""
-    receiver = socket.socket(fileno=os.dup(line))
-    try:
-        _, control, _, _ = receiver.recvmsg(4096, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
-    finally:
-        receiver.close()
-    for level, kind, data in control:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            return int.from_bytes(data[:4], "little")
-    raise Failure("the container's process ended before it sent its terminal")
+    _, descriptor = sockets.receive(line)
+    if descriptor < 0:
+        raise Failure("the container's process ended before it sent its terminal")
+    return descriptor
 
 
 class Pty:
@@ -99,11 +88,9 @@ def allocate() -> Pty:
         raise Failure(f"failed to open /dev/pts/ptmx: {reason(error)}: does the config mount a devpts there?") from None
     if not _is_multiplexer(master):
         raise Failure("/dev/pts/ptmx is no pseudo-terminal multiplexer")
-    try:
+    with failing("failed to open the peer of /dev/pts/ptmx"):
         fcntl.ioctl(master, _TIOCSPTLCK, bytes(4))
         peer = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        raise Failure(f"failed to open the peer of /dev/pts/ptmx: {reason(error)}") from None
     return Pty(master, peer)
 
 

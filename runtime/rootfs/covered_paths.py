@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import mounts, paths
 from hookrun.runtime.rootfs import dev
 
@@ -15,15 +15,13 @@ from hookrun.runtime.rootfs import dev
 def make_read_only(root: int, wanted: list[str]) -> None:
     """Make each of these paths read-only; those that are missing are skipped. Raises Failure."""
     for path in wanted:
-        try:
+        with failing(f'can\'t make "{path}" read-only'):
             target = _find(root, path)
             if target is None:
                 continue
             tree = mounts.copy_tree(target, recursive=True)
             mounts.set_attributes(tree, mounts.ATTR_RDONLY)
             mounts.attach(tree, target)
-        except OSError as error:
-            raise Failure(f'can\'t make "{path}" read-only: {reason(error)}') from None
         os.close(tree)
         os.close(target)
 
@@ -59,15 +57,13 @@ class _Masks:
             raise Failure(f"can't mask paths: {text}") from None
 
     def cover(self, path: str) -> None:
-        try:
+        with failing(f'can\'t mask path "{path}"'):
             target = _find(self._root, path)
             if target is None:
                 return
             is_directory = os.path.isdir(target)
             tree = self._empty_directory() if is_directory else mounts.copy_tree(self._null)
             mounts.attach(tree, target)
-        except OSError as error:
-            raise Failure(f'can\'t mask path "{path}": {reason(error)}') from None
         os.close(target)
         if is_directory and self._tmpfs < 0:
             self._tmpfs = tree

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import filesystems, mounts, paths
 
 _LINKS = (
@@ -73,7 +73,7 @@ def is_device(descriptor: int, number: int) -> bool:
 
 def mount_console(root: int, slave: int) -> None:
     """Show the pty slave at /dev/console; the slave is a descriptor from `terminal.allocate`. Raises Failure."""
-    try:
+    with failing("create /dev/console mount target"):
         if filesystems.type_of(slave) != filesystems.DEVPTS:
             raise OSError(errno.EINVAL, "not a pseudoterminal")
         target = _console(root)
@@ -83,8 +83,6 @@ def mount_console(root: int, slave: int) -> None:
         finally:
             os.close(tree)
             os.close(target)
-    except OSError as error:
-        raise Failure(f"create /dev/console mount target: {reason(error)}") from None
 
 
 def _console(root: int) -> int:

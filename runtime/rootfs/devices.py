@@ -9,7 +9,7 @@ import errno
 import os
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import failing
 from hookrun.runtime.linux import mounts, paths
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.spec.devices import CHARACTER, DEFAULTS, TYPES, of_config
@@ -38,15 +38,13 @@ def create(root: int, config: dict[str, Any], by_bind: bool) -> None:
 
 
 def _create(root: int, path: str, device: dict[str, Any], by_bind: bool) -> None:
-    try:
+    with failing(f"error creating device nodes: mknodat {path}"):
         parent, name = paths.open_parent(root, path)
         try:
             if by_bind or not _make_node(parent, name, device):
                 _bind_node(parent, name, path)
         finally:
             os.close(parent)
-    except OSError as error:
-        raise Failure(f"error creating device nodes: mknodat {path}: {reason(error)}") from None
 
 
 def _make_node(parent: int, name: str, device: dict[str, Any]) -> bool:
@@ -73,10 +71,8 @@ def _make_node(parent: int, name: str, device: dict[str, Any]) -> bool:
 
 def _bind_node(parent: int, name: str, path: str) -> None:
     """Show the host's node of the same path. Raises Failure where the host has none, OSError."""
-    try:
+    with failing(f"error creating device nodes: open {path}"):
         tree = mounts.open_tree(path, recursive=False)
-    except OSError as error:
-        raise Failure(f"error creating device nodes: open {path}: {reason(error)}") from None
     target = os.open(name, os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0, dir_fd=parent)
     try:
         mounts.attach(tree, target)

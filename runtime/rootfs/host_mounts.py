@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import mounts, namespaces, paths
+from hookrun.runtime.errors import Failure, failing, reason
+from hookrun.runtime.linux import mounts, namespaces, paths, sockets
 from hookrun.runtime.log import Log
 from hookrun.runtime.rootfs import id_mapped, sources
 from hookrun.runtime.rootfs.judged import Judged
@@ -22,7 +22,7 @@ from hookrun.runtime.spec.container_mounts import Mount, parse_all
 from hookrun.runtime.spec.sections import namespace_paths, root_path
 
 _SEARCHABLE_BY_OTHERS = 0o001
-_LONGEST_TEXT = 4096
+_NO_TEXT = b"\0"  # a descriptor travels with a byte at least
 
 
 def open_sources(config: dict[str, Any], bundle: str, judged: Judged, log: Log) -> dict[int, int]:
@@ -42,10 +42,8 @@ def open_sources(config: dict[str, Any], bundle: str, judged: Judged, log: Log) 
     if not wanted:
         return {}
     log.debug(f"mounts that the container's process gets help with: {sorted(wanted)}")
-    try:
+    with failing("can't start the helper that opens sources of mounts"):
         return _start_helper(wanted, config, bundle, judged)
-    except OSError as error:
-        raise Failure(f"can't start the helper that opens sources of mounts: {reason(error)}") from None
 
 
 def _is_reachable(source: str) -> bool:
@@ -89,7 +87,7 @@ def _serve(lines: dict[int, int], openers: dict[int, Callable[[], int]]) -> NoRe
     """The helper's life: open one source after the other, in the order in which they are asked for."""
     try:
         for index, line in lines.items():
-            _, namespace = _receive(line)
+            _, namespace = sockets.receive(line)
             if namespace < 0:
                 break
             try:
@@ -97,7 +95,7 @@ def _serve(lines: dict[int, int], openers: dict[int, Callable[[], int]]) -> NoRe
                 source, text = openers[index](), ""
             except (Failure, OSError) as error:
                 source, text = -1, error.text if isinstance(error, Failure) else reason(error)
-            _send(line, text, source)
+            sockets.send(line, text.encode("utf-8", "surrogateescape") or _NO_TEXT, source)
             os.close(namespace)
     except OSError:
         pass  # The container's process has ended.
@@ -114,11 +112,9 @@ def _opener(mount: Mount, config: dict[str, Any], judged: Identity | None, rootf
 
 def open_path(path: str) -> int:
     """A source's descriptor (O_PATH); what mounts itself at a look is mounted. Raises Failure."""
-    try:
+    with failing(f"stat {path}"):
         os.stat(path)
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        raise Failure(f"stat {path}: {reason(error)}") from None
 
 
 def open_source(mount: Mount, judged: Identity | None, rootfs: str) -> int:
@@ -146,32 +142,12 @@ def ask(line: int, mount: Mount, judged: Identity | None, rootfs: str) -> int:
     """Called by the container's process: the mount's source as a detached mount; closes the line. Raises Failure."""
     namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _send(line, "", namespace)
-        text, source = _receive(line)
+        sockets.send(line, _NO_TEXT, namespace)
+        text, source = sockets.receive(line)
     finally:
         os.close(namespace)
         os.close(line)
     if source < 0:
-        raise Failure(text or "the helper that opens sources of mounts has ended")
+        told = text.strip(_NO_TEXT).decode("utf-8", "surrogateescape")
+        raise Failure(told or "the helper that opens sources of mounts has ended")
     return source if mount.is_id_mapped else _copied(source, mount, judged, rootfs)
-
-
-def _send(line: int, text: str, descriptor: int) -> None:
-    """One message, with a descriptor unless that is -1 (unix(7), SCM_RIGHTS). Raises OSError."""
-    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, "little", signed=True))
-    sender = socket.socket(fileno=line)
-    try:
-        sender.sendmsg([text.encode("utf-8", "surrogateescape") or b"\0"], [rights] if descriptor >= 0 else [])
-    finally:
-        sender.detach()
-
-
-def _receive(line: int) -> tuple[str, int]:
-    """A message's text and its descriptor, -1 where it has none. Raises OSError."""
-    receiver = socket.socket(fileno=line)
-    try:
-        data, control, _, _ = receiver.recvmsg(_LONGEST_TEXT, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
-    finally:
-        receiver.detach()
-    text = data.decode("utf-8", "surrogateescape").strip("\0")
-    return text, int.from_bytes(control[0][2][:4], "little") if control else -1

@@ -9,7 +9,7 @@ import errno
 import os
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import mount_options, mounts, namespaces
 from hookrun.runtime.spec.container_mounts import Mount
 from hookrun.runtime.spec.sections import linux, namespace_paths
@@ -39,10 +39,8 @@ def _user_namespace(mount: Mount, config: dict[str, Any]) -> int:
         return _new_user_namespace(mount.uid_mappings, mount.gid_mappings)
     path = namespace_paths(config).get("user")
     if path:
-        try:
+        with failing(f"failed to open existing userns for {mount.source} id-mapping"):
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise Failure(f"failed to open existing userns for {mount.source} id-mapping: {reason(error)}") from None
     return _new_user_namespace(linux(config).get("uidMappings") or [], linux(config).get("gidMappings") or [])
 
 

@@ -9,7 +9,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import filesystems, mounts, paths, procfs
 from hookrun.runtime.linux import mount_options as options_of
 from hookrun.runtime.log import Log
@@ -184,10 +184,8 @@ class RootfsMounter:
     def _make_place(self, place: str, is_directory: bool = True) -> int:
         """Make the directory, or the empty file, that is mounted over. Raises Failure."""
         make = paths.make_directory if is_directory else paths.make_file
-        try:
+        with failing(f'make mountpoint "/{place}"'):
             return make(self._root, place)
-        except OSError as error:
-            raise Failure(f'make mountpoint "/{place}": {reason(error)}') from None
 
     def _fits_fsconfig(self, mount: Mount) -> bool:
         options = [mount.source, *self._data(mount)]

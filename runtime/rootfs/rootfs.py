@@ -41,14 +41,12 @@ def prepare(
     `Context.judged`, `cgroup_mounts` comes from `cgroup_mounts.plan`. Raises Failure.
     """
     path = root_path(config, bundle)
-    try:
+    with failing(f"error preparing rootfs: {path}"):
         if has_mount_namespace(config):
             root = _prepare_root(path, container_mounts.rootfs_propagation(config), judged.sources.get((path, True)))
         else:
             root = _bind_to_itself(path, judged.sources.get((path, True)))
             mounts.set_propagation(path, mounts.MS_PRIVATE | mounts.MS_REC)
-    except OSError as error:
-        raise Failure(f"error preparing rootfs: {path}: {reason(error)}") from None
     label = _mount_label(config, log)
     mounter = RootfsMounter(root, path, label, judged, cgroup_mounts, log)
     wanted = container_mounts.parse_all(config, bundle)
@@ -175,15 +173,13 @@ class Rootfs:
 
     def enter(self, no_pivot: bool) -> None:
         """Make the rootfs "/" and the working directory, and the host's mounts unreachable. Raises Failure."""
-        try:
+        with failing("error jailing process inside rootfs"):
             if not has_mount_namespace(self._config):
                 self._change_root()
             elif no_pivot:
                 self._move_root()
             else:
                 self._pivot_root()
-        except OSError as error:
-            raise Failure(f"error jailing process inside rootfs: {reason(error)}") from None
         if self._has_own_dev:
             dev.reopen_null(self.root)
 
@@ -221,13 +217,11 @@ class Rootfs:
 
     def finalize(self) -> None:
         """Make read-only what the config wants so: /dev and tmpfs mounts, and the root itself. Raises Failure."""
-        try:
+        with failing("error setting rootfs as readonly"):
             for mount in self._read_only_later:
                 _make_read_only(mount)
             if (self._config.get("root") or {}).get("readonly"):
                 mounts.set_attributes(self.root, mounts.ATTR_RDONLY)
-        except OSError as error:
-            raise Failure(f"error setting rootfs as readonly: {reason(error)}") from None
 
     def restrict_paths(self) -> None:
         """linux.readonlyPaths and linux.maskedPaths, then what is left of linux.rootfsPropagation.
@@ -245,10 +239,8 @@ class Rootfs:
         """Private and slave were there from the start; shared and unbindable are for the finished "/" alone."""
         propagation = container_mounts.rootfs_propagation(self._config)
         if propagation and not propagation & (mounts.MS_PRIVATE | mounts.MS_SLAVE):
-            try:
+            with failing("unable to apply root propagation flags"):
                 mounts.set_propagation("/", propagation)
-            except OSError as error:
-                raise Failure(f"unable to apply root propagation flags: {reason(error)}") from None
 
 
 def _make_read_only(mount: int) -> None:

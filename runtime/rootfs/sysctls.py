@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import procfs
 
 _SWAPPED = {ord("."): "/", ord("/"): "."}
@@ -32,10 +32,8 @@ def write(sysctls: dict[str, str]) -> None:
     """
     if not sysctls:
         return
-    try:
+    with failing("can't open a procfs for sysctls"):
         proc = procfs.open_procfs()
-    except OSError as error:
-        raise Failure(f"can't open a procfs for sysctls: {reason(error)}") from None
     try:
         for name, value in sysctls.items():
             _write(proc, name, value)
@@ -45,10 +43,8 @@ def write(sysctls: dict[str, str]) -> None:
 
 def _write(proc: procfs.Procfs, name: str, value: str) -> None:
     path = _path_of(name)
-    try:
+    with failing(f"open /proc/sys/{path}"):
         descriptor = proc.open(f"sys/{path}", os.O_WRONLY | os.O_TRUNC)
-    except OSError as error:
-        raise Failure(f"open /proc/sys/{path}: {reason(error)}") from None
     try:
         os.write(descriptor, value.encode())
     except OSError as error:

@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 from hookrun.runtime import jsonio
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import files, namespaces, paths
 from hookrun.runtime.spec import devices, go_decoder, hooks, net_devices, placement, process, shape
 from hookrun.runtime.spec.sections import linux
@@ -93,10 +93,8 @@ def _modernize(config: dict[str, Any]) -> None:
 
 def check_rootfs(path: str) -> None:
     """Refuse a rootfs that is missing or reached through a symlink (runc: validate.rootfs). Raises Failure."""
-    try:
+    with failing(f"invalid rootfs: stat {path}"):
         os.stat(path)
-    except OSError as error:
-        raise Failure(f"invalid rootfs: stat {path}: {reason(error)}") from None
     if paths.realpath(path) != path:
         raise Failure("invalid rootfs: not an absolute path, or a symlink")
 
@@ -191,10 +189,8 @@ def _check_sysctl(name: str, kinds: dict[str, str]) -> None:
 def _is_own_network(path: str) -> bool:
     if not path:
         return False
-    try:
+    with failing(f"invalid netns path: stat {path}"):
         return namespaces.is_same("/proc/self/ns/net", path)
-    except OSError as error:
-        raise Failure(f"invalid netns path: stat {path}: {reason(error)}") from None
 
 
 def _check_hooks(config: dict[str, Any]) -> None:

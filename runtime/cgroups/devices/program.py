@@ -5,7 +5,6 @@ Sources: bpf(2); linux/bpf.h (struct bpf_cgroup_dev_ctx, union bpf_attr); the ke
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 from struct import pack, unpack
@@ -20,7 +19,6 @@ _PROGRAM_TYPE = 15
 _ATTACH_TYPE = 6
 _ALLOW_MULTI, _REPLACE = 2, 4
 _LICENSE = b"Apache\0"
-_RLIMIT_MEMLOCK = 8
 
 # As many programs as one cgroup can have.
 _MOST_PROGRAMS = 64
@@ -101,7 +99,6 @@ def _instruction(operation: int, target: int = 0, source: int = 0, offset: int =
 
 
 def _attach(directory: str, code: bytes) -> None:
-    _lift_memory_limit()
     cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     opened = [cgroup]
     try:
@@ -109,7 +106,8 @@ def _attach(directory: str, code: bytes) -> None:
         opened += old
         new = _load(code)
         opened.append(new)
-        if len(old) == 1 and _replaced(cgroup, new, old[0]):
+        if len(old) == 1:  # exchanged in one step
+            _bpf(_PROG_ATTACH, pack("=IIIII", cgroup, new, _ATTACH_TYPE, _ALLOW_MULTI | _REPLACE, old[0]))
             return
         _bpf(_PROG_ATTACH, pack("=IIIII", cgroup, new, _ATTACH_TYPE, _ALLOW_MULTI, 0))
         for one in old:
@@ -117,25 +115,6 @@ def _attach(directory: str, code: bytes) -> None:
     finally:
         for descriptor in opened:
             os.close(descriptor)
-
-
-def _replaced(cgroup: int, new: int, old: int) -> bool:
-    """Exchange the programs in one step; False where the kernel (before 5.6) can't."""
-    try:
-        _bpf(_PROG_ATTACH, pack("=IIIII", cgroup, new, _ATTACH_TYPE, _ALLOW_MULTI | _REPLACE, old))
-    except OSError as error:
-        if error.errno == errno.EINVAL:
-            return False
-        raise
-    return True
-
-
-def _lift_memory_limit() -> None:
-    """Before Linux 5.11 a program counts as locked memory."""
-    try:
-        call(NR.prlimit64, 0, _RLIMIT_MEMLOCK, bytes([0xFF] * 16), None)
-    except OSError:
-        return
 
 
 def _load(code: bytes) -> int:

@@ -11,7 +11,7 @@ import time
 from struct import pack, unpack_from
 from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.errors import Failure, failing, reason
 
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
 _BUS = "org.freedesktop.DBus"
@@ -240,10 +240,8 @@ class Connection:
         """The results of a method call; `target` as in `encode_call`. Raises BusError, Failure where none come."""
         self._serial += 1
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        try:
+        with failing(f"{target[3]}"):
             self._socket.sendall(encode_call(self._serial, target, signature, body))
-        except OSError as error:
-            raise Failure(f"{target[3]}: {reason(error)}") from None
         while True:
             message = self._receive(deadline, target[3])
             if message.kind == _SIGNAL:

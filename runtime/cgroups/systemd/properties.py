@@ -12,6 +12,7 @@ from hookrun.runtime.cgroups.resources import section, swap_alone, weight_of_sha
 from hookrun.runtime.cgroups.systemd import gvariant
 from hookrun.runtime.cgroups.systemd.dbus import Variant
 from hookrun.runtime.errors import Failure, quoted
+from hookrun.runtime.linux.cpus import numbers_of
 
 Properties = list[tuple[str, Variant]]
 
@@ -120,12 +121,8 @@ def _of_cpuset(cpu: dict[str, Any], version: int) -> Properties:
 
 def _bits(ranges: str, place: str) -> bytes:
     """A list such as `0-2,7` as a bit mask, lowest byte first. Raises Failure."""
-    mask = 0
     try:
-        for part in ranges.split(","):
-            first, _, last = part.strip().partition("-")
-            for number in range(int(first), int(last or first) + 1) if first else ():
-                mask |= 1 << number
+        mask = sum(1 << number for number in numbers_of(ranges))
     except ValueError:
         raise Failure(f"{place}={quoted(ranges)} conversion error: invalid syntax") from None
     if not mask:

@@ -112,9 +112,6 @@ def _set_io(path: str, block: dict[str, Any]) -> None:
 def _set_bfq_weights(path: str, weight: int, devices: Any) -> None:
     if weight:
         files.write(path, "io.bfq.weight", str(weight))
-    # Before Linux 5.4 the file holds one number and takes no devices.
-    if files.read(path, "io.bfq.weight").isdigit():
-        return
     for device in devices:
         text = f"{device.get('major') or 0}:{device.get('minor') or 0} {device.get('weight') or 0}"
         try:
