@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
+from typing import Any
 
-from hookrun.runtime.errors import Failure
-from hookrun.runtime.judged import Judged
-from hookrun.runtime.linux import os
-from hookrun.runtime.log import Log, quoted
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
+from hookrun.runtime.errors import Failure, quoted
+from hookrun.runtime.linux.namespaces import in_user_namespace
+from hookrun.runtime.log import Log
+from hookrun.runtime.rootfs.judged import Judged
 
 TRUE_WORDS = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE_WORDS = frozenset(("0", "f", "F", "FALSE", "false", "False"))
-_WHOLE_RANGE = ["0", "0", "4294967295"]
 
 
 class Context:
@@ -24,7 +20,8 @@ class Context:
 
     `rootless` is "auto", "true" or "false". `config` is the bundle's config.json, already patched, for the commands
     that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are
-    None where the command reads them itself. `judged` is what policies found on the host. `given` holds the long
+    None where the command reads them itself. `is_process_judged`: policies judged `process`, and what it leaves out
+    stays out. `judged` is what policies found on the host. `given` holds the long
     names of the command's flags that the engine gave.
     `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back; `statistics` is
     what CRIU says of its work.
@@ -37,6 +34,7 @@ class Context:
         "debug",
         "given",
         "hook_results",
+        "is_process_judged",
         "judged",
         "log",
         "phases",
@@ -66,6 +64,7 @@ class Context:
         self.debug = debug
         self.config: dict[str, Any] | None = None
         self.process: dict[str, Any] | None = None
+        self.is_process_judged = False
         self.resources: dict[str, Any] | None = None
         self.judged = Judged()
         self.given: set[str] = set()
@@ -92,18 +91,6 @@ class Context:
         if self.rootless not in TRUE_WORDS | FALSE_WORDS:
             raise Failure(f"strconv.ParseBool: parsing {quoted(self.rootless)}: invalid syntax")
         return self.rootless in TRUE_WORDS
-
-
-def in_user_namespace() -> bool:
-    """Whether this process is in another user namespace than the host's first one."""
-    try:
-        descriptor = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # a kernel without user namespaces
-        return False
-    try:
-        return os.read(descriptor, 4096).decode().split() != _WHOLE_RANGE
-    finally:
-        os.close(descriptor)
 
 
 def default_root() -> str:

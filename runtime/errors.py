@@ -1,6 +1,22 @@
-"""The one exception that a command ends with."""
+"""The one exception that a command ends with, and how its words are spelled."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
+_SURROGATES = range(0xDC80, 0xDD00)
 
 
 class Failure(Exception):
@@ -16,7 +32,36 @@ class Failure(Exception):
         self.status = status
 
 
+@contextmanager
+def failing(what: str) -> Iterator[None]:
+    """Raise Failure, `what` and the kernel's reason, where a call is refused."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(f"{what}: {reason(error)}") from None
+
+
 def reason(error: OSError) -> str:
     """The kernel's words for an error as Go, and so runc, prints them: `no such file or directory`."""
     text = error.strerror or str(error)
     return text[:1].lower() + text[1:]
+
+
+def quoted(text: str) -> str:
+    """strconv.Quote, Go's `%q`. Bytes that are not UTF-8, which Python holds as surrogates, become `\\xNN`."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return f'"{"".join(map(_quoted_character, text))}"'
+
+
+def _quoted_character(character: str) -> str:
+    code = ord(character)
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    if code in _SURROGATES:
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -7,26 +7,23 @@ is judged by the standard library's Python, in its words.
 
 from __future__ import annotations
 
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
+from importlib import import_module
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.errors import Failure, failing
+from hookrun.runtime.linux.files import read_bytes
 
-    _c: Any
-else:
-    try:
-        import _json as _c
-    except ImportError:
-        import _speedups as _c
+_c: Any
+try:
+    _c = import_module("_json")
+except ImportError:
+    _c = import_module("_speedups")
 
 _NO_RUNE = "\ufffd"  # what Go puts in the place of what is no character
-_CHUNK = 16384  # of more, malloc would give the memory back to the kernel after each read
 _BLANK = " \t\n\r"
 
 
-class Repeated(dict[str, "Any"]):
+class Repeated(dict[str, Any]):
     """An object that has a name more than once. The last value counts here; `pairs` has all of them, in their order.
 
     Whoever knows what the object means takes the pairs away (see `go_decoder`).
@@ -152,27 +149,9 @@ def dumps(value: Any) -> str:
 
 def read(path: str, what: str = "") -> Any:
     """The JSON value in a file. Raises Failure, which names the file, where it can't be read or is no JSON."""
-    try:
+    with failing(f"open {path}"):
         data = read_bytes(path)
-    except OSError as error:
-        raise Failure(f"open {path}: {reason(error)}") from None
     try:
         return loads(data)
     except ValueError as error:
         raise Failure(f"{what or path}: {error}") from None
-
-
-def read_bytes(path: str) -> bytes:
-    """A file's content, without the buffered layers that `open` would import and build. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size = os.fstat(descriptor).st_size
-        data = os.read(descriptor, size + 1) if size else b""
-        if 0 < len(data) <= size:
-            return data
-        # It has grown since, or its size can't be known before, as in /proc.
-        while part := os.read(descriptor, _CHUNK):
-            data += part
-        return data
-    finally:
-        os.close(descriptor)

@@ -5,26 +5,15 @@ Sources: logrus `text_formatter.go` and `json_formatter.go`; runc `main.go` (con
 
 from __future__ import annotations
 
+import os
 import time
 
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
+from hookrun.runtime import jsonio
+from hookrun.runtime.errors import Failure, quoted, reason
 
 _STDERR = 2
 _UNQUOTED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")
 _COLOURS = {"debug": 37, "info": 36, "warning": 33, "error": 31}
-_ESCAPES = {
-    '"': '\\"',
-    "\\": "\\\\",
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-}
-_SURROGATES = range(0xDC80, 0xDD00)
 
 
 class Log:
@@ -104,8 +93,6 @@ def _coloured_line(level: str, message: str) -> str:
 
 
 def _json_line(level: str, message: str) -> str:
-    from hookrun.runtime import jsonio
-
     shown = jsonio.string(message.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
     return f'{{"level":"{level}","msg":{shown},"time":"{_timestamp()}"}}\n'
 
@@ -117,23 +104,3 @@ def _timestamp() -> str:
     hours, minutes = divmod(abs(east) // 60, 60)
     zone = f"{'-' if east < 0 else '+'}{hours:02d}:{minutes:02d}" if east else "Z"
     return time.strftime("%Y-%m-%dT%H:%M:%S", now) + zone
-
-
-def quoted(text: str) -> str:
-    """strconv.Quote, Go's `%q`. Bytes that are not UTF-8, which Python holds as surrogates, become `\\xNN`."""
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
-    return f'"{"".join(map(_quoted_character, text))}"'
-
-
-def _quoted_character(character: str) -> str:
-    code = ord(character)
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character.isprintable():
-        return character
-    if code in _SURROGATES:
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

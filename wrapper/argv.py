@@ -6,8 +6,9 @@ Sources: urfave/cli v1 `app.go`, `command.go`, `context.go`, `parse.go`; Go's `f
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
-from hookrun.runtime.log import quoted
+import os
+
+from hookrun.runtime.errors import quoted
 from hookrun.wrapper import grammar
 
 TYPE_CHECKING = False

@@ -9,7 +9,7 @@ root page u64 and sequence u64; root 0 is a page that follows in place.
 
 from __future__ import annotations
 
-from hookrun.runtime.jsonio import read_bytes
+from hookrun.runtime.linux.files import read_bytes
 
 _MAGIC = 0xED0CDAED
 _BRANCH, _LEAF = 0x01, 0x02

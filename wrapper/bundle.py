@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import go_decoder, jsonio, shape
+import os
+
+from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import files
+from hookrun.runtime.spec import go_decoder, shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +90,7 @@ def of_container(root: str, container_id: str, *, may_live: bool) -> str:
         return ""
     for name in ("state.json", "status"):
         try:
-            state = jsonio.loads(jsonio.read_bytes(f"{root}/{container_id}/{name}"))
+            state = jsonio.loads(files.read_bytes(f"{root}/{container_id}/{name}"))
             labels = (state.get("config") or {}).get("labels") or [f"bundle={state.get('bundle') or ''}"]
             bundle = next(label[7:] for label in labels if label.startswith("bundle="))
             lives = os.path.exists(f"/proc/{state.get('init_process_pid') or state['pid']}")
@@ -105,7 +108,7 @@ def _read(directory: str) -> bytes:
         except OSError as error:
             raise Failure(f"chdir {directory}: {reason(error)}") from None
     try:
-        return jsonio.read_bytes(f"{directory}/{CONFIG}")
+        return files.read_bytes(f"{directory}/{CONFIG}")
     except FileNotFoundError:
         raise Failure(f"JSON specification file {CONFIG} not found") from None
     except OSError as error:

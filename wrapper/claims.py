@@ -8,8 +8,10 @@ containerd's CRI plugin, the storage of Podman and CRI-O. A record counts if roo
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime import jsonio
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def _dockers_record(config: Config, container: str) -> Config:
     if not path:
         return {}
     try:
-        found = jsonio.loads(jsonio.read_bytes(path))["Config"]
+        found = jsonio.loads(files.read_bytes(path))["Config"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-
-from hookrun.runtime.linux import os
 
 _SELF = "/proc/self/exe"
 _KERNEL = "_kernel"  # which hookrun-start alone has

@@ -6,8 +6,10 @@ database in STORAGE/libpod/bolt_state.db or, since Podman 4.8, STORAGE/db.sql.
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime import jsonio
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import files
 from hookrun.wrapper import bolt, ownership
 
 TYPE_CHECKING = False
@@ -66,7 +68,7 @@ def _name_in(metadata: Any) -> str:
 
 def _read(path: str) -> Any:
     try:
-        return None if ownership.problem(path) else _parsed(jsonio.read_bytes(path))
+        return None if ownership.problem(path) else _parsed(files.read_bytes(path))
     except OSError:
         return None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import _signal
+import os
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def demand_own(path: str) -> None:
 
 def check_form(config: dict[str, Any]) -> None:
     """Refuse a config that another runtime could read otherwise than the policies do. Raises Failure."""
-    from hookrun.runtime import config as configs
+    from hookrun.runtime.spec import config as configs
 
     configs.check_form(config)
 

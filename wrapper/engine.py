@@ -9,11 +9,11 @@ What containerd's namespaces claim (`-namespace moby`) anybody with its socket c
 
 from __future__ import annotations
 
+import os
 import sys
 
-from hookrun.runtime.context import in_user_namespace
-from hookrun.runtime.jsonio import read_bytes
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux.files import read_bytes
+from hookrun.runtime.linux.namespaces import in_user_namespace
 
 _NAMES = {
     "dockerd": "docker",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import _signal
+import os
 import sys
 
-from hookrun.runtime.jsonio import read_bytes
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import STATE, shim
 
 _ADDED = b"LC_CTYPE"
@@ -33,5 +33,4 @@ def _take_back_variable() -> None:
     except OSError:  # not to be told: what is asked of us will fail, or not, for reasons of its own
         return
     if b"\0" + _ADDED + b"=" not in given:
-        os.unsetenv(_ADDED)
         del os.environb[_ADDED]

@@ -5,12 +5,13 @@ Source: containers/common pkg/hooks/exec (runtimeconfigfilter.go, exec.go), Podm
 
 from __future__ import annotations
 
+import os
 import time
 
 from hookrun.hooks import inject
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, pids
+from hookrun.runtime.linux import pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
+import os
+
 from hookrun.wrapper import argv, grammar
 
 TYPE_CHECKING = False

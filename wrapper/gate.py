@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.namespaces import PROC_NAMES
 from hookrun.wrapper.verdict import Verdict
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hookrun.policies.sources import Facts, Land, Look
-    from hookrun.runtime.judged import Namespaces
+    from hookrun.runtime.rootfs.judged import Namespaces
     from hookrun.wrapper.argv import Call
     from hookrun.wrapper.bundle import Bundle
     from hookrun.wrapper.exposure.call import Exposure
@@ -90,7 +91,7 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look, 
 
 def demand_settled(verdict: Verdict) -> None:
     """Raise Failure for a judged path that others can lead elsewhere, before another runtime, or CRIU, opens it."""
-    from hookrun.runtime import places
+    from hookrun.runtime.rootfs import places
 
     named = [("mount source", source) for source, _ in verdict.judged.sources]
     named += [("namespace", path) for _, path in verdict.judged.namespaces if not _is_of_process(path)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from hookrun.runtime import SPEC_VERSION
 from hookrun.runtime.context import default_root
-from hookrun.runtime.linux import os
 from hookrun.wrapper import VERSION, grammar
 from hookrun.wrapper.values import duration_text
 

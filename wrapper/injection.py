@@ -6,6 +6,7 @@ import sys
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import files
 from hookrun.wrapper import ownership
 
 TYPE_CHECKING = False
@@ -35,8 +36,8 @@ def hooked(
         raise Failure(f"hooks: {error}") from None
     except (AttributeError, TypeError):
         # A config with wrong types is refused in the runtime's own words; with right ones, the fault is ours.
-        from hookrun.runtime import config as configs
-        from hookrun.runtime import shape
+        from hookrun.runtime.spec import config as configs
+        from hookrun.runtime.spec import shape
 
         shape.check(config, shape.CONFIG, configs.FILE_NAME)
         raise
@@ -68,7 +69,7 @@ class Files:
         problem = ownership.problem(path)
         if problem:
             raise ValueError(problem)
-        text = jsonio.read_bytes(path).decode("utf-8")
+        text = files.read_bytes(path).decode("utf-8")
         return (self._yaml(text) if path.endswith(".yaml") else jsonio.loads(text)), text
 
     def _yaml(self, text: str) -> Any:

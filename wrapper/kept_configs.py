@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime import jsonio
-from hookrun.runtime.linux import os, whole_file
+from hookrun.runtime.linux import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ def keep(directory: str, name: str, config: dict[str, Any]) -> None:
         return
     try:
         os.makedirs(f"{directory}/{DIRECTORY}", 0o700, exist_ok=True)
-        whole_file.replace(path, jsonio.dumps(config).encode())
+        files.replace(path, jsonio.dumps(config).encode())
     except OSError:
         return
 

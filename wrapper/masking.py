@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.jsonio import read_bytes
+from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper.digest import sha256_hex
 
 TYPE_CHECKING = False

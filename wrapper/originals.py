@@ -7,8 +7,10 @@ written, the process that wrote it (pid and start time) and the bundle's path, t
 
 from __future__ import annotations
 
-from hookrun.runtime.jsonio import read_bytes
-from hookrun.runtime.linux import os, pids, whole_file
+import os
+
+from hookrun.runtime.linux import files, pids
+from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import ownership
 from hookrun.wrapper.digest import sha256_hex
 
@@ -45,7 +47,7 @@ def keep(directory: str, bundle: str, before: bytes, written: bytes) -> None:
     name = _name(os.stat(bundle))
     path = os.fsencode(os.path.abspath(bundle))
     head = b"%s %s %s\n" % (sha256_hex(written).encode(), _this_process().encode(), path)
-    whole_file.replace(f"{directory}/{name}", head + before)
+    files.replace(f"{directory}/{name}", head + before)
     _sweep(directory, name)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
+import os
 
 _OTHERS_WRITE = 0o022
 _TYPE = 0o170000
@@ -64,6 +64,6 @@ def _replaceable(place: str) -> str:
 def _may_be_root(uid: int) -> bool:
     if uid != _OVERFLOW_UID:
         return False
-    from hookrun.runtime.context import in_user_namespace
+    from hookrun.runtime.linux.namespaces import in_user_namespace
 
     return in_user_namespace()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     context.process = process
     if not is_policed:
         return
+    context.is_process_judged = True
     from hookrun.policies import sources
     from hookrun.wrapper import gate
 
@@ -59,8 +61,8 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
 
 
 def _process(call: Call, config: dict[str, Any], is_for_another: bool) -> dict[str, Any]:
-    from hookrun.runtime import execution
-    from hookrun.runtime import process as processes
+    from hookrun.runtime.process import execution
+    from hookrun.runtime.spec import process as processes
 
     own = config.get("process") or {}
     if not call.options["process"]:
@@ -89,6 +91,6 @@ def container_config(context: Context, call: Call, is_delegated: bool) -> dict[s
             return bundle.Bundle(directory).config if directory else {}
         except Failure:
             return {}
-    from hookrun.runtime import container as containers
+    from hookrun.runtime.container import container as containers
 
     return containers.load(context.root, call.container).config

@@ -7,12 +7,12 @@ O_APPEND places each write at the end. A writer that still has a rotated file op
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
 from hookrun.wrapper import VERSION, engine, grammar
 from hookrun.wrapper.digest import sha256_hex
 from hookrun.wrapper.engine import Caller, Process

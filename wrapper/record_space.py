@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 
-from hookrun.runtime.linux import os
 from hookrun.wrapper import kept_configs, record
 
 TYPE_CHECKING = False

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import sys
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
 
 NAME = "seal"
 PROGRAM = "hookrun-start"

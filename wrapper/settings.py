@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.jsonio import read_bytes
-from hookrun.runtime.linux import os
+import os
+
+from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import STATE
 
 TYPE_CHECKING = False

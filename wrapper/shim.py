@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from hookrun.runtime import log as logs
 from hookrun.runtime.context import Context, default_root
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
 from hookrun.wrapper import STATE, argv, cold, settings, snapshot
 from hookrun.wrapper.record import Record
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import _imp
 import marshal
+import os
 import sys
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.jsonio import read_bytes
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import ownership
 
 TYPE_CHECKING = False

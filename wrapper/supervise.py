@@ -7,9 +7,9 @@ when this process is killed.
 from __future__ import annotations
 
 import _signal
+import os
 
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.wrapper import delegate
 

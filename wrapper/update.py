@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.policies import sources
-from hookrun.runtime import container as containers
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups import resources as limits
 from hookrun.runtime.cgroups.resources import section
 from hookrun.runtime.commands import update
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
 from hookrun.wrapper import argv, gate, process
 
 TYPE_CHECKING = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hookrun.runtime.context import FALSE_WORDS, TRUE_WORDS
-from hookrun.runtime.log import quoted
+from hookrun.runtime.errors import quoted
 from hookrun.wrapper import grammar
 
 TYPE_CHECKING = False

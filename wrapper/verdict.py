@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.judged import Judged
+from hookrun.runtime.rootfs.judged import Judged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from typing import Any
 
-    from hookrun.runtime.cgroups.manager import Manager
-    from hookrun.runtime.log import Log
+from hookrun.runtime.cgroups import files, resources
+from hookrun.runtime.cgroups.devices import rules as devices
+from hookrun.runtime.cgroups.manager import Manager
+from hookrun.runtime.cgroups.systemd import manager as by_systemd
+from hookrun.runtime.cgroups.v1 import manager as v1
+from hookrun.runtime.cgroups.v2 import manager as v2
+from hookrun.runtime.log import Log
 
 
 def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootless_ignore: bool, log: Log) -> Manager:
@@ -16,8 +19,6 @@ def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootles
     `systemd`: made by systemd (`--systemd-cgroup`). `rootless_ignore`: cgroups that this user may not make or enter
     are done without. Raises Failure where the host, the path or a value in the config does not allow it.
     """
-    from hookrun.runtime.cgroups import devices, files, resources
-
     linux = config.get("linux") or {}
     limits = linux.get("resources") or {}
     memory = resources.section(limits, "memory")
@@ -26,68 +27,46 @@ def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootles
     rules = devices.rules_of(config)
     cgroups_path = linux.get("cgroupsPath") or ""
     if systemd:
-        from hookrun.runtime.cgroups import systemd as by_systemd
-
         unit = by_systemd.unit_of(cgroups_path, container_id)
         _check(limits)
         return by_systemd.new(unit, config.get("annotations") or {}, rootless_ignore, rules)
     _check(limits)
     explicit = bool(cgroups_path)
     if files.is_unified():
-        from hookrun.runtime.cgroups import v2
-
         paths = {"": v2.path_for(cgroups_path, container_id)}
         return v2.V2Manager(paths, rootless=rootless_ignore, explicit=explicit, rules=rules)
-    from hookrun.runtime.cgroups import v1
-
     paths = v1.paths_for(cgroups_path, container_id)
     return v1.V1Manager(paths, rootless=rootless_ignore, explicit=explicit, rules=rules)
 
 
 def _check(limits: dict[str, Any]) -> None:
     """Raise Failure for limits that this host's kind of hierarchy can't have, before anything is made."""
-    from hookrun.runtime.cgroups import files, resources
-
     if files.is_unified():
         memory = resources.section(limits, "memory")
         resources.swap_alone(memory.get("swap") or 0, memory.get("limit") or 0)
     else:
-        from hookrun.runtime.cgroups import v1
-
         v1.check(limits)
 
 
 def from_state(state: dict[str, Any]) -> Manager:
     """The cgroups of a container that exists, from its state.json."""
-    from hookrun.runtime.cgroups import files
-
     kept = state["config"].get("cgroups") or {}
     paths: dict[str, str] = dict(state["cgroup_paths"])
     rootless = bool(kept.get("Rootless"))
     if kept.get("Systemd"):
-        from hookrun.runtime.cgroups import systemd as by_systemd
-
         return by_systemd.existing(kept, paths, rootless)
     explicit = bool(kept.get("path"))
     if files.is_unified():
-        from hookrun.runtime.cgroups import v2
-
         return v2.V2Manager(paths, rootless=rootless, explicit=explicit, rules=None)
-    from hookrun.runtime.cgroups import v1
-
     return v1.V1Manager(paths, rootless=rootless, explicit=explicit, rules=None)
 
 
 def state_form(config: dict[str, Any], container_id: str, systemd: bool, rootless_ignore: bool) -> dict[str, Any]:
     """What runc's state.json has under `config.cgroups`; `from_state` reads it back."""
-    from hookrun.runtime.cgroups import devices, resources
-
     linux = config.get("linux") or {}
     cgroups_path = linux.get("cgroupsPath") or ""
     kept = {"name": "" if cgroups_path else container_id, "parent": "", "path": cgroups_path, "scope_prefix": ""}
     if systemd:
-        from hookrun.runtime.cgroups import systemd as by_systemd
-
         unit = by_systemd.unit_of(cgroups_path, container_id)
         kept = {"name": unit.name, "parent": unit.slice, "path": "", "scope_prefix": unit.prefix}
     limits = resources.state_form(linux.get("resources") or {}, devices.rules_of(config))

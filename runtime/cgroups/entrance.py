@@ -6,13 +6,11 @@ v1 `tasks` files itself, and one that clone3(2) makes inside a v2 cgroup (CLONE_
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable
+
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 class Entrance:

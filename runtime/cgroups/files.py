@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+from typing import NoReturn
 
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
-from hookrun.runtime.log import quoted
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
+from hookrun.runtime.errors import Failure, quoted, reason
+from hookrun.runtime.linux.mountinfo import MountTable
 
 UNIFIED = "/sys/fs/cgroup"
 HYBRID = "/sys/fs/cgroup/unified"
@@ -149,15 +146,8 @@ def _read_proc(path: str) -> str:
 
 def v1_mounts() -> list[tuple[str, str, list[str]]]:
     """Every v1 hierarchy that is mounted, as (mount point, root in the hierarchy, mount options)."""
-    mounts = []
-    for line in _read_proc("/proc/self/mountinfo").splitlines():
-        fields, separator, tail = line.partition(" - cgroup ")
-        if separator:
-            words = fields.split(" ")
-            mounts.append((_unescaped(words[4]), _unescaped(words[3]), tail.rpartition(" ")[2].split(",")))
-    return mounts
-
-
-def _unescaped(text: str) -> str:
-    head, *rest = text.split("\\")
-    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
+    try:
+        found = MountTable().of_kind("cgroup")
+    except OSError as error:
+        fail("open /proc/self/mountinfo", error)
+    return [(mount.path, mount.root, mount.super_options) for mount in found]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import _signal
 import errno
+import os
+import select
+import signal
 import time
+from collections.abc import Callable
+from typing import Any
 
 from hookrun.runtime.cgroups import files
+from hookrun.runtime.cgroups.devices.rules import Rule
+from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from hookrun.runtime.cgroups.devices import Rule
-    from hookrun.runtime.cgroups.entrance import Entrance
-    from hookrun.runtime.log import Log
+from hookrun.runtime.log import Log
 
 # How long a cgroup may stay busy after its last process was killed (runc: 10 tries, 1 ms doubling each time).
 _REMOVAL_TRIES = 11
@@ -27,8 +24,6 @@ class Manager:
     """The cgroups of one container."""
 
     __slots__ = ("explicit", "paths", "rootless", "rules")
-    modules_of_apply: tuple[str, ...] = ()
-    """What a new container's limits take after the clone, where no module can be imported any more."""
 
     def __init__(self, paths: dict[str, str], *, rootless: bool, explicit: bool, rules: list[Rule] | None) -> None:
         self.paths = paths
@@ -108,7 +103,7 @@ class Manager:
 
     def signal_all(self, number: int, log: Log) -> None:
         """Send a signal to every process; they are frozen meanwhile, so that none is born unseen."""
-        if number == _signal.SIGKILL and self.kill():
+        if number == signal.SIGKILL and self.kill():
             return
         _warn_of_failure(self.freeze, log)
         try:
@@ -218,8 +213,6 @@ def _remove_empty(path: str) -> bool:
 
 def _wait_for_exits(path: str, seconds: float) -> None:
     """Wait until one process of a dying cgroup has exited, for `seconds` at most."""
-    import select
-
     try:
         pids = _pids(path, False)
     except Failure:

@@ -6,11 +6,11 @@ when the last process is gone, cgroup.events (admin-guide/cgroup-v2.rst).
 
 from __future__ import annotations
 
+import os
 import select
 
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
 
 _COUNTER_BYTES = 8
 

@@ -5,12 +5,11 @@ Sources: runtime-spec config-linux.md; runc specconv.CreateCgroupConfig and cgro
 
 from __future__ import annotations
 
-from hookrun.runtime.cgroups import devices
-from hookrun.runtime.errors import Failure
+from math import ceil, log2
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.cgroups.devices import rules as devices
+from hookrun.runtime.errors import Failure
 
 
 def section(resources: dict[str, Any], name: str) -> dict[str, Any]:
@@ -29,8 +28,6 @@ def weight_of_shares(shares: int) -> int:
         return 1
     if shares >= 262144:
         return 10000
-    from math import ceil, log2
-
     logarithm = log2(shares)
     return ceil(10 ** ((logarithm * logarithm + 125 * logarithm) / 612 - 7 / 34))
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.cgroups import files
-from hookrun.runtime.linux import os
+import os
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.cgroups import files
+from hookrun.runtime.linux.cpus import numbers_of
 
 NANOSECONDS = 1_000_000_000
 _HUGEPAGES = "/sys/kernel/mm/hugepages"
@@ -41,11 +40,7 @@ def cpuset_numbers(path: str, name: str) -> list[int]:
         if error.missing or not path:
             return []
         raise
-    numbers: list[int] = []
-    for part in text.split(",") if text else ():
-        first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
-    return numbers
+    return sorted(numbers_of(text))
 
 
 def hugepage_sizes() -> list[str]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
-from hookrun.runtime.commands import delete
+from typing import Any
+
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container import life
+from hookrun.runtime.context import Context
 from hookrun.runtime.criu import flags
 from hookrun.runtime.errors import Failure
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -22,9 +19,9 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     if status in ("created", "stopped"):
         raise Failure(f"Container cannot be checkpointed in {status} state")
     flags.check(options)
-    from hookrun.runtime.criu.dump import Dump
+    from hookrun.runtime.criu.dump import Dump  # raises Failure on a host without protobuf
 
     Dump(context, container, options).run()
     if not (options["leave-running"] or options["pre-dump"]):
-        delete.destroy(context, container)
+        life.destroy(context, container)
     return 0

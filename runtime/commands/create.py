@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.creation import Creation, Request
+from typing import Any
+
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
+from hookrun.runtime.process.creation import Creation, Request
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import _signal
+from collections.abc import Iterator
+from typing import Any
 
-from hookrun.runtime import container as containers
-from hookrun.runtime import container_directory
-from hookrun.runtime.container import Container
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container import directory as container_directory
+from hookrun.runtime.container import life
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os, pids
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any
-
-    from hookrun.runtime.cgroups.manager import Manager
-    from hookrun.runtime.context import Context
-
-_PATIENCE_SECONDS = 10.0
+from hookrun.runtime.linux import pids
+from hookrun.runtime.rootfs import rootfs
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -35,83 +29,9 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     if status in ("running", "paused") and not force:
         raise Failure(f"cannot delete container {container.id} that is not stopped: {status}")
     if status != "stopped":
-        end(container, context)
-    destroy(context, container)
+        life.end(container, context)
+    life.destroy(context, container)
     return 0
-
-
-def end(container: Container, context: Context) -> None:
-    """Kill every process of the container and wait until the first has gone. Raises Failure where it does not go."""
-
-    def thaw() -> None:
-        if container.is_frozen():
-            container.cgroups().thaw()
-
-    _kill(container.init_pid, container.init_start_time, thaw)
-
-
-def _kill(pid: int, start_time: int, and_then: Callable[[], None]) -> None:
-    """Kill the process that started at this time, if it is still that one, and wait for its end.
-
-    `and_then` is what it takes for the signal to arrive, or to be enough. Raises Failure where it does not go.
-    """
-    pidfd = pids.open_if_alive(pid, start_time)
-    if pidfd is None:
-        return
-    try:
-        pids.send_signal(pidfd, _signal.SIGKILL)
-        and_then()
-        if not pids.wait_for_end(pidfd, _PATIENCE_SECONDS):
-            raise Failure("container init still running")
-    finally:
-        os.close(pidfd)
-
-
-def destroy(context: Context, container: Container) -> None:
-    """Take away the cgroups and the state of a stopped container, then run its poststop hooks."""
-    manager = container.cgroups()
-    if not container.has_own_pid_namespace() and manager.exists():
-        # Without a pid namespace the first process's end does not end the others.
-        kill_all(manager, context)
-    manager.destroy()
-    if not container.has_mount_namespace():
-        from hookrun.runtime import rootfs
-
-        rootfs.release(container.state["config"]["rootfs"])
-    if container.state.get("intel_rdt_path"):
-        from hookrun.runtime import rdt
-
-        rdt.destroy(container.state)
-    poststop = container.config if container.config_has_hooks("poststop") else None
-    container_directory.remove(container.directory)
-    if poststop is not None:
-        _run_poststop(context, container, poststop)
-
-
-def kill_all(manager: Manager, context: Context) -> None:
-    """Kill all in the cgroups; systemd may remove a scope meanwhile, once its last process is gone. Raises Failure."""
-    from hookrun.runtime.cgroups.files import FileError
-
-    try:
-        manager.signal_all(_signal.SIGKILL, context.log)
-    except FileError as error:
-        if not error.missing or manager.exists():
-            raise
-
-
-def _run_poststop(context: Context, container: Container, config: dict[str, Any]) -> None:
-    """Every poststop hook runs; one that fails is only logged (runtime.md, lifecycle step 13)."""
-    from hookrun.runtime import hooks, jsonio
-
-    state = jsonio.dumps(container.oci_state("stopped", with_pid=False)).encode()
-    for index, hook in enumerate(hooks.of_stage(config, "poststop")):
-
-        def note(result: dict[str, Any], at: int = index) -> None:
-            context.hook_results.append({"stage": "poststop", "index": at, **result})
-
-        problem = hooks.run_one(hook, state, note)
-        if problem:
-            context.log.warning(f"error running poststop hook #{index}: {problem}")
 
 
 def clean_up(context: Context, container_id: str, force: bool) -> bool:
@@ -173,15 +93,15 @@ def _end_damaged(context: Context, directory: str, noted: Container | None) -> N
 
     def kill_the_rest() -> None:
         if noted is not None and _has_processes(noted):
-            kill_all(noted.cgroups(), context)
+            life.kill_all(noted.cgroups(), context)
 
     if first is not None:
-        _kill(*first, kill_the_rest)
+        life.kill(*first, kill_the_rest)
     kill_the_rest()
     if noted is not None:
         if not _has_config(noted):
             noted.state["config"]["hook_stages"] = []
-        destroy(context, noted)
+        life.destroy(context, noted)
 
 
 def _has_config(container: Container) -> bool:
@@ -194,12 +114,10 @@ def _has_config(container: Container) -> bool:
 def _undo_create(context: Context, container: Container) -> None:
     manager = container.cgroups()
     if _has_processes(container):
-        kill_all(manager, context)
+        life.kill_all(manager, context)
     manager.destroy()
     before = container.state.get("mounts_before")
     if isinstance(before, int):
-        from hookrun.runtime import rootfs
-
         rootfs.release_beyond(container.state["config"]["rootfs"], before)
 
 

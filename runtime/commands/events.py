@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
+from typing import Any
 
-from hookrun.runtime import container as containers
 from hookrun.runtime import jsonio
+from hookrun.runtime.cgroups import rdt
+from hookrun.runtime.cgroups.oom import Listener
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.container import Container
-    from hookrun.runtime.context import Context
 
 _NANOSECONDS = 1_000_000_000
 
@@ -41,15 +39,11 @@ def stats(container: Container) -> dict[str, Any]:
         raise Failure(f"unable to get container cgroup stats: {error.text}") from None
     path = container.state.get("intel_rdt_path")
     if path:
-        from hookrun.runtime import rdt
-
         numbers["intel_rdt"] = rdt.stats(path, container.id)
     return numbers
 
 
 def _stream(context: Context, container: Container, interval: float) -> None:
-    from hookrun.runtime.cgroups.oom import Listener
-
     if container.state["config"]["cgroups"].get("Rootless"):
         context.log.warning("getting OOM notifications may fail if you don't have the full access to cgroups")
     listener = Listener(container.cgroups().paths)

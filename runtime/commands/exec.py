@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
-from hookrun.runtime import execution
+from typing import Any
+
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.container import Container
-    from hookrun.runtime.context import Context
+from hookrun.runtime.process import execution
+from hookrun.runtime.process.foreground import Foreground
 
 _FAILED = 255
 
@@ -30,13 +28,11 @@ def _run(context: Context, options: dict[str, Any], arguments: list[str]) -> int
     if not options["process"] and len(arguments) == 1:
         raise Failure("process args cannot be empty")
     process = context.process or read_process(container, options, context.given, arguments)
-    if options["process"]:
+    if options["process"] and not context.is_process_judged:
         process = execution.completed(process, container.config["process"])
     request = execution.Request(options)
     watcher = None
     if not request.detach:
-        from hookrun.runtime.foreground import Foreground
-
         watcher = Foreground()
     started = execution.Execution(context, container, process, request)
     birth = started.run()

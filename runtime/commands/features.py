@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import SPEC_VERSION, hooks, placement
-from hookrun.runtime.linux import capabilities, mount_options, namespaces, seccomp
+import json
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
+from hookrun.runtime import SPEC_VERSION
+from hookrun.runtime.context import Context
+from hookrun.runtime.linux import capabilities, libseccomp, mount_options, namespaces, seccomp
+from hookrun.runtime.spec import placement
+from hookrun.runtime.spec.hooks import STAGES
 
 OLDEST_SPEC = "1.0.0"
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     """Print the features object."""
-    import json
-
     print(json.dumps(describe(), indent=4), flush=True)
     return 0
 
@@ -27,7 +25,7 @@ def describe() -> dict[str, Any]:
     return {
         "ociVersionMin": OLDEST_SPEC,
         "ociVersionMax": SPEC_VERSION,
-        "hooks": list(hooks.STAGES),
+        "hooks": list(STAGES),
         "mountOptions": _mount_options(),
         "linux": {
             "namespaces": sorted(namespaces.FLAGS),
@@ -66,8 +64,6 @@ def _mount_options() -> list[str]:
 
 
 def _annotations() -> dict[str, str]:
-    from hookrun.runtime.linux import libseccomp
-
     found = {"org.opencontainers.runc.checkpoint.enabled": "true"}
     try:
         found["io.github.seccomp.libseccomp.version"] = ".".join(map(str, libseccomp.Library().version()))

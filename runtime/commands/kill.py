@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import _signal
+import os
+import signal
+from typing import Any
 
-from hookrun.runtime import container as containers
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, pids
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.container import Container
-    from hookrun.runtime.context import Context
+from hookrun.runtime.linux import pids
 
 _HIGHEST_SIGNAL = 64
 _MOST_DIGITS = 18
@@ -23,7 +20,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     """Send the signal `arguments[1]`, SIGTERM where none is given. Raises Failure in runc's words."""
     container = containers.load(context.root, arguments[0])
     number = parse_signal(arguments[1] if len(arguments) > 1 and arguments[1] else "SIGTERM")
-    if options["all"] or (number == _signal.SIGKILL and _is_many(container)):
+    if options["all"] or (number == signal.SIGKILL and _is_many(container)):
         signal_all(context, container, number)
     else:
         signal_init(container, number)
@@ -41,7 +38,7 @@ def parse_signal(text: str) -> int:
     if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS:
         return int(text)
     name = text.upper()
-    number = getattr(_signal, name if name.startswith("SIG") else f"SIG{name}", None)
+    number = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
     if not isinstance(number, int) or not 0 < number <= _HIGHEST_SIGNAL:
         raise Failure(f'unknown signal "{text}"')
     return number
@@ -60,7 +57,7 @@ def signal_init(container: Container, number: int) -> None:
         raise Failure("unable to signal init: invalid argument") from None
     finally:
         os.close(pidfd)
-    if number == _signal.SIGKILL:
+    if number == signal.SIGKILL:
         _thaw(container)
 
 

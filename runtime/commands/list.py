@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
-from hookrun.runtime import container_directory, jsonio
+import os
+from typing import Any
+
+from hookrun.runtime import jsonio
 from hookrun.runtime.commands.state import describe
-from hookrun.runtime.context import default_root
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container import directory as container_directory
+from hookrun.runtime.context import Context, default_root
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
+from hookrun.runtime.linux import files
 
 _GAP = 3
 _NARROWEST = 12
@@ -61,7 +59,7 @@ def _owner(directory: str) -> str:
 
 
 def _users() -> list[tuple[str, int]]:
-    lines = jsonio.read_bytes("/etc/passwd").decode("utf-8", "replace").split("\n")
+    lines = files.read_bytes("/etc/passwd").decode("utf-8", "replace").split("\n")
     fields = [line.split(":") for line in lines]
     return [(entry[0], int(entry[2])) for entry in fields if len(entry) > 2 and entry[2].isdigit()]
 

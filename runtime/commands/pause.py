@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
+from typing import Any
+
+from hookrun.runtime.cgroups.files import DENIED, FileError
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -23,8 +21,6 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
 
 def with_rights(context: Context, command: str, action: Any) -> Any:
     """The result of `action`; where the kernel denies it, a warning says what the user may lack. Raises Failure."""
-    from hookrun.runtime.cgroups.files import DENIED, FileError
-
     try:
         return action()
     except FileError as error:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
+import os
+from typing import Any
+
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups.files import FileError
 from hookrun.runtime.commands.pause import with_rights
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.container import Container
-    from hookrun.runtime.context import Context
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -41,7 +38,7 @@ def _pids(container: Container) -> list[int]:
 
 
 def _ps(arguments: list[str]) -> str:
-    import subprocess
+    import subprocess  # brings threading, which no heap may hold
 
     try:
         done = subprocess.run(

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.commands import delete
-from hookrun.runtime.creation import Request
+from typing import Any
+
+from hookrun.runtime.container import life
+from hookrun.runtime.context import Context
 from hookrun.runtime.criu import flags
-from hookrun.runtime.foreground import Foreground
 from hookrun.runtime.linux import attributes
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
+from hookrun.runtime.process.creation import Request
+from hookrun.runtime.process.foreground import Foreground
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     """Restore a container; returns its process's exit status, 0 with --detach. Raises Failure, all undone."""
     flags.demand_root("restore")
     flags.check(options)
-    from hookrun.runtime.criu.restoration import Restoration
+    from hookrun.runtime.criu.restoration import Restoration  # raises Failure on a host without protobuf
 
     request = Request(options, arguments[0], options["detach"])
     if not options["no-subreaper"]:
@@ -33,7 +30,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
         status = watcher.watch(birth.pid, birth.pidfd, restoration.pty_line)
     except BaseException:
         birth.kill()
-        delete.destroy(context, container)
+        life.destroy(context, container)
         raise
-    delete.destroy(context, container)
+    life.destroy(context, container)
     return status

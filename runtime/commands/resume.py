@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
+from typing import Any
+
 from hookrun.runtime.commands.pause import with_rights
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:

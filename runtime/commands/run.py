@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.commands import delete, start
-from hookrun.runtime.creation import Creation, Request
+import os
+from typing import Any
+
+from hookrun.runtime.container import life
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import attributes, os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
+from hookrun.runtime.linux import attributes
+from hookrun.runtime.process.creation import Creation, Request
+from hookrun.runtime.process.foreground import Foreground
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
@@ -28,8 +27,6 @@ def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
         attributes.set_child_subreaper()
     watcher = None
     if not request.detach:
-        from hookrun.runtime.foreground import Foreground
-
         watcher = Foreground()
     creation = Creation(context, request)
     proxy = creation.notify_proxy()
@@ -37,7 +34,7 @@ def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
     try:
         if proxy is not None:
             proxy.bind()
-        start.finish(context, container, start.release(container))
+        life.finish(context, container, life.release(container))
         if proxy is not None:
             proxy.forward_ready(birth.pidfd, birth.pid if request.detach else os.getpid())
         if watcher is None:
@@ -45,8 +42,8 @@ def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
         status = watcher.watch(birth.pid, birth.pidfd, creation.pty_line)
     except BaseException:
         birth.kill()
-        delete.destroy(context, container)
+        life.destroy(context, container)
         raise
     if not options["keep"]:
-        delete.destroy(context, container)
+        life.destroy(context, container)
     return status

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import os
+from typing import Any
 
 from hookrun.runtime import SPEC_VERSION
 from hookrun.runtime.cgroups.files import is_unified
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
-
-if TYPE_CHECKING:
-    from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context
+from hookrun.runtime.errors import Failure, failing, reason
 
 _FILE = "config.json"
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
@@ -36,10 +34,8 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
 
 
 def _enter(bundle: str) -> None:
-    try:
+    with failing(f"chdir {bundle}"):
         os.chdir(bundle or ".")
-    except OSError as error:
-        raise Failure(f"chdir {bundle}: {reason(error)}") from None
 
 
 def example() -> dict[str, Any]:

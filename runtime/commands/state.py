@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
+import os
+from typing import Any
+
 from hookrun.runtime import jsonio
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.container import Container
-    from hookrun.runtime.context import Context
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 
 
 def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:

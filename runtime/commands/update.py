@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from hookrun.runtime import container as containers
-from hookrun.runtime import container_directory, go_decoder, jsonio, shape
+from typing import Any
+
+from hookrun.runtime import jsonio
+from hookrun.runtime.cgroups import rdt
 from hookrun.runtime.cgroups import resources as limits
+from hookrun.runtime.cgroups.manager import Manager
 from hookrun.runtime.cgroups.resources import section
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.log import quoted
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container import directory as container_directory
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
+from hookrun.runtime.errors import Failure, failing, quoted
+from hookrun.runtime.linux import files
+from hookrun.runtime.spec import go_decoder, shape
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.cgroups.manager import Manager
-    from hookrun.runtime.container import Container
-    from hookrun.runtime.context import Context
-
-    Resources = dict[str, Any]
+Resources = dict[str, Any]
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 _UINT64 = (0, (1 << 64) - 1)
@@ -90,10 +90,8 @@ def wanted(options: dict[str, Any], given: set[str]) -> Resources:
 
 
 def _from_file(path: str) -> Resources:
-    try:
-        data = jsonio.read_bytes("/dev/stdin" if path == "-" else path)
-    except OSError as error:
-        raise Failure(f"open {path}: {reason(error)}") from None
+    with failing(f"open {path}"):
+        data = files.read_bytes("/dev/stdin" if path == "-" else path)
     if not data.strip():
         raise Failure("EOF")
     try:
@@ -235,8 +233,6 @@ def _schemata(container: Container, options: dict[str, Any]) -> list[str]:
     wanted = [options["l3-cache-schema"], options["mem-bw-schema"]]
     if not any(wanted):
         return []
-    from hookrun.runtime import rdt
-
     available = rdt.features()
     if wanted[0] and not available.cache_allocation:
         raise Failure("Intel RDT/CAT: l3 cache schema is not enabled")
@@ -248,8 +244,6 @@ def _schemata(container: Container, options: dict[str, Any]) -> list[str]:
 
 
 def _apply_schemata(context: Context, container: Container, schemata: list[str], old: Resources) -> None:
-    from hookrun.runtime import rdt
-
     try:
         rdt.set_schemata(container.state["intel_rdt_path"], schemata)
     except Failure:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import os
+from typing import Any
 
 from hookrun.runtime import jsonio
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.criu import flags, logs, shared, statistics
 from hookrun.runtime.criu.messages import filling, rpc
 from hookrun.runtime.criu.service import CriuFailure, Service
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.container import Container
-    from hookrun.runtime.context import Context
+from hookrun.runtime.errors import Failure, failing, reason
 
 DESCRIPTORS = "descriptors.json"
 """The names of the standard streams that the container was started with, in the images' directory."""
@@ -49,10 +45,8 @@ class Dump:
         if self._directories.parent.startswith("/"):
             raise Failure("--parent-path must be relative")
         path = os.path.normpath(f"{self._directories.images}/{self._directories.parent}")
-        try:
+        with failing(f"invalid --parent-path: stat {path}"):
             os.close(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        except OSError as error:
-            raise Failure(f"invalid --parent-path: stat {path}: {reason(error)}") from None
 
     def run(self) -> None:
         """Have CRIU do it. Raises Failure; the container goes on then."""
@@ -133,14 +127,12 @@ class Dump:
         shared.note_for_dump(opts, places, shared.masked_files(container.config, container.init_pid))
         path = f"{self._directories.images}/{DESCRIPTORS}"
         names = container.state.get("external_descriptors") or ["/dev/null"] * 3
-        try:
+        with failing(f"open {path}"):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 os.write(descriptor, jsonio.dumps(names).encode())
             finally:
                 os.close(descriptor)
-        except OSError as error:
-            raise Failure(f"open {path}: {reason(error)}") from None
 
     def _notified(self, script: str, pid: int, descriptor: int | None) -> None:
         self._context.log.debug(f"notify: {script}")

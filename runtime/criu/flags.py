@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.context import in_user_namespace
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
+import os
+from collections.abc import Mapping
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
-    from hookrun.runtime.criu.service import Service
+from hookrun.runtime.criu.service import Service
+from hookrun.runtime.errors import Failure, failing
+from hookrun.runtime.linux import paths
+from hookrun.runtime.linux.namespaces import in_user_namespace
 
 _CGROUP_MODES = {"": "DEFAULT", "soft": "SOFT", "full": "FULL", "strict": "STRICT", "ignore": "IGNORE"}
 _NEWNET = 0x40000000
@@ -59,19 +57,15 @@ class Directories:
 
 def make_directory(path: str) -> None:
     """Make a directory of images or logs where it is missing. Raises Failure."""
-    try:
+    with failing(f"mkdir {path}"):
         os.makedirs(path, 0o700, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"mkdir {path}: {reason(error)}") from None
 
 
 def _opened(path: str, opened: list[int], criu: Service) -> int:
-    try:
+    with failing(f"open {path}"):
         descriptor = os.open(
-            f"/proc/{criu.pid}/root{os.path.realpath(path)}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            f"/proc/{criu.pid}/root{paths.realpath(path)}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         )
-    except OSError as error:
-        raise Failure(f"open {path}: {reason(error)}") from None
     opened.append(descriptor)
     return descriptor
 
@@ -87,7 +81,7 @@ def check(options: dict[str, Any]) -> None:
 
 def fill(opts: Any, options: dict[str, Any], annotations: Mapping[str, str]) -> None:
     """Set the options that dump and restore share."""
-    from hookrun.runtime.criu.messages import rpc
+    from hookrun.runtime.criu.messages import rpc  # raises Failure on a host without protobuf
 
     opts.log_level = _LOG_LEVEL
     opts.notify_scripts = True

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 
-from hookrun.runtime import jsonio
+from hookrun.runtime.criu.service import CriuFailure
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from hookrun.runtime.criu.service import CriuFailure
+from hookrun.runtime.linux import files
 
 _MARK = "Error ("
 _MOST = 5
@@ -31,7 +28,7 @@ def explained(failure: CriuFailure, path: str, complaint: str) -> Failure:
 def _errors(path: str) -> list[str]:
     """The errors in the log, each once."""
     try:
-        lines = jsonio.read_bytes(path).decode("utf-8", "replace").splitlines()
+        lines = files.read_bytes(path).decode("utf-8", "replace").splitlines()
     except OSError:
         return []
     return list(dict.fromkeys(_cleaned(line) for line in lines if _MARK in line))
@@ -45,7 +42,7 @@ def _cleaned(line: str) -> str:
 def remove_mounts_directory(path: str) -> None:
     """Remove the directory in /tmp where a CRIU that was killed had its mounts, empty by now; the log names it."""
     try:
-        found = _MOUNTS.search(jsonio.read_bytes(path))
+        found = _MOUNTS.search(files.read_bytes(path))
         if found:
             os.rmdir(found[1])
     except OSError:

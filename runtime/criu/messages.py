@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import site
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import hookrun
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
 
 if sys.flags.no_site:  # as the launchers start: the library lies beside hookrun, or where the system's are
     sys.path += [os.path.dirname(next(iter(hookrun.__path__))), *site.getsitepackages()]

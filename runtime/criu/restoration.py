@@ -6,30 +6,31 @@ of hookrun.
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
-from hookrun.runtime import cgroup_mounts, channel, container_mounts, hooks, jsonio, spawn, terminal
+from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups.entrance import Entrance
-from hookrun.runtime.creation import Creation, Request
+from hookrun.runtime.cgroups.manager import Manager
+from hookrun.runtime.container.container import Container
+from hookrun.runtime.context import Context
 from hookrun.runtime.criu import flags, logs, shared, statistics
 from hookrun.runtime.criu.dump import DESCRIPTORS
 from hookrun.runtime.criu.messages import filling, rpc
 from hookrun.runtime.criu.service import FIRST_PASSED, CriuFailure, Service
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import mounts, namespaces, os, pids
-from hookrun.runtime.rootfs_mounts import RootfsMounter
-from hookrun.runtime.sections import linux, namespace_paths, root_path
-from hookrun.runtime.spawn import Birth
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, NoReturn
-
-    from hookrun.runtime.cgroups.manager import Manager
-    from hookrun.runtime.container import Container
-    from hookrun.runtime.container_mounts import Mount
-    from hookrun.runtime.context import Context
+from hookrun.runtime.linux import files, mounts, namespaces, pids
+from hookrun.runtime.process import channel, spawn, terminal
+from hookrun.runtime.process.creation import Creation, Request
+from hookrun.runtime.process.spawn import Birth
+from hookrun.runtime.rootfs import cgroup_mounts
+from hookrun.runtime.rootfs.mounter import RootfsMounter
+from hookrun.runtime.spec import container_mounts
+from hookrun.runtime.spec.container_mounts import Mount
+from hookrun.runtime.spec.hooks import of_stage
+from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
 
 _LSM_OPTIONS = 31600
 
@@ -74,8 +75,6 @@ class Restoration(Creation):
 
         CRIU makes none, and an image or a source of a bind may have lost them since (runc: prepareCriuRestoreMounts).
         """
-        if self.context.judged.sources:
-            __import__("hookrun.runtime.sources")
         shown = cgroup_mounts.plan(self.config, manager.paths)
 
         def main(line: channel.ChildLine) -> NoReturn:
@@ -175,7 +174,7 @@ class Restoration(Creation):
         self.context.log.debug(f"notify: {script}")
         if script == "setup-namespaces":
             for stage in ("prestart", "createRuntime"):
-                if hooks.of_stage(self.config, stage):
+                if of_stage(self.config, stage):
                     self._run_hooks(stage, pid)
         elif script == "orphan-pts-master" and descriptor is not None and self._console is not None:
             terminal.send(self._console, descriptor, "orphan-pts-master")
@@ -213,7 +212,7 @@ def _bind(source: str, target: str) -> None:
 
 def _cgroups_of(pid: int) -> Iterator[tuple[str, str]]:
     """The controllers of each hierarchy, with commas between them, and a process's cgroup there (cgroups(7))."""
-    for line in jsonio.read_bytes(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape").splitlines():
+    for line in files.read_bytes(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape").splitlines():
         _, controllers, path = line.split(":", 2)
         yield controllers, path
 

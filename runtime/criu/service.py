@@ -6,25 +6,21 @@ Source: https://criu.org/RPC; runc: criu_linux.go criuSwrk.
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 import socket
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from hookrun.runtime import process as processes
-from hookrun.runtime import spawn
 from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.criu.messages import DecodeError, rpc
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import attributes, os
+from hookrun.runtime.linux import attributes
+from hookrun.runtime.process import channel, spawn
+from hookrun.runtime.process import process as processes
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, NoReturn
-
-    from hookrun.runtime import channel
-
-    Notified = Callable[[str, int, int | None], None]
-    """Called with a notification's name, the pid that it is about (0 if none), and a descriptor that came with it."""
+Notified = Callable[[str, int, int | None], None]
+"""Called with a notification's name, the pid that it is about (0 if none), and a descriptor that came with it."""
 
 FIRST_PASSED = 4
 """The number that the first of the passed descriptors has in CRIU: after the standard streams and the socket."""
@@ -183,7 +179,7 @@ def _told(notification: Any, descriptor: int | None, notified: Notified | None) 
 
 def _find(program: str) -> str:
     try:
-        return os.fsdecode(processes.find_program(program, os.environb))
+        return os.fsdecode(processes.find_program(program, dict(os.environb)))
     except Failure as failure:
         raise Failure(f"checkpoint and restore need CRIU: {failure.text}: install criu") from None
 

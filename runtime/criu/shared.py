@@ -7,19 +7,18 @@ criu_linux.go.
 
 from __future__ import annotations
 
-from hookrun.runtime import cgroup_mounts, container_mounts, devices
+import os
+from collections.abc import Iterator
+from typing import Any
+
 from hookrun.runtime.cgroups import files
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, paths
-from hookrun.runtime.sections import linux, namespace_paths, root_path
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-    from hookrun.runtime.container_mounts import Mount
-    from hookrun.runtime.criu.service import Service
+from hookrun.runtime.criu.service import Service
+from hookrun.runtime.errors import Failure, failing, reason
+from hookrun.runtime.linux import paths
+from hookrun.runtime.rootfs import cgroup_mounts
+from hookrun.runtime.spec import container_mounts, devices
+from hookrun.runtime.spec.container_mounts import Mount
+from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
 
 _NULL = "/dev/null"
 _EXTERNAL = {"network": ("net", "extRootNetNS", 31100), "pid": ("pid", "extRootPidNS", 31500)}
@@ -82,10 +81,8 @@ def note_namespaces_for_dump(opts: Any, config: dict[str, Any], criu: Service) -
         if not path:
             continue
         _demand(criu, version, name, "checkpointing")
-        try:
+        with failing(f"stat {path}"):
             inode = os.stat(path).st_ino
-        except OSError as error:
-            raise Failure(f"stat {path}: {reason(error)}") from None
         opts.external.append(f"{name}[{inode}]:{key}")
 
 

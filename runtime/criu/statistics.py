@@ -6,13 +6,11 @@ images").
 
 from __future__ import annotations
 
-from hookrun.runtime import jsonio
-from hookrun.runtime.criu.messages import DecodeError, stats
-from hookrun.runtime.linux import os
+import os
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.runtime.criu.messages import DecodeError, stats
+from hookrun.runtime.linux import files
 
 _HEADER = 12
 
@@ -54,7 +52,7 @@ def of_restore(directory: str) -> dict[str, Any]:
 
 def _read(path: str) -> Any:
     try:
-        data = jsonio.read_bytes(path)
+        data = files.read_bytes(path)
         length = int.from_bytes(data[_HEADER - 4 : _HEADER], "little")
         return stats.stats_entry.FromString(data[_HEADER : _HEADER + length])
     except (OSError, DecodeError):

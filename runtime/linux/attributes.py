@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+
 from hookrun.runtime.linux.syscalls import NR, call
 
 _PR_SET_DUMPABLE = 4
@@ -86,6 +88,4 @@ def close_from(first: int, *kept: int) -> None:
 
 def set_controlling_terminal(descriptor: int) -> None:
     """Make the terminal the one of this session (ioctl_tty(2))."""
-    import fcntl
-
     fcntl.ioctl(descriptor, _TIOCSCTTY, 0)

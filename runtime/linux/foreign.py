@@ -7,12 +7,8 @@ loaded by the first one that is called: its functions have the names and the arg
 from __future__ import annotations
 
 import _ctypes
-
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+import os
+from typing import Any
 
 _LIBSECCOMP = "libseccomp.so.2"
 

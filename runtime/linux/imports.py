@@ -1,19 +1,16 @@
 """The door that is shut before a process enters a namespace: from then on Python loads no code.
 
 Inside, a module would be looked for in files that belong to the container: whoever planted one there would run with the
-runtime's own rights. So what may still be needed is loaded before (`runtime/needs.py`), and an import of anything else
-is a fault of ours, never a look into the file system. `namespaces` shuts the door; nothing opens it again.
+runtime's own rights. So every module imports at its top what it takes, and an import of anything else from then on is
+a fault of ours, never a look into the file system. `namespaces` shuts the door; nothing opens it again.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from hookrun.runtime.errors import Failure
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
 
 
 class _Door:

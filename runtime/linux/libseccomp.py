@@ -1,28 +1,26 @@
 """The part of libseccomp's C interface that turns rules into a program (seccomp.h of libseccomp 2.5).
 
-Loaded only when a profile has no compiled program yet.
+The library is loaded only when a profile has no compiled program yet.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from _struct import pack
+from collections.abc import Sequence
+from struct import pack
+from typing import TYPE_CHECKING
 
-from hookrun.runtime.linux import os
-
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from hookrun.runtime.linux import foreign as library
-    Comparison = tuple[int, int, int, int]
-    """Argument's index, operator, value, second value."""
-
 else:
     try:
         import _kernel as library  # of hookrun-start, which is linked with libseccomp
     except ImportError:
         from hookrun.runtime.linux import foreign as library
+
+Comparison = tuple[int, int, int, int]
+"""Argument's index, operator, value, second value."""
 
 _NAME = "libseccomp.so.2"
 _ATTRIBUTE_OPTIMIZE = 8

@@ -6,23 +6,12 @@ Source: runc libcontainer/apparmor, opencontainers/selinux.
 
 from __future__ import annotations
 
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os, procfs
+import os
 
-_APPARMOR_SWITCH = "/sys/module/apparmor/parameters/enabled"
+from hookrun.runtime.errors import failing
+from hookrun.runtime.linux import procfs
+
 _SELINUX_MOUNT = "/sys/fs/selinux/enforce"
-
-
-def apparmor_is_enabled() -> bool:
-    """Whether this kernel confines by AppArmor. Asked on the host: a container may not see /sys."""
-    try:
-        descriptor = os.open(_APPARMOR_SWITCH, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return os.read(descriptor, 1) == b"Y"
-    finally:
-        os.close(descriptor)
 
 
 def selinux_is_enabled() -> bool:
@@ -33,18 +22,14 @@ def selinux_is_enabled() -> bool:
 def apply_apparmor(profile: str) -> None:
     """Have the profile in effect from the next execve on. Raises Failure in runc's words."""
     attribute = _apparmor_attribute()
-    try:
+    with failing(f"apparmor failed to apply profile: write /proc/self/{attribute}"):
         _write(attribute, f"exec {profile}".encode())
-    except OSError as error:
-        raise Failure(f"apparmor failed to apply profile: write /proc/self/{attribute}: {reason(error)}") from None
 
 
 def set_selinux_exec_label(label: str) -> None:
     """Have the context in effect from the next execve on. Raises Failure."""
-    try:
+    with failing("can't set process label"):
         _write("attr/exec", label.encode())
-    except OSError as error:
-        raise Failure(f"can't set process label: {reason(error)}") from None
 
 
 def _apparmor_attribute() -> str:

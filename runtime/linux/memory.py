@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.jsonio import read_bytes
+from hookrun.runtime.linux.files import read_bytes
 from hookrun.runtime.linux.syscalls import NR, call
 
 _MADV_DONTNEED = 4

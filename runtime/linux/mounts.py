@@ -7,9 +7,9 @@ Sources: mount_setattr(2), open_tree(2), fsopen(2), move_mount(2), mount(2).
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.paths import AT_EMPTY_PATH, encoded
 from hookrun.runtime.linux.syscalls import NR, call, check
 

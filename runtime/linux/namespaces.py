@@ -5,7 +5,9 @@ Sources: namespaces(7), clone(2), setns(2); config-linux.md for the spec's names
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import imports, os
+import os
+
+from hookrun.runtime.linux import imports
 from hookrun.runtime.linux.syscalls import NR, address, call
 
 CLONE_PARENT = 0x00008000
@@ -84,9 +86,22 @@ def join(descriptor: int, flags: int) -> None:
     """
     imports.close()
     call(NR.setns, descriptor, flags)
+_WHOLE_RANGE = ["0", "0", "4294967295"]
 
 
 def is_same(first: str, second: str) -> bool:
     """Whether two namespace files are of one namespace. Raises OSError where one is missing."""
     one, other = os.stat(first), os.stat(second)
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def in_user_namespace() -> bool:
+    """Whether this process is in another user namespace than the host's first one."""
+    try:
+        descriptor = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # a kernel without user namespaces
+        return False
+    try:
+        return os.read(descriptor, 4096).decode().split() != _WHOLE_RANGE
+    finally:
+        os.close(descriptor)

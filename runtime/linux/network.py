@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
 
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.syscalls import NR, call
 
 _AF_INET = 2

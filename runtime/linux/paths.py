@@ -10,9 +10,9 @@ Source: openat2(2); runc: internal/pathrs.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
-from hookrun.runtime.linux import os
 from hookrun.runtime.linux.syscalls import NR, call
 
 RESOLVE_NO_XDEV = 0x01
@@ -204,3 +204,15 @@ def make_symlink(root: int, path: str, target: str) -> None:
         pass
     finally:
         os.close(parent)
+
+
+def realpath(name: str) -> str:
+    """Where a path leads as the kernel resolves it, links of /proc too; what is not there, as far as it goes."""
+    try:
+        descriptor = os.open(name, os.O_PATH | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return os.path.realpath(name)
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)

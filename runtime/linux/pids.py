@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _signal
-
-from hookrun.runtime.linux import os
+import os
+import select
+import signal
 
 _STATE_FIELD = 0
 _START_TIME_FIELD = 19
@@ -41,13 +41,11 @@ def open_pidfd(pid: int) -> int:
 
 def send_signal(pidfd: int, number: int) -> None:
     """pidfd_send_signal(2). Raises OSError."""
-    _signal.pidfd_send_signal(pidfd, number)
+    signal.pidfd_send_signal(pidfd, number)
 
 
 def wait_for_end(pidfd: int, seconds: float) -> bool:
     """Whether the process behind a pidfd ended within the time."""
-    import select
-
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(int(seconds * 1000)))

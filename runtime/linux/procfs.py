@@ -9,8 +9,9 @@ Source: fsopen(2), proc(5), openat2(2); libpathrs: procfs.
 from __future__ import annotations
 
 import errno
+import os
 
-from hookrun.runtime.linux import filesystems, mounts, os, paths
+from hookrun.runtime.linux import filesystems, mounts, paths
 
 ROOT_INODE = 1
 """The root of a procfs, and only it, has this inode number (include/linux/proc_ns.h)."""

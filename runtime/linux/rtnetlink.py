@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import _socket
+import os
+import socket
+from collections.abc import Callable
 
-from hookrun.runtime.linux import namespaces, os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from hookrun.runtime.linux import namespaces
 
 _NETLINK_ROUTE = 0
 _RTM_NEWLINK = 16
@@ -109,7 +107,7 @@ def _attributes(data: bytes) -> dict[int, bytes]:
 
 def _ask(kind: int, flags: int, body: bytes) -> list[bytes]:
     """Send one message; returns the bodies of the answers. Raises OSError with the kernel's error."""
-    line = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
+    line = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
     try:
         header = (_HEADER + len(body)).to_bytes(4, "little") + kind.to_bytes(2, "little")
         line.send(header + (flags | _REQUEST).to_bytes(2, "little") + (1).to_bytes(4, "little") + bytes(4) + body)

@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import _blake2
 import marshal
-from _struct import pack
+import os
+from collections.abc import Callable
+from struct import pack
+from typing import Any
 
-from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import os
+from hookrun.runtime.errors import Failure, failing, quoted, reason
+from hookrun.runtime.linux import libseccomp
+from hookrun.runtime.linux.libseccomp import Comparison, Filter, Library
 from hookrun.runtime.linux.syscalls import NR, address, call
-from hookrun.runtime.log import quoted
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.linux.libseccomp import Comparison, Filter, Library
-    from hookrun.runtime.log import Log
-
-    Instruction = tuple[int, int, int, int]
+Instruction = tuple[int, int, int, int]
+Debug = Callable[[str], None]
 
 CACHE_DIRECTORY = "/var/cache/hookrun/seccomp"
 _CACHE_FORMAT = 1
@@ -109,26 +106,27 @@ class Program:
         return bool(self.flags & NEW_LISTENER)
 
 
-def program(seccomp: dict[str, Any] | None, log: Log, cache: str = CACHE_DIRECTORY) -> Program | None:
+def program(seccomp: dict[str, Any] | None, debug: Debug, cache: str = CACHE_DIRECTORY) -> Program | None:
     """The program of a profile, from the `cache` directory where it is there; None where the config wants no filter.
 
-    The profile's types are those of `shape`. Raises Failure for one that can't be compiled.
+    The profile's types are those of `shape`; `debug` takes what a reader of the log may want to know. Raises Failure
+    for one that can't be compiled.
     """
     if not seccomp or not (seccomp.get("defaultAction") or seccomp.get("syscalls")):
         return None
-    found = _from_cache_or_compiled(seccomp, log, cache)
-    log.debug(f"seccomp filter flags: {found.flags}")
+    found = _from_cache_or_compiled(seccomp, debug, cache)
+    debug(f"seccomp filter flags: {found.flags}")
     return found
 
 
-def _from_cache_or_compiled(seccomp: dict[str, Any], log: Log, cache: str) -> Program:
+def _from_cache_or_compiled(seccomp: dict[str, Any], debug: Debug, cache: str) -> Program:
     key = _key(seccomp)
     directory = _open_cache(cache)
     try:
         found = _cached(directory, key) if directory is not None else None
         if found is not None:
             return found
-        made, library = _compile(seccomp, log)
+        made, library = _compile(seccomp, debug)
         if directory is not None:
             _keep(directory, key, made, library)
         return made
@@ -144,12 +142,8 @@ def install(program: Program) -> int | None:
     """
     code = bytearray(program.bytes)
     header = bytearray(pack("@HP", len(code) // 8, address(code)))
-    try:
+    with failing("error loading seccomp filter into kernel: error loading seccomp filter"):
         result = call(NR.seccomp, _SET_MODE_FILTER, program.flags, header)
-    except OSError as error:
-        raise Failure(
-            f"error loading seccomp filter into kernel: error loading seccomp filter: {reason(error)}"
-        ) from None
     return result if program.listens else None
 
 
@@ -171,9 +165,7 @@ def _is_supported(flag: int) -> bool:
 # --- compiling
 
 
-def _compile(seccomp: dict[str, Any], log: Log) -> tuple[Program, Library]:
-    from hookrun.runtime.linux import libseccomp
-
+def _compile(seccomp: dict[str, Any], debug: Debug) -> tuple[Program, Library]:
     rules = _rules(seccomp)
     flags = _flags(seccomp) | _listener_flag(seccomp, rules)
     default = _action(seccomp, "defaultAction", "defaultErrnoRet")
@@ -182,16 +174,14 @@ def _compile(seccomp: dict[str, Any], log: Log) -> tuple[Program, Library]:
         library = libseccomp.Library()
     except OSError as error:
         raise Failure(f"seccomp: {reason(error)}: install libseccomp 2") from None
-    try:
+    with failing("error creating filter"):
         filter_ = library.filter(default)
-    except OSError as error:
-        raise Failure(f"error creating filter: {reason(error)}") from None
     try:
         if len(rules) > _TREE_RULES:
             filter_.optimize()
         _add_architectures(filter_, architectures)
         # A rule that says what holds anyway would be refused.
-        _add_rules(library, filter_, [rule for rule in rules if rule.action != default], log)
+        _add_rules(library, filter_, [rule for rule in rules if rule.action != default], debug)
         code = _exported(filter_)
     finally:
         filter_.release()
@@ -273,28 +263,24 @@ def _listener_flag(seccomp: dict[str, Any], rules: list[_Rule]) -> int:
 
 
 def _add_architectures(filter_: Filter, architectures: list[int]) -> None:
-    try:
+    with failing("error adding architecture to seccomp filter"):
         for architecture in architectures:
             filter_.add_architecture(architecture)
-    except OSError as error:
-        raise Failure(f"error adding architecture to seccomp filter: {reason(error)}") from None
 
 
-def _add_rules(library: Library, filter_: Filter, rules: list[_Rule], log: Log) -> None:
+def _add_rules(library: Library, filter_: Filter, rules: list[_Rule], debug: Debug) -> None:
     native = library.native_architecture()
     for rule in rules:
         number = library.number(rule.name, native)
         if number == library.UNKNOWN_SYSCALL:
-            log.debug(f"unknown seccomp syscall {quoted(rule.name)} ignored")
+            debug(f"unknown seccomp syscall {quoted(rule.name)} ignored")
         else:
             _add_rule(filter_, number, rule)
 
 
 def _exported(filter_: Filter) -> bytes:
-    try:
+    with failing("error exporting BPF"):
         return filter_.program()
-    except OSError as error:
-        raise Failure(f"error exporting BPF: {reason(error)}") from None
 
 
 def _add_rule(filter_: Filter, number: int, rule: _Rule) -> None:
@@ -303,11 +289,9 @@ def _add_rule(filter_: Filter, number: int, rule: _Rule) -> None:
     alternatives = (
         [[comparison] for comparison in rule.comparisons] if len(set(indices)) < len(indices) else [rule.comparisons]
     )
-    try:
+    with failing(f"error adding seccomp filter rule for syscall {rule.name}"):
         for comparisons in alternatives:
             filter_.add_rule(rule.action, number, comparisons)
-    except OSError as error:
-        raise Failure(f"error adding seccomp filter rule for syscall {rule.name}: {reason(error)}") from None
 
 
 # --- ENOSYS for the calls that came after the profile

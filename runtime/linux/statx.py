@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hookrun.runtime.linux import os
+import os
+
 from hookrun.runtime.linux.paths import AT_EMPTY_PATH
 from hookrun.runtime.linux.syscalls import NR, call
 

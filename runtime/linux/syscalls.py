@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hookrun.runtime.linux.numbers import NR
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hookrun.runtime.linux.foreign import address, call
 else:

@@ -33,7 +33,7 @@ package.__path__ = [{source!r}]
 sys.modules["hookrun"] = package
 from hookrun.runtime import jsonio
 from hookrun.wrapper import snapshot
-config = jsonio.loads(jsonio.read_bytes({state!r} + "/config.json"))
+config = jsonio.loads(files.read_bytes({state!r} + "/config.json"))
 call = dict(engine="docker", command="create", runtime="hookrun", container="x", labels=dict(), host_namespaces=None,
     look=lambda mount: None, land=lambda mounts: [mount["destination"] for mount in mounts], is_whole=True)
 start = time.perf_counter()

@@ -20,11 +20,13 @@ from jeepney import DBusAddress  # type: ignore[import-untyped]
 from jeepney.low_level import HeaderFields, Message, MessageType, Parser  # type: ignore[import-untyped]
 from jeepney.wrappers import new_error, new_method_return, new_signal  # type: ignore[import-untyped]
 
-from hookrun.runtime.cgroups import dbus, devices, gvariant, systemd, systemd_properties
-from hookrun.runtime.cgroups.dbus import Variant
+from hookrun.runtime.cgroups.devices import rules as devices
 from hookrun.runtime.cgroups.entrance import Entrance
+from hookrun.runtime.cgroups.systemd import dbus, gvariant
+from hookrun.runtime.cgroups.systemd import manager as systemd
+from hookrun.runtime.cgroups.systemd import properties as systemd_properties
+from hookrun.runtime.cgroups.systemd.dbus import Variant
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os as hookrun_os
 from tests.support.runtimes import PATIENCE
 
 TARGET = ("org.example", "/org/example", "org.example.Interface", "Method")
@@ -375,7 +377,7 @@ class Systemd:
 def fixture_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
     serving = Systemd(tmp_path / "bus")
     monkeypatch.setattr(systemd, "SYSTEM_BUS", str(tmp_path / "bus"))
-    monkeypatch.setitem(hookrun_os.environb, b"DBUS_SESSION_BUS_ADDRESS", os.fsencode(f"unix:path={tmp_path}/bus,guid=00"))
+    monkeypatch.setitem(os.environb, b"DBUS_SESSION_BUS_ADDRESS", os.fsencode(f"unix:path={tmp_path}/bus,guid=00"))
     yield serving
     serving.close()
 
@@ -462,13 +464,13 @@ def test_without_systemd_the_driver_says_so() -> None:
 )
 def test_address_of_the_users_bus(environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment.items():
-        monkeypatch.setitem(hookrun_os.environb, name.encode(), value.encode())
+        monkeypatch.setitem(os.environb, name.encode(), value.encode())
     assert dbus.user_bus() == expected
 
 
 def test_no_address_of_the_users_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(hookrun_os.environb, b"DBUS_SESSION_BUS_ADDRESS", raising=False)
-    monkeypatch.setitem(hookrun_os.environb, b"XDG_RUNTIME_DIR", os.fsencode(str(tmp_path)))
+    monkeypatch.delitem(os.environb, b"DBUS_SESSION_BUS_ADDRESS", raising=False)
+    monkeypatch.setitem(os.environb, b"XDG_RUNTIME_DIR", os.fsencode(str(tmp_path)))
     with pytest.raises(Failure, match="could not detect DBUS_SESSION_BUS_ADDRESS"):
         dbus.user_bus()
     (tmp_path / "bus").touch()

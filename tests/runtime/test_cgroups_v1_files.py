@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from hookrun.runtime.cgroups import v1_controllers, v1_stats
 from hookrun.runtime.cgroups.files import FileError
+from hookrun.runtime.cgroups.v1 import controllers as v1_controllers
+from hookrun.runtime.cgroups.v1 import stats as v1_stats
 
 DEVICE = {"major": 8, "minor": 16}
 HUGE = {"hugepageLimits": [{"pageSize": "2MB", "limit": 5}, {"pageSize": "1GB", "limit": 1 << 63}]}

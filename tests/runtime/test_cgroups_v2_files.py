@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from hookrun.runtime.cgroups import resources, v2, v2_controllers, v2_stats
+from hookrun.runtime.cgroups import resources
+from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
+from hookrun.runtime.cgroups.v2 import manager as v2
+from hookrun.runtime.cgroups.v2 import stats as v2_stats
 from hookrun.runtime.errors import Failure
 
 FILES = (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hookrun.runtime import container
+from hookrun.runtime.container import container
 from hookrun.runtime.errors import Failure
 from tests.support import leaks
 from tests.support.bundles import Bundle

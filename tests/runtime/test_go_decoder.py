@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hookrun.runtime import go_decoder, shape
+from hookrun.runtime.spec import go_decoder, shape
 from tests.security.test_delegate import delegating
 from tests.support.bundles import DEFAULT_CONFIG, Bundle
 from tests.support.configured import ConfiguredHost
@@ -168,7 +168,7 @@ def test_what_another_runtime_reads_is_what_was_judged(host: ConfiguredHost, bun
 
 
 def test_the_core_alone_folds(bundle: Bundle) -> None:
-    from hookrun.runtime import config
+    from hookrun.runtime.spec import config
 
     in_other_case(bundle).write()
     assert config.check(config.read(str(bundle.path)))["root"] == {"path": "rootfs", "readonly": True}

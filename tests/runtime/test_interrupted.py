@@ -14,7 +14,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from hookrun.runtime.cgroups.files import FileError
-from hookrun.runtime.commands import delete
+from hookrun.runtime.container import life
 from tests.support import leaks
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime, fresh_id
@@ -123,4 +123,4 @@ def test_a_scope_that_systemd_removes_while_it_is_emptied(is_there: bool, mocker
     gone = FileError("openat2 cgroup.procs: no such file or directory", errno.ENOENT)
     manager = mocker.Mock(**{"signal_all.side_effect": gone, "exists.return_value": is_there})
     with pytest.raises(FileError) if is_there else contextlib.nullcontext():
-        delete.kill_all(manager, mocker.Mock())
+        life.kill_all(manager, mocker.Mock())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hookrun.runtime import copy_up
 from hookrun.runtime.linux import mount_options, mounts, paths
+from hookrun.runtime.rootfs import copy_up
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hookrun.runtime import rdt
+from hookrun.runtime.cgroups import rdt
 from hookrun.runtime.errors import Failure
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime

@@ -131,7 +131,7 @@ def profile(default: str = "SCMP_ACT_ERRNO", *architectures: str, **fields: Any)
 
 
 def compiled(wanted: dict[str, Any], cache: Path) -> seccomp.Program | None:
-    return seccomp.program(wanted, LOG, str(cache / "seccomp"))
+    return seccomp.program(wanted, LOG.debug, str(cache / "seccomp"))
 
 
 @pytest.fixture(name="number")
@@ -296,7 +296,7 @@ def test_directory_that_others_may_write_is_not_used(mode: int, tmp_path: Path) 
 def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "seccomp").write_text("a file")
     assert compiled(profile(), tmp_path) is not None
-    assert seccomp.program(profile(), LOG, "/proc/nowhere/seccomp") is not None
+    assert seccomp.program(profile(), LOG.debug, "/proc/nowhere/seccomp") is not None
 
 
 def test_cache_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

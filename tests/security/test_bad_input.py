@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hookrun.runtime import config as configs
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.spec import config as configs
 from hookrun.wrapper import argv
 from tests.support import leaks
 from tests.support.bundles import DEFAULT_CONFIG, Bundle

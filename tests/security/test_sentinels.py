@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from hookrun.runtime import devices, shape
-from hookrun.runtime.cgroups import device_program
-from hookrun.runtime.cgroups.devices import Access
+from hookrun.runtime.cgroups.devices import program as device_program
+from hookrun.runtime.cgroups.devices.rules import Access
 from hookrun.runtime.commands import update
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.spec import devices, shape
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime
 

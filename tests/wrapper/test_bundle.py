@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 import pytest
 
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
 from hookrun.wrapper import bundle as bundles
 from hookrun.wrapper.bundle import Bundle
 

@@ -72,6 +72,20 @@ def test_exec_by_flags_and_by_file(host: ConfiguredHost, bundle: Bundle, tmp_pat
     assert "container does not exist" in result.err
 
 
+def test_exec_does_not_put_back_what_a_policy_removed(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:
+    """What a process of --process leaves out, it has of the container; policies judge it with that."""
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 512, "hard": 512}]
+    box = host.runtime.run_detached(bundle.command("sleep", "600").path)
+    file = tmp_path / "process.json"
+    file.write_text(json.dumps({"cwd": "/", "args": ["sh", "-c", "ulimit -n"], "env": ["PATH=/bin"]}))
+    words = "exec", "--process", str(file), box
+    assert host.runtime.call(*words).out == "512\n"
+    in_force(host, {"match": {"command": "exec"}, "patch": [{"op": "remove", "path": "/process/rlimits"}]})
+    result = host.runtime.call(*words)
+    assert result.status == 0, result.err
+    assert result.out != "512\n"
+
+
 def test_exec_with_another_runtime(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:
     """A denial holds; a change, which the other runtime would not see, is refused."""
     in_force(

@@ -220,9 +220,10 @@ def test_nothing_of_who_calls_its_maker_is_in_it(tmp_path: Path) -> None:
 ADAPTED = """
 
 def adapted():
-    from hookrun.runtime import rootfs
-    from hookrun.runtime.commands import delete, state
-    codes = [function.__code__ for function in (shim.main, state.run, delete.destroy, rootfs.prepare)]
+    from hookrun.runtime.rootfs import rootfs
+    from hookrun.runtime.commands import state
+    from hookrun.runtime.container import life
+    codes = [function.__code__ for function in (shim.main, state.run, life.destroy, rootfs.prepare)]
     os.write(1, repr([code._co_code_adaptive != code.co_code for code in codes]).encode())
     return 0
 """

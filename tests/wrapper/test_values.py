@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hookrun.runtime.log import quoted
+from hookrun.runtime.errors import quoted
 from hookrun.wrapper import values
 
 

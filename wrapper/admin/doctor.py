@@ -101,9 +101,9 @@ def _has(number: int, *arguments: Any) -> bool:
 
 def _kernel() -> Finding:
     release = os.uname().release
-    if _has(syscalls.NR.openat2, _NOBODY, None, None, 0):
+    if _has(syscalls.NR.mount_setattr, _NOBODY, None, 0, None, 0):
         return Finding(GOOD, "kernel", f"Linux {release}")
-    return Finding(BAD, "kernel", f"Linux {release} has no openat2(2)", "use Linux 5.6 or later")
+    return Finding(BAD, "kernel", f"Linux {release} has no mount_setattr(2)", "use Linux 5.12 or later")
 
 
 def _idmapped_mounts() -> Finding:

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hookrun.runtime import container as containers
-from hookrun.runtime import hooks, jsonio
+from hookrun.runtime import jsonio
+from hookrun.runtime.container import container as containers
+from hookrun.runtime.container import hooks
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import attributes, namespaces, pids
+from hookrun.runtime.spec.hooks import STATUSES, of_stage
 
 
 @dataclass
@@ -35,13 +37,13 @@ class Result:
 def run(program: Path, root: str, container_id: str, stage: str, number: int) -> Result:
     """Run the `number`th hook of a stage, counted from 1; 0 is the only one. `program` is hookrun. Raises Failure."""
     container = containers.load(root, container_id)
-    hook = _chosen(hooks.of_stage(container.config, stage), stage, number)
+    hook = _chosen(of_stage(container.config, stage), stage, number)
     if stage not in ("createContainer", "startContainer"):
-        state = container.oci_state(hooks.STATUSES[stage], with_pid=stage != "poststop")
+        state = container.oci_state(STATUSES[stage], with_pid=stage != "poststop")
         return _on_host(hook, state, None)
     if not container.init_is_alive():
         raise Failure(f"container {container_id} is not running: there are no namespaces to run the hook in")
-    state = {**container.oci_state(hooks.STATUSES[stage]), "pid": _pid_inside(container.init_pid)}
+    state = {**container.oci_state(STATUSES[stage]), "pid": _pid_inside(container.init_pid)}
     if stage == "createContainer":
         environment = (container.config.get("process") or {}).get("env")
         return _in_namespaces(container.init_pid, hook, state, environment)

@@ -17,8 +17,9 @@ from hookrun.policies import blindness, compiler, decide, document, explain, mat
 from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
-from hookrun.runtime import go_decoder, jsonio, shape
+from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.spec import go_decoder, shape
 from hookrun.wrapper import changes, claims, gate, update
 from hookrun.wrapper.admin import files, lint_report, output, sources, trace, trace_diff
 from hookrun.wrapper.admin import host as hosts

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hookrun.runtime import container as containers
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.context import default_root
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper.admin.trace_index import Effect, Index

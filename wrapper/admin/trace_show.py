@@ -14,7 +14,7 @@ from hookrun.wrapper.admin.output import harmless
 from hookrun.wrapper.admin.trace_index import Effect, effect_of, is_failed
 
 _WIDTH = 40
-# In their order (runtime/creation.py, runtime/execution.py).
+# In their order (runtime/process/creation.py, runtime/process/execution.py).
 _MAKING = ("decide", "check", "cgroups", "plan", "clone", "init", "finish")
 _PHASES = {"create": _MAKING, "run": _MAKING, "exec": ("decide", "plan", "clone", "entry")}
 _OF_HOOKS = "init"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.policies.sources import Stated
-from hookrun.runtime import places
-from hookrun.runtime.linux import mounts, os
-from hookrun.runtime.mountinfo import is_within
-from hookrun.runtime.sources import Identity
+from hookrun.runtime.linux import mounts
+from hookrun.runtime.linux.mountinfo import is_within
+from hookrun.runtime.rootfs import places
+from hookrun.runtime.rootfs.sources import Identity
 from hookrun.wrapper.exposure.named import covers
 
 TYPE_CHECKING = False
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from hookrun.runtime.places import Area
+    from hookrun.runtime.rootfs.places import Area
     from hookrun.wrapper.exposure.named import Group, Host, Named
 
 

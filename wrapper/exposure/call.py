@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from hookrun.policies.mounts import is_bind
 from hookrun.policies.sources import Stated
-from hookrun.runtime import container_mounts, places
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
+from hookrun.runtime.linux import paths
 from hookrun.runtime.linux.mounts import MS_SHARED, MS_SLAVE
-from hookrun.runtime.sections import root_path
-from hookrun.runtime.sources import Identity
+from hookrun.runtime.rootfs import places
+from hookrun.runtime.rootfs.sources import Identity
+from hookrun.runtime.spec import container_mounts
+from hookrun.runtime.spec.sections import root_path
 from hookrun.wrapper.exposure import landing
 from hookrun.wrapper.exposure.bind import Bind
 from hookrun.wrapper.exposure.filesystem import Filesystem
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hookrun.policies.sources import Facts
-    from hookrun.runtime.container_mounts import Mount, Origin
-    from hookrun.runtime.judged import Judged
+    from hookrun.runtime.rootfs.judged import Judged
+    from hookrun.runtime.spec.container_mounts import Mount, Origin
 
 _OPENING = MS_SHARED | MS_SLAVE
 
@@ -77,7 +78,7 @@ class Exposure:
             place = places.find(mount.source, self._host.table)
         except OSError:
             self._missing.add(mount.origin)
-            return Stated(os.path.realpath(mount.source), {})
+            return Stated(paths.realpath(mount.source), {})
         self._binds[mount.origin] = bind = Bind(
             self._host,
             mount.source,

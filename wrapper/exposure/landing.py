@@ -6,9 +6,10 @@ that mount's source that has the links. What comes out otherwise, the core refus
 
 from __future__ import annotations
 
-from hookrun.runtime import container_mounts
+import os
+
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.linux import os
+from hookrun.runtime.spec import container_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

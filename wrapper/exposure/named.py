@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from hookrun.policies.sources import is_path, plain
-from hookrun.runtime import places
-from hookrun.runtime.linux import os
-from hookrun.runtime.mountinfo import MountTable, is_within, joined
+from hookrun.runtime.linux.mountinfo import MountTable, is_within, joined
+from hookrun.runtime.rootfs import places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hookrun.runtime.places import Area
+    from hookrun.runtime.rootfs.places import Area
 
 _FORMAT, _DIRECTORY = 0o170000, 0o040000
 

@@ -9,24 +9,28 @@ Nothing is learned of who fills the heap: there is no environment here, and nobo
 
 from __future__ import annotations
 
+import os
 import posix
 import sys
 
-from hookrun.runtime import SPEC_VERSION, container_directory, creation, jsonio, rootfs
-from hookrun.runtime import process as processes
+from hookrun.runtime import SPEC_VERSION, jsonio
 from hookrun.runtime.cgroups import choice, files
 from hookrun.runtime.commands import spec
+from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.context import Context
-from hookrun.runtime.linux import memory, mounts, namespaces, os, pids
+from hookrun.runtime.linux import memory, mounts, namespaces, pids
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.log import Log
+from hookrun.runtime.process import creation
+from hookrun.runtime.process import process as processes
+from hookrun.runtime.rootfs import rootfs
 from hookrun.wrapper import argv, engine, seal, settings, shim, snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
 
-    from hookrun.runtime import init
+    from hookrun.runtime.process import init
 
 _TIMES = 12  # code is suited to what it meets from its ninth run on
 _STDOUT = 1  # /dev/null

@@ -12,9 +12,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["hookrun"]):
-    from hookrun.runtime import config as configs
     from hookrun.runtime import jsonio
     from hookrun.runtime.errors import Failure
+    from hookrun.runtime.spec import config as configs
 
 
 def one_input(data: bytes) -> None:

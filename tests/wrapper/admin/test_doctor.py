@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hookrun.runtime.linux import syscalls
 from hookrun.wrapper import settings, snapshot
 from hookrun.wrapper.admin import doctor, engines
 from hookrun.wrapper.admin.host import Host
@@ -160,3 +161,11 @@ def test_a_criu_that_works_lacks_a_feature_or_fails(monkeypatch: pytest.MonkeyPa
         found = doctor._criu()
         assert (found.state, wanted in found.text) == (state, True), found
         assert found.advice or state == doctor.GOOD
+
+
+def test_a_kernel_that_no_container_starts_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every mount is made with the calls of Linux 5.12, as README says."""
+    monkeypatch.setattr(doctor, "_has", lambda number, *arguments: number != syscalls.NR.mount_setattr)
+    found = doctor._kernel()
+    assert found.state == doctor.BAD
+    assert "5.12" in found.advice

@@ -1,0 +1,1 @@
+"""Cgroups that systemd makes: its D-Bus, its units and their properties."""

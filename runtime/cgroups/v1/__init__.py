@@ -1,0 +1,1 @@
+"""The hierarchies of cgroup v1."""

@@ -1,0 +1,1 @@
+"""The unified hierarchy, cgroup v2."""

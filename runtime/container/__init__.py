@@ -1,0 +1,1 @@
+"""A container on disk: its directory, its state, its life and end."""

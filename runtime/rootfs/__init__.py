@@ -1,0 +1,1 @@
+"""The file system that a container sees."""

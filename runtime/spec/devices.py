@@ -1,0 +1,47 @@
+"""The devices of a config and those that every container has (config-linux.md "Devices"; runc: AllowedDevices)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hookrun.runtime.errors import Failure
+from hookrun.runtime.spec.sections import linux
+
+CHARACTER = 0o020000
+TYPES = {"c": CHARACTER, "u": CHARACTER, "b": 0o060000, "p": 0o010000}
+_LARGEST = {"major": 0xFFF, "minor": 0xFFFFF}  # the kernel keeps 12 and 20 bits (include/linux/kdev_t.h)
+
+DEFAULTS = (
+    {"path": "/dev/null", "type": "c", "major": 1, "minor": 3},
+    {"path": "/dev/random", "type": "c", "major": 1, "minor": 8},
+    {"path": "/dev/full", "type": "c", "major": 1, "minor": 7},
+    {"path": "/dev/tty", "type": "c", "major": 5, "minor": 0},
+    {"path": "/dev/zero", "type": "c", "major": 1, "minor": 5},
+    {"path": "/dev/urandom", "type": "c", "major": 1, "minor": 9},
+)
+
+
+def check(config: dict[str, Any]) -> None:
+    """Refuse devices of no known type, in runc's words, and numbers that mknod(2) would cut to another device's.
+
+    Called by the parent. Raises Failure.
+    """
+    for index, device in enumerate(of_config(config)):
+        if device.get("type") not in TYPES:
+            raise Failure(f'invalid device type "{device.get("type", "")}"')
+        for field, largest in _LARGEST.items():
+            if device.get("path") and not 0 <= (device.get(field) or 0) <= largest:
+                raise Failure(
+                    f"config.json: linux.devices.{index}.{field}: {device[field]} is out of range (0 to {largest})"
+                )
+
+
+def paths_of(config: dict[str, Any]) -> list[str]:
+    """Where the config's devices and the default ones are."""
+    return [device["path"] for device in (*DEFAULTS, *of_config(config)) if device.get("path")]
+
+
+def of_config(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of linux.devices."""
+    found: list[dict[str, Any]] = linux(config).get("devices") or []
+    return found
