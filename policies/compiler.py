@@ -10,7 +10,7 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
-from hookrun.policies import match, pointer, policy, reader, word_reader
+from hookrun.policies import exception_reader, match, pointer, policy, reader, word_reader
 from hookrun.policies.document import Invalid, Node, read
 from hookrun.policies.policy import Policy
 
@@ -21,7 +21,7 @@ STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "pos
 
 _DOCUMENT = ("apiVersion", "kind", "metadata", "spec", "tests")
 _METADATA = ("name", "description", "breaks")
-_SPEC = ("priority", "mode", "onError", "match", "deny", "patch", "merge", "hooks", *word_reader.WORDS)
+_SPEC = ("priority", "mode", "onError", "match", "exceptions", "deny", "patch", "merge", "hooks", *word_reader.WORDS)
 _OPERATIONS = {
     "add": ("op", "path", "value"),
     "remove": ("op", "path"),
@@ -111,7 +111,7 @@ def plan(sources: list[Source]) -> dict[str, Any]:
 
 def asked_by(one: Policy) -> set[str]:
     """The facts beside the config that a policy wants to know: "image", "label", and the host's namespaces."""
-    conditions = [one.match, *(condition for condition, _ in one.denials)]
+    conditions = [one.match, *(condition for condition, *_ in (*one.denials, *one.exceptions))]
     subjects = {subject[0] for condition in conditions if condition for subject in match.subjects(condition)}
     found = {name for name, _ in one.checks if name == word_reader.HOST_NAMESPACES}
     if "image" in subjects:
@@ -203,6 +203,7 @@ class _Compilation:
             self._of(spec, "merge", _merge, None),
             self._of(spec, "hooks", _hooks, ()),
             skips_updates=False,
+            exceptions=self._of(spec, "exceptions", exception_reader.read, ()),
         )
         one.skips_updates = not (_names_commands(one) or _is_about_resources(one))
         texts = {key: self._of(metadata, key, Node.text, "") for key in ("description", "breaks")}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hookrun.policies import conditions, match, pointer
+from hookrun.policies.exceptions import has_ended, told
 from hookrun.policies.match import View
 from hookrun.policies.policy import Policy
 
@@ -23,6 +24,16 @@ def matching(one: Policy, view: View) -> list[str]:
     if one.match is None:
         return ["✓ it is for every call"]
     return list(tree(one.match, view))
+
+
+def exceptions(one: Policy, view: View) -> list[str]:
+    """The lines on a policy's exceptions."""
+    lines = []
+    for exception in one.exceptions:
+        ended = ", which is over" if has_ended(exception, view.invocation.get("time")) else ""
+        lines.append(f"{told(exception)}{ended}:")
+        lines += [f"  {line}" for line in tree(exception[0], view)]
+    return lines
 
 
 def denials(one: Policy, view: View) -> list[str]:

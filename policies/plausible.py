@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 
-from hookrun.policies import pointer, testing, validation
+from hookrun.policies import exception_lint, pointer, testing, validation
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node, suggestion
 
@@ -56,6 +56,9 @@ def _checks(source: Source) -> Iterator[Callable[[], object]]:
     spec = source.document.members()["spec"].members()
     if "match" in spec:
         yield from _of_condition(spec["match"])
+    for exception in spec["exceptions"].elements() if "exceptions" in spec else ():
+        yield from _of_condition(exception.members()["match"])
+    yield from exception_lint.checks(source)
     for denial in spec["deny"].elements() if "deny" in spec else ():
         if "when" in denial.members():
             yield from _of_condition(denial.members()["when"])

@@ -21,13 +21,14 @@ class Policy:
     `match` is a condition or None. `denials` are (condition or None, message). `checks` and `changes` are the
     higher-level words as (function, argument), see `words`. `patch` are operations, see `patch`; `merge` is a merge
     patch or None. `hooks` are (stage, hook, line). `skips_updates`: nothing in it is about what `update` changes, and
-    `match` names no command.
+    `match` names no command. `exceptions` are what `exceptions` has them as.
     """
 
     __slots__ = (
         "changes",
         "checks",
         "denials",
+        "exceptions",
         "file",
         "hooks",
         "line",
@@ -55,6 +56,7 @@ class Policy:
         merge: dict[str, Any] | None,
         hooks: tuple[Any, ...],
         skips_updates: bool,
+        exceptions: tuple[Any, ...],
     ) -> None:
         self.name = name
         self.mode = mode
@@ -69,6 +71,7 @@ class Policy:
         self.merge = merge
         self.hooks = hooks
         self.skips_updates = skips_updates
+        self.exceptions = exceptions
 
     def packed(self) -> bytes:
         return marshal.dumps(
@@ -86,6 +89,7 @@ class Policy:
                 self.merge,
                 self.hooks,
                 self.skips_updates,
+                self.exceptions,
             )
         )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,22 @@ def test_policies_that_are_gone_are_not_forgotten(host: ConfiguredHost, bundle: 
     (host.config / "policies.d/p0.yaml").unlink()
     host.apply()
     assert host.runtime.run(bundle.path).status == 0
+
+
+def test_an_exception_lets_through_until_it_ends_without_another_apply(host: ConfiguredHost, bundle: Bundle) -> None:
+    end = time.time() + 10
+    until = datetime.fromtimestamp(end, UTC).isoformat(timespec="seconds")
+    old = {"match": {"annotations": {"team": "old"}}, "reason": "legacy", "until": until}
+    in_force(host, {**DENY_BIN, "exceptions": [old]})
+    bundle.add_mount("/host", "bind", "/bin", "rbind")
+    bundle.config["annotations"] = {"team": "old"}
+    bundle.command("true")
+    assert host.runtime.run(bundle.path).status == 0
+    (decision,) = host.lines("run")[-1]["decisions"]
+    assert (decision["action"], decision["message"]) == ("exempt", f"exception in line 1, until {until}: legacy")
+    time.sleep(max(0.0, end - time.time()))
+    result = host.runtime.run(bundle.path)
+    assert result.status == 1
+    assert f"policy p0: not /bin (its exception in line 1 ended: {until})" in result.err
+    (decision,) = host.lines("run")[-1]["decisions"]
+    assert decision["exception"] == {"line": 1, "reason": "legacy", "until": until, "ended": True}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hookrun.policies import compiler, policy, validation
+from hookrun.policies import compiler, exception_lint, policy, validation
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import host as hosts
@@ -37,6 +37,8 @@ def apply(
     found = sources.read(host)
     found.problems += validation.problems(found.policies)
     sources.demand(found)
+    for line in [line for source in found.policies for line in exception_lint.ended(source)]:
+        typer.echo(f"note: {line}")
     new = store.content(host, found, compiler.plan(found.policies))
     old = store.running(host)
     lines = changes(host, old, new, found)

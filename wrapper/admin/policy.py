@@ -12,7 +12,18 @@ import jsonpatch
 import typer
 
 from hookrun import policies
-from hookrun.policies import blindness, compiler, decide, document, explain, match, plausible, testing
+from hookrun.policies import (
+    blindness,
+    compiler,
+    decide,
+    document,
+    exception_lint,
+    exceptions,
+    explain,
+    match,
+    plausible,
+    testing,
+)
 from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
@@ -44,6 +55,7 @@ class Form(StrEnum):
 
 _LIBRARY = Path(policies.__file__).parent / "library"
 _COUNTED = ("denied", "changed")
+_OUTCOMES = (*_COUNTED, "error", "exempt")
 _TEMPLATE = """\
 apiVersion: hookrun/v1
 kind: Policy
@@ -110,7 +122,12 @@ def lint(
     findings = [Finding.of(Level.ERROR, problem) for problem in problems]
     for source in found:
         findings += [Finding.of(Level.WARNING, doubt.text) for doubt in plausible.findings(source)]
-        notes = (*compiler.untold(source), *blindness.missed(source), *testing.unreached(source))
+        notes = (
+            *compiler.untold(source),
+            *blindness.missed(source),
+            *testing.unreached(source),
+            *exception_lint.notes(source),
+        )
         findings += [Finding.of(Level.NOTE, note) for note in notes]
     if form is Form.json:
         output.as_json(lint_report.as_values(findings))
@@ -163,8 +180,18 @@ def _junit(outcomes: list[testing.Outcome]) -> str:
 def list_policies(context: typer.Context, paths: Paths = None) -> None:
     """List policies in the order in which they judge."""
     found = compiler.ordered(_loaded(context, paths))
-    rows = [(one.priority, one.name, one.policy.mode, one.policy.on_error, one.description) for one in found]
-    output.table(("PRIORITY", "NAME", "MODE", "ON ERROR", "DESCRIPTION"), rows)
+    rows = [
+        (
+            one.priority,
+            one.name,
+            one.policy.mode,
+            one.policy.on_error,
+            exception_lint.summary(one.policy),
+            one.description,
+        )
+        for one in found
+    ]
+    output.table(("PRIORITY", "NAME", "MODE", "ON ERROR", "EXCEPTIONS", "DESCRIPTION"), rows)
 
 
 @app.command("show")
@@ -202,8 +229,9 @@ def explain_call(
         if one.mode == "off" or not match.is_for(one, view):
             typer.echo("  -> does nothing")
             continue
-        step = decide.judge(one, current, call)
-        _echo("  ", explain.denials(one, match.View(current, call)))
+        _echo("  ", explain.exceptions(one, view))
+        step = decide.judge(one, current, view)
+        _echo("  ", [] if step.exempt else explain.denials(one, match.View(current, call)))
         action, message = decide.described(one, step, current)
         typer.echo(f"  -> {'would be ' if one.mode == 'audit' else ''}{action}{': ' if message else ''}{message}")
         _echo("     ", _difference(current, step.config, full=full))
@@ -319,7 +347,7 @@ def simulate(
     candidates = [one for one in compiler.ordered(_loaded(context, chosen)) if one.policy.mode != "off"]
     calls = _configs_below(configs, engine) if configs else _recorded_calls(context)
     rows: list[tuple[str, str, str, str]] = []
-    totals: dict[str, dict[str, int]] = {one.name: {"denied": 0, "changed": 0, "error": 0} for one in candidates}
+    totals: dict[str, dict[str, int]] = {one.name: dict.fromkeys(_OUTCOMES, 0) for one in candidates}
     counts = dict.fromkeys(_COUNTED, 0)
     for name, config, call in calls:
         found = _judged(candidates, config, call, full=full)
@@ -332,7 +360,8 @@ def simulate(
         output.table(("CALL", "POLICY", "WOULD BE", "WHY"), rows)
         typer.echo()
     output.table(
-        ("POLICY", "DENIED", "CHANGED", "ERROR"), [(name, *actions.values()) for name, actions in totals.items()]
+        ("POLICY", *(outcome.upper() for outcome in _OUTCOMES)),
+        [(name, *actions.values()) for name, actions in totals.items()],
     )
     count = len(calls)
     told = ", ".join(f"{number} would be {counted}" for counted, number in counts.items())
@@ -355,14 +384,17 @@ def _limits(text: str) -> dict[str, int]:
 def _judged(
     candidates: list[Source], config: dict[str, Any], call: dict[str, Any], *, full: bool
 ) -> list[tuple[str, str, str]]:
-    """Policy, denied, changed or error, and why; as if every policy were enforced."""
+    """Policy, denied, changed, error or exempt, and why; as if every policy were enforced."""
     found = []
     view = match.View(config, call)
     for source in candidates:
         one = source.policy
         if not match.is_for(one, view):
             continue
-        step = decide.judge(one, config, call)
+        step = decide.judge(one, config, view)
+        if step.exempt:
+            found.append((one.name, "exempt", exceptions.told(step.exempt)))
+            continue
         if refused := decide.refusal(one, step):
             found.append((one.name, "denied", refused))
             break

@@ -154,7 +154,11 @@ def test_simulate_on_configs(desk: Desk, tmp_path: Path) -> None:
     assert rows[2] == ["other.json", "b", "changed", "/process/env/0"]
     assert rows[3][:3] == ["other.json", "c", "error"]
     counts = {row[0]: row[1:] for row in rows[6:9]}
-    assert {name: " ".join(count).split() for name, count in counts.items()} == {"a": ["1", "0", "0"], "b": ["0", "1", "0"], "c": ["0", "0", "1"]}
+    assert {name: " ".join(count).split() for name, count in counts.items()} == {
+        "a": ["1", "0", "0", "0"],
+        "b": ["0", "1", "0", "0"],
+        "c": ["0", "0", "1", "0"],
+    }
     assert lines[-1] == "2 calls: 1 would be denied, 1 would be changed"
     for limits, status in (("denied=2,changed=2", 0), ("denied=1", 1), ("changed=1", 1), ("denied=0", 1), ("error=1", 1), ("denied=x", 1)):
         result = desk("policy", "simulate", configs, "--fail-on", limits)
@@ -170,3 +174,33 @@ def test_simulate_counts_what_cannot_be_evaluated_as_denied(desk: Desk, tmp_path
     lines = desk.check("policy", "simulate", tmp_path / "configs").splitlines()
     assert lines[1].split()[:3] == ["config.json", "c", "denied"] and "cannot be evaluated" in lines[1]
     assert lines[-1] == "1 call: 1 would be denied, 0 would be changed"
+
+
+def test_exceptions_are_told_everywhere(desk: Desk, tmp_path: Path) -> None:
+    socket = {"field": "/mounts/*/source", "equals": "/run/x.sock"}
+    exceptions = [
+        {"match": {"field": "/hostname", "equals": "old"}, "reason": "legacy", "until": "2099-01-31"},
+        {"match": {"field": "/hostname", "equals": "older"}, "reason": "migration", "until": "2001-01-31"},
+    ]
+    path = desk.policy("a", {"exceptions": exceptions, "deny": [{"when": socket, "message": "no socket"}]})
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    for name in ("new", "old", "older"):
+        (configs / f"{name}.json").write_text(json.dumps({**SOCKET, "hostname": name}))
+    ended = "its exception in line 1 ended: 2001-01-31"
+    assert desk("policy", "lint").out.splitlines()[0].endswith(": spec.exceptions[1].until: the exception ended, 2001-01-31: it has no effect any more, take it out")
+    assert "2, 1 ended" in desk.check("policy", "list")
+    assert f"note: {path}:1:1: policy a: {ended}\n" in desk.check("apply", "--dry-run")
+    explained = desk.check("policy", "explain", configs / "old.json")
+    assert "  exception in line 1, until 2099-01-31: legacy:\n    ✓ /hostname equals 'old': it is 'old'\n" in explained
+    assert "exception in line 1, until 2001-01-31: migration, which is over:\n    ✗ " in explained
+    assert explained.endswith("  -> exempt: exception in line 1, until 2099-01-31: legacy\n")
+    assert f"  -> denied: no socket ({ended})\n" in desk.check("policy", "explain", configs / "older.json")
+    lines = desk.check("policy", "simulate", configs).splitlines()
+    assert [line.split(maxsplit=3) for line in lines[1:4]] == [
+        ["new.json", "a", "denied", "no socket"],
+        ["old.json", "a", "exempt", "exception in line 1, until 2099-01-31: legacy"],
+        ["older.json", "a", "denied", f"no socket ({ended})"],
+    ]
+    assert lines[-2].split() == ["a", "2", "0", "0", "1"]
+    assert lines[-1] == "3 calls: 2 would be denied, 0 would be changed"
