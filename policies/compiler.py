@@ -20,7 +20,7 @@ PRIORITY = 1000
 STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 _DOCUMENT = ("apiVersion", "kind", "metadata", "spec", "tests")
-_METADATA = ("name", "description", "breaks")
+_METADATA = ("name", "description", "breaks", "owner", "severity")
 _SPEC = ("priority", "mode", "onError", "match", "exceptions", "deny", "patch", "merge", "hooks", *word_reader.WORDS)
 _OPERATIONS = {
     "add": ("op", "path", "value"),
@@ -204,6 +204,8 @@ class _Compilation:
             self._of(spec, "hooks", _hooks, ()),
             skips_updates=False,
             exceptions=self._of(spec, "exceptions", exception_reader.read, ()),
+            owner=self._of(metadata, "owner", _line, ""),
+            severity=self._of(metadata, "severity", lambda node: node.word_of(policy.SEVERITIES), ""),
         )
         one.skips_updates = not (_names_commands(one) or _is_about_resources(one))
         texts = {key: self._of(metadata, key, Node.text, "") for key in ("description", "breaks")}
@@ -270,6 +272,11 @@ def _name(node: Node, metadata: dict[str, Node]) -> str:
     return node.text()
 
 
+def _line(node: Node) -> str:
+    """A text in one line."""
+    return " ".join(node.text().split())
+
+
 def _denials(node: Node) -> tuple[Any, ...]:
     return tuple(_denial(element) for element in node.elements())
 
@@ -278,8 +285,7 @@ def _denial(node: Node) -> tuple[Any, str]:
     members = node.members(("when", "message"))
     if "message" not in members:
         node.fail("message is missing: what shall the user be told?")
-    message = " ".join(members["message"].text().split())
-    return (reader.condition(members["when"]) if "when" in members else None, message)
+    return (reader.condition(members["when"]) if "when" in members else None, _line(members["message"]))
 
 
 def _operations(node: Node) -> tuple[Any, ...]:

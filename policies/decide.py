@@ -167,6 +167,10 @@ def _note(outcome: Outcome, one: Policy, step: Step, start: int) -> None:
         "file": one.file,
         "line": one.line,
     }
+    if one.severity:
+        decision["severity"] = one.severity
+    if one.owner:
+        decision["owner"] = one.owner
     if exception := step.exempt or step.ended:
         decision["exception"] = exceptions.noted(exception, ended=step.exempt is None)
     outcome.decisions.append(decision)

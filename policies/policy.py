@@ -13,6 +13,7 @@ AUDIT = "audit"
 OFF = "off"
 DENY = "deny"
 ALLOW = "allow"
+SEVERITIES = ("info", "low", "medium", "high", "critical")  # those of PolicyReport, wgpolicyk8s.io
 
 
 class Policy:
@@ -21,7 +22,8 @@ class Policy:
     `match` is a condition or None. `denials` are (condition or None, message). `checks` and `changes` are the
     higher-level words as (function, argument), see `words`. `patch` are operations, see `patch`; `merge` is a merge
     patch or None. `hooks` are (stage, hook, line). `skips_updates`: nothing in it is about what `update` changes, and
-    `match` names no command. `exceptions` are what `exceptions` has them as.
+    `match` names no command. `exceptions` are what `exceptions` has them as. `owner`
+    and `severity`, one of SEVERITIES, are "" where nobody said them.
     """
 
     __slots__ = (
@@ -37,7 +39,9 @@ class Policy:
         "mode",
         "name",
         "on_error",
+        "owner",
         "patch",
+        "severity",
         "skips_updates",
     )
 
@@ -57,6 +61,8 @@ class Policy:
         hooks: tuple[Any, ...],
         skips_updates: bool,
         exceptions: tuple[Any, ...],
+        owner: str,
+        severity: str,
     ) -> None:
         self.name = name
         self.mode = mode
@@ -72,6 +78,8 @@ class Policy:
         self.hooks = hooks
         self.skips_updates = skips_updates
         self.exceptions = exceptions
+        self.owner = owner
+        self.severity = severity
 
     def packed(self) -> bytes:
         return marshal.dumps(
@@ -90,6 +98,8 @@ class Policy:
                 self.hooks,
                 self.skips_updates,
                 self.exceptions,
+                self.owner,
+                self.severity,
             )
         )
 

@@ -66,6 +66,15 @@ def test_what_is_wrong_and_where(text: str, place: str, message: str) -> None:
     assert any(line.startswith(f"p.yaml:{place}: ") and message in line for line in texts), texts
 
 
+def test_owner_and_severity() -> None:
+    text = "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: a, %s}\nspec: {}\n"
+    (source,) = compiler.load(text % "owner: the  team, severity: critical", "p.yaml")
+    assert (source.policy.owner, source.policy.severity) == ("the team", "critical")
+    for wrong, message in (("severity: severe", "it must be one of info, low, medium, high, critical, not 'severe'"), ("owner: 5", "it must be a text")):
+        _, (problem,) = compiler.examine(text % wrong, "p.yaml")
+        assert message in problem.text and problem.text.startswith("p.yaml:3:"), problem.text
+
+
 def test_everything_wrong_is_said_at_once() -> None:
     text = HEAD + "spec:\n  mode: x\n  patch: 1\n  deny: 2\n---\n" + HEAD + "spec:\n  merge: 3\n"
     _, problems = compiler.examine(text, "p.yaml")

@@ -143,3 +143,24 @@ def test_an_exception_lets_through_until_it_ends_without_another_apply(host: Con
     assert f"policy p0: not /bin (its exception in line 1 ended: {until})" in result.err
     (decision,) = host.lines("run")[-1]["decisions"]
     assert decision["exception"] == {"line": 1, "reason": "legacy", "until": until, "ended": True}
+
+
+def test_owner_and_severity_are_recorded_and_reported(host: ConfiguredHost, bundle: Bundle) -> None:
+    in_force(host, DENY_BIN, {"deny": [{"when": {"field": "/hostname", "equals": "no"}, "message": "m"}]})
+    policy = host.config / "policies.d/p0.yaml"
+    values = json.loads(policy.read_text())
+    policy.write_text(json.dumps({**values, "metadata": {"name": "p0", "owner": "team red", "severity": "high"}}))
+    host.apply()
+    bundle.command("true")
+    assert host.runtime.run(bundle.path).status == 0
+    bundle.add_mount("/host", "bind", "/bin", "rbind").write()
+    assert host.runtime.run(bundle.path).status == 1
+    passed, plain = host.lines("run")[0]["decisions"]
+    (denied,) = host.lines("run")[1]["decisions"]
+    assert all((one["severity"], one["owner"]) == ("high", "team red") for one in (passed, denied))
+    assert not {"severity", "owner"} & set(plain)
+    told = json.loads(host.hookctl("report", "--json").out)["policies"]
+    assert [(one["policy"], one["severity"], one["owner"], one["denied"]) for one in told] == [("p0", "high", "team red", 1), ("p1", "", "", 0)]
+    lines = host.hookctl("report").out.splitlines()
+    assert lines[0].split()[:4] == ["POLICY", "SEVERITY", "OWNER", "CONTAINERS"]
+    assert lines[1].startswith("p0      high      team red ") and lines[2].startswith("p1      -         - ")

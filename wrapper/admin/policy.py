@@ -27,6 +27,7 @@ from hookrun.policies import (
 from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
+from hookrun.policies.policy import Policy
 from hookrun.runtime import go_decoder, jsonio, shape
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import changes, claims, gate, update
@@ -121,18 +122,18 @@ def lint(
     found, problems = _examined(context, paths)
     findings = [Finding.of(Level.ERROR, problem) for problem in problems]
     for source in found:
-        findings += [Finding.of(Level.WARNING, doubt.text) for doubt in plausible.findings(source)]
+        findings += [Finding.of(Level.WARNING, doubt.text, source.name) for doubt in plausible.findings(source)]
         notes = (
             *compiler.untold(source),
             *blindness.missed(source),
             *testing.unreached(source),
             *exception_lint.notes(source),
         )
-        findings += [Finding.of(Level.NOTE, note) for note in notes]
+        findings += [Finding.of(Level.NOTE, note, source.name) for note in notes]
     if form is Form.json:
         output.as_json(lint_report.as_values(findings))
     elif form is Form.sarif:
-        output.as_json(lint_report.as_sarif(findings))
+        output.as_json(lint_report.as_sarif(findings, found))
     else:
         for finding in findings:
             typer.echo(f"note: {finding.placed}" if finding.level is Level.NOTE else finding.placed)
@@ -186,12 +187,14 @@ def list_policies(context: typer.Context, paths: Paths = None) -> None:
             one.name,
             one.policy.mode,
             one.policy.on_error,
+            one.policy.severity or "-",
+            one.policy.owner or "-",
             exception_lint.summary(one.policy),
             one.description,
         )
         for one in found
     ]
-    output.table(("PRIORITY", "NAME", "MODE", "ON ERROR", "EXCEPTIONS", "DESCRIPTION"), rows)
+    output.table(("PRIORITY", "NAME", "MODE", "ON ERROR", "SEVERITY", "OWNER", "EXCEPTIONS", "DESCRIPTION"), rows)
 
 
 @app.command("show")
@@ -224,7 +227,7 @@ def explain_call(
     current = config
     for source in compiler.ordered(_loaded(context, chosen)):
         one = source.policy
-        typer.echo(f"policy {one.name} ({one.mode}, {one.file}:{one.line})")
+        typer.echo(f"policy {one.name} ({', '.join(filter(None, _about(one)))})")
         _echo("  ", explain.matching(one, view))
         if one.mode == "off" or not match.is_for(one, view):
             typer.echo("  -> does nothing")
@@ -240,6 +243,11 @@ def explain_call(
             if decide.refusal(one, step):
                 typer.echo("the call is refused; the policies after it are not asked")
                 return
+
+
+def _about(one: Policy) -> tuple[str, ...]:
+    severity = f"severity {one.severity}" if one.severity else ""
+    return one.mode, severity, output.harmless(one.owner), f"{one.file}:{one.line}"
 
 
 def _difference(before: Any, after: Any, *, full: bool) -> list[str]:

@@ -62,16 +62,32 @@ def test_lint(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_lint_for_machines(desk: Desk) -> None:
-    path = desk.policy("a", {"match": {"engine": "dokcer"}})
+    metadata = {"name": "a", "description": "of a", "owner": "team red", "severity": "high"}
+    path = desk.policy("a", {"match": {"engine": "dokcer"}}, metadata=metadata)
+    desk.policy("b", {"mode": "audit"}, tests=[{"name": "t", "expect": {"matched": True}}])
     text = "spec.match.engine: no engine is called 'dokcer'; did you mean 'docker'?"
     result = desk("policy", "lint", "--format", "json")
     warning, note = json.loads(result.out)
     assert result.status == 1
     assert (warning["level"], warning["file"], warning["text"]) == ("warning", str(path), text)
-    assert (note["level"], note["text"]) == ("note", "policy a has no tests")
+    assert (note["level"], note["text"], note["policy"]) == ("note", "policy a has no tests", "a")
     log = json.loads(desk("policy", "lint", "--format", "sarif").out)
     assert log["version"] == "2.1.0"
     first, second = log["runs"][0]["results"]
+    assert first["ruleId"] == second["ruleId"] == "a"
+    high, unsaid = log["runs"][0]["tool"]["driver"]["rules"]
+    assert high == {
+        "id": "a",
+        "properties": {"severity": "high", "owner": "team red"},
+        "shortDescription": {"text": "of a"},
+        "defaultConfiguration": {"level": "error"},
+    }
+    assert unsaid == {"id": "b", "properties": {"severity": "", "owner": ""}}
+    listed = [line.split() for line in desk.check("policy", "list").splitlines()]
+    assert listed[1][1:6] == ["a", "enforce", "deny", "high", "team"] and listed[2][1:6] == ["b", "audit", "deny", "-", "-"]
+    config = path.parent / "config.json"
+    config.write_text("{}")
+    assert f"policy a (enforce, severity high, team red, {path}:1)\n" in desk.check("policy", "explain", config)
     place = first["locations"][0]["physicalLocation"]
     assert (first["level"], first["message"]["text"], second["level"]) == ("warning", text, "note")
     assert place["artifactLocation"]["uri"] == f"file://{path}"
