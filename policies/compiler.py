@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
-from hookrun.policies import exception_reader, match, pointer, policy, reader, word_reader
+from hookrun.policies import exception_reader, match, message_reader, messages, pointer, policy, reader, word_reader
 from hookrun.policies.document import Invalid, Node, read
 from hookrun.policies.policy import Policy
 
@@ -110,15 +111,29 @@ def plan(sources: list[Source]) -> dict[str, Any]:
 
 
 def asked_by(one: Policy) -> set[str]:
-    """The facts beside the config that a policy wants to know: "image", "label", and the host's namespaces."""
+    """The facts beside the config that a policy wants to know: "image", "label", "mask", and the host's namespaces."""
     conditions = [one.match, *(condition for condition, *_ in (*one.denials, *one.exceptions))]
     subjects = {subject[0] for condition in conditions if condition for subject in match.subjects(condition)}
+    told = {subject[0] for message in _messages(one) for subject in messages.subjects(message)}
+    subjects |= told
     found = {name for name, _ in one.checks if name == word_reader.HOST_NAMESPACES}
     if "image" in subjects:
         found.add("image")
     if subjects & {"label", "labelLike"}:
         found.add("label")
+    if told:
+        found.add("mask")
     return found
+
+
+def _messages(one: Policy) -> Iterator[messages.Message]:
+    """What a policy may tell the user."""
+    yield from (message for _, message in one.denials)
+    for name, argument in one.checks:
+        if name == "devices.allow":
+            yield argument[1]
+        elif name in ("mounts.forbid", "devices.forbid"):
+            yield from (message for _, message in argument)
 
 
 def untold(source: Source) -> list[str]:
@@ -281,11 +296,11 @@ def _denials(node: Node) -> tuple[Any, ...]:
     return tuple(_denial(element) for element in node.elements())
 
 
-def _denial(node: Node) -> tuple[Any, str]:
+def _denial(node: Node) -> tuple[Any, messages.Message]:
     members = node.members(("when", "message"))
     if "message" not in members:
         node.fail("message is missing: what shall the user be told?")
-    return (reader.condition(members["when"]) if "when" in members else None, _line(members["message"]))
+    return (reader.condition(members["when"]) if "when" in members else None, message_reader.read(members["message"]))
 
 
 def _operations(node: Node) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from hookrun.policies import exceptions, match, policy
+from hookrun.policies import exceptions, match, messages, policy
 from hookrun.policies.draft import Draft
 from hookrun.policies.pointer import Fault, same
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hookrun.policies.exceptions import Exemption
+    from hookrun.policies.messages import Message
     from hookrun.policies.policy import Policy
 
     Plan = dict[str, Any]
@@ -100,18 +101,25 @@ def judge(one: Policy, config: dict[str, Any], view: match.View) -> Step:
 
 
 def _refusal(one: Policy, config: dict[str, Any], invocation: dict[str, Any]) -> str:
-    view = match.View(config, invocation)
-    for condition, message in one.denials:
-        if condition is None or match.holds(condition, view):
-            told: str = message
-            return told
+    message = denial(one, match.View(config, invocation))
+    if message is not None:
+        return messages.rendered(message, config, invocation)
     for name, argument in one.checks:
         from hookrun.policies import words
 
         refusal = words.CHECKS[name](config, invocation, argument)
         if refusal:
-            return refusal
+            return messages.rendered(refusal, config, invocation)
     return ""
+
+
+def denial(one: Policy, view: match.View) -> Message | None:
+    """The message of the first of a policy's `deny` that holds, None if none does."""
+    for condition, message in one.denials:
+        if condition is None or match.holds(condition, view):
+            found: Message = message
+            return found
+    return None
 
 
 def _change(one: Policy, step: Step, invocation: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from hookrun.policies import conditions, match, pointer
+from hookrun.policies import conditions, match, messages, pointer
 from hookrun.policies.exceptions import has_ended, told
 from hookrun.policies.match import View
 from hookrun.policies.policy import Policy
@@ -40,7 +40,7 @@ def denials(one: Policy, view: View) -> list[str]:
     """The lines on a policy's `deny`."""
     lines = []
     for condition, message in one.denials:
-        lines.append(f"deny, {message!r}:")
+        lines.append(f"deny, {messages.source(message)!r}:")
         lines += [f"  {line}" for line in (tree(condition, view) if condition else ["✓ always"])]
     return lines
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 
-from hookrun.policies import exception_lint, pointer, testing, validation
+from hookrun.policies import exception_lint, message_reader, pointer, testing, validation
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node, suggestion
 
@@ -62,6 +62,9 @@ def _checks(source: Source) -> Iterator[Callable[[], object]]:
     for denial in spec["deny"].elements() if "deny" in spec else ():
         if "when" in denial.members():
             yield from _of_condition(denial.members()["when"])
+        yield from _of_message(denial)
+    for rule in _rules(spec):
+        yield from _of_message(rule)
     for operation in spec["patch"].elements() if "patch" in spec else ():
         paths = [part for name, part in operation.members().items() if name in ("path", "from")]
         yield from (partial(_schemas_at, path) for path in paths)
@@ -73,6 +76,21 @@ def _checks(source: Source) -> Iterator[Callable[[], object]]:
         if stage != _IN_ROOTFS:
             yield from (partial(_check_program, hook.members()["path"]) for hook in hooks.elements())
     yield from (partial(testing.check_form, test) for test in source.tests)
+
+
+def _rules(spec: dict[str, Node]) -> Iterator[Node]:
+    """The places, beside `deny`, that may have a message."""
+    if "devices" in spec:
+        yield spec["devices"]
+    for word in ("mounts", "devices"):
+        members = spec[word].members() if word in spec else {}
+        yield from members["forbid"].elements() if "forbid" in members else ()
+
+
+def _of_message(node: Node) -> Iterator[Callable[[], object]]:
+    members = node.members()
+    if "message" in members:
+        yield from (partial(_schemas_at, path) for path in message_reader.paths(members["message"]))
 
 
 def _of_condition(node: Node) -> Iterator[Callable[[], object]]:

@@ -19,11 +19,11 @@ SEVERITIES = ("info", "low", "medium", "high", "critical")  # those of PolicyRep
 class Policy:
     """A compiled policy.
 
-    `match` is a condition or None. `denials` are (condition or None, message). `checks` and `changes` are the
-    higher-level words as (function, argument), see `words`. `patch` are operations, see `patch`; `merge` is a merge
-    patch or None. `hooks` are (stage, hook, line). `skips_updates`: nothing in it is about what `update` changes, and
-    `match` names no command. `exceptions` are what `exceptions` has them as. `owner`
-    and `severity`, one of SEVERITIES, are "" where nobody said them.
+    `match` is a condition or None. `denials` are (condition or None, message, see `messages`). `checks` and `changes`
+    are the higher-level words as (function, argument), see `words`. `patch` are operations, see `patch`; `merge` is a
+    merge patch or None. `hooks` are (stage, hook, line). `skips_updates`: nothing in it is about what `update` changes,
+    and `match` names no command. `exceptions` are as `exceptions` has them. `owner` and `severity`, one of SEVERITIES,
+    are "" where nobody said them.
     """
 
     __slots__ = (

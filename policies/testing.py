@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hookrun.policies import decide, exception_reader, match, pointer, sources
+from hookrun.policies import decide, exception_reader, match, messages, pointer, sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node
 
@@ -89,20 +89,22 @@ def unreached(source: Source) -> list[str]:
     place = f"{source.policy.file}:{source.policy.line}:1: policy {source.name}"
     if not source.tests:
         return [f"{place} has no tests"]
-    reached = {_denied(source, test) for test in source.tests}
-    messages = dict.fromkeys(message for _, message in source.policy.denials)
-    return [f"{place}: no test comes to the refusal {message!r}" for message in messages if message not in reached]
+    reached = {_denial(source, test) for test in source.tests}
+    missed = dict.fromkeys(message for _, message in source.policy.denials if message not in reached)
+    return [f"{place}: no test comes to the refusal {messages.source(message)!r}" for message in missed]
 
 
-def _denied(source: Source, test: Node) -> str:
+def _denial(source: Source, test: Node) -> messages.Message | None:
     try:
         members = test.members(_TEST)
         config = members["config"].value if "config" in members else {}
         call = invocation(_stated(members["invocation"]) if "invocation" in members else None)
     except Invalid:
-        return ""
+        return None
     view = match.View(config, call)
-    return decide.judge(source.policy, config, view).denied if match.is_for(source.policy, view) else ""
+    if not match.is_for(source.policy, view) or not decide.judge(source.policy, config, view).denied:
+        return None
+    return decide.denial(source.policy, view)
 
 
 def _check_sources(members: dict[str, Node]) -> None:

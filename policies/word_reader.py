@@ -7,10 +7,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hookrun.policies import mounts, reader
+from hookrun.policies import message_reader, mounts, reader
 from hookrun.policies.document import Node
+
+if TYPE_CHECKING:
+    from hookrun.policies.messages import Message
 
 HOST_NAMESPACES = "namespaces.forbidHost"
 OF_RESOURCES = ("resources", "devices")  # words that an update is judged by
@@ -95,9 +98,9 @@ def _mount(node: Node) -> dict[str, Any]:
     return found
 
 
-def _forbidden(node: Node) -> tuple[Any, str]:
+def _forbidden(node: Node) -> tuple[Any, Message]:
     members = node.members((*mounts.FIELDS, "message"))
-    message = members.pop("message").text() if "message" in members else ""
+    message = message_reader.read(members.pop("message")) if "message" in members else ""
     return reader.selector(node, members), message
 
 
@@ -165,7 +168,7 @@ def _size(node: Node) -> int:
 
 def _devices(node: Node) -> Word:
     members = node.members(("forbid", "allow", "message"))
-    message = members["message"].text() if "message" in members else ""
+    message = message_reader.read(members["message"]) if "message" in members else ""
     checks: list[Step] = []
     if "forbid" in members:
         forbidden = tuple(_forbidden_device(part, message) for part in members["forbid"].elements())
@@ -178,9 +181,9 @@ def _devices(node: Node) -> Word:
     return Word(tuple(checks))
 
 
-def _forbidden_device(node: Node, message: str) -> tuple[Any, str]:
+def _forbidden_device(node: Node, message: Message) -> tuple[Any, Message]:
     members = node.members((*_DEVICE, "message"))
-    message = members.pop("message").text() if "message" in members else message
+    message = message_reader.read(members.pop("message")) if "message" in members else message
     return reader.selector(node, members, _DEVICE), message
 
 

@@ -164,3 +164,21 @@ def test_owner_and_severity_are_recorded_and_reported(host: ConfiguredHost, bund
     lines = host.hookctl("report").out.splitlines()
     assert lines[0].split()[:4] == ["POLICY", "SEVERITY", "OWNER", "CONTAINERS"]
     assert lines[1].startswith("p0      high      team red ") and lines[2].startswith("p1      -         - ")
+
+
+def test_values_in_a_message_are_masked_and_stay_in_their_line(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:
+    message = "${container} has ${/process/env/*} and ${annotation:note}, no ${label:x}, ${/root/readonly}"
+    in_force(host, {"deny": [{"when": {"field": "/process/user/uid", "equals": 0}, "message": message}]})
+    bundle.config["process"]["env"] = ["PATH=/bin", "DB_PASSWORD=hunter22"]
+    bundle.config["annotations"] = {"note": "a\nlevel=fatal \x1b[2J hunter22"}
+    bundle.command("true")
+    host.runtime.globals += ["--log", str(tmp_path / "log")]
+    result = host.runtime.run(bundle.path)
+    line = host.lines("run")[-1]
+    start = f"policy p0: {line['container']} has PATH=/bin, DB_PASSWORD=***"
+    assert line["decisions"], result.err
+    for text in (result.err.strip(), line["error"], line["decisions"][0]["message"], (tmp_path / "log").read_text().strip()):
+        assert "hunter22" not in text and "\n" not in text and "\x1b" not in text, text
+    assert line["error"].startswith(start)
+    assert " and a\\nlevel=fatal \\x1b[2J ***" in line["error"] and line["error"].endswith(", no (none), false")
+    assert result.status == 1 and start in result.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,12 +31,14 @@ from hookrun.policies.document import Invalid
 from hookrun.policies.policy import Policy
 from hookrun.runtime import go_decoder, jsonio, shape
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import changes, claims, gate, update
+from hookrun.wrapper import changes, claims, gate, settings, update
 from hookrun.wrapper.admin import files, lint_report, output, sources, trace, trace_diff
 from hookrun.wrapper.admin import host as hosts
+from hookrun.wrapper.admin import store as snapshots
 from hookrun.wrapper.admin.lint_report import Finding, Level
 from hookrun.wrapper.admin.trace_store import Query, Store
 from hookrun.wrapper.exposure.call import Exposure
+from hookrun.wrapper.masking import Mask
 
 app = typer.Typer(help="Write policies, and know what they do before they are in force.", no_args_is_help=True)
 
@@ -276,6 +279,7 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
         return config, {
             **call,
             **_told(engine, "", config),
+            "mask": _masking(context),
             "host_namespaces": gate.host_namespaces(gate.joined_namespaces(config)),
             "look": exposure.look,
             "land": exposure.land,
@@ -353,7 +357,7 @@ def simulate(
     """Say what a set of policies would have denied and changed, as if all were enforced, container by container."""
     limits = _limits(fail_on)
     candidates = [one for one in compiler.ordered(_loaded(context, chosen)) if one.policy.mode != "off"]
-    calls = _configs_below(configs, engine) if configs else _recorded_calls(context)
+    calls = _configs_below(configs, engine, _masking(context)) if configs else _recorded_calls(context)
     rows: list[tuple[str, str, str, str]] = []
     totals: dict[str, dict[str, int]] = {one.name: dict.fromkeys(_OUTCOMES, 0) for one in candidates}
     counts = dict.fromkeys(_COUNTED, 0)
@@ -421,13 +425,21 @@ def _places(before: Any, after: Any, *, full: bool) -> list[str]:
     return list(dict.fromkeys(" ".join(large[place]) if place in large else path for place, path in places))
 
 
-def _configs_below(directory: Path, engine: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+def _masking(context: typer.Context) -> Callable[[], Mask]:
+    """How messages are masked, by the settings in force: a recorded config is masked already."""
+    content = snapshots.running(hosts.of(context))
+    return lambda: Mask(settings.chosen(content, "hookrun"))
+
+
+def _configs_below(
+    directory: Path, engine: str, mask: Callable[[], Mask]
+) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     if not directory.is_dir():
         raise Failure(f"{directory}: no directory")
     found = []
     for path in sorted(directory.rglob("*.json")):
         config = _config_in(path)
-        call = {**testing.invocation({"engine": engine}), **_told(engine, "", config)}
+        call = {**testing.invocation({"engine": engine}), **_told(engine, "", config), "mask": mask}
         found.append((str(path.relative_to(directory)), config, call))
     return found
 

@@ -220,3 +220,14 @@ def test_exceptions_are_told_everywhere(desk: Desk, tmp_path: Path) -> None:
     ]
     assert lines[-2].split() == ["a", "2", "0", "0", "1"]
     assert lines[-1] == "3 calls: 2 would be denied, 0 would be changed"
+
+
+def test_messages_with_values_are_masked_in_explain_and_simulate(desk: Desk, tmp_path: Path) -> None:
+    desk.policy("a", {"deny": [{"message": "not ${/process/env/0} of $${x}"}]})
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    (configs / "c.json").write_text(json.dumps({"process": {"env": ["DB_PASSWORD=hunter22"]}}))
+    explained = desk.check("policy", "explain", configs / "c.json")
+    assert "  deny, 'not ${/process/env/0} of $${x}':\n" in explained
+    for told in (explained, desk.check("policy", "simulate", configs)):
+        assert "not DB_PASSWORD=***" in told and "of ${x}" in told and "hunter22" not in told
