@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
@@ -43,7 +43,10 @@ _Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.constru
 
 @dataclass(frozen=True)
 class Node:
-    """A value of a document. `value` is plain Python: dict, list, str, int, float, bool, None."""
+    """A value of a document. `value` is plain Python: dict, list, str, int, float, bool, None.
+
+    `files` has what the document's nodes were read from beside its own text: path to text.
+    """
 
     file: str
     value: Any
@@ -51,6 +54,7 @@ class Node:
     column: int
     what: str
     _source: Any = None
+    files: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def fail(self, text: str) -> NoReturn:
         """Raise Invalid for this place."""
@@ -120,16 +124,16 @@ class Node:
 
     def _at_key(self, name: str) -> Node:
         line, column = _place(self._source, "key", name, (self.line, self.column))
-        return Node(self.file, name, line, column, self.what)
+        return Node(self.file, name, line, column, self.what, files=self.files)
 
     def _member(self, name: str) -> Node:
         line, column = _place(self._source, "value", name, (self.line, self.column))
-        return Node(self.file, self.value[name], line, column, _joined(self.what, name), self._source[name])
+        return Node(self.file, self.value[name], line, column, _joined(self.what, name), self._source[name], self.files)
 
     def _element(self, number: int) -> Node:
         line, column = _place(self._source, "item", number, (self.line, self.column))
         source = self._source[number]
-        return Node(self.file, self.value[number], line, column, f"{self.what}[{number}]", source)
+        return Node(self.file, self.value[number], line, column, f"{self.what}[{number}]", source, self.files)
 
 
 def read(file: str, text: str) -> list[Node]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 
-from hookrun.policies import exception_lint, message_reader, pointer, testing, validation
+from hookrun.policies import exception_lint, message_reader, pointer, reader, testing, validation
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node, suggestion
 
@@ -29,7 +29,8 @@ _CAPABILITIES = (  # capabilities(7)
     *("SYS_TTY_CONFIG", "WAKE_ALARM", "ALL"),
 )
 _TREES = ("all", "any", "none")
-_COMPARISONS = ("equals", "in", "notEquals", "notIn")
+_LISTS = ("in", "notIn")
+_COMPARISONS = ("equals", "notEquals", *_LISTS)
 _OF_TEXTS = ("matches", "startsWith", "notMatches", "notStartsWith")
 _TYPES: dict[str, Any] = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
 _IN_ROOTFS = "startContainer"
@@ -113,7 +114,12 @@ def _values(node: Node) -> list[Node]:
     """The values that a fact is compared with."""
     if not isinstance(node.value, dict):
         return node.one_or_more()
-    return [value for name, part in node.members().items() if name in _COMPARISONS for value in part.one_or_more()]
+    parts = ((name, part) for name, part in node.members().items() if name in _COMPARISONS)
+    return [value for name, part in parts for value in _compared(name, part)]
+
+
+def _compared(operator: str, node: Node) -> list[Node]:
+    return reader.listed(node) if operator in _LISTS else node.one_or_more()
 
 
 def _check_engine(node: Node) -> None:
@@ -154,7 +160,7 @@ def _check_field(members: dict[str, Node]) -> None:
     for name, part in members.items():
         if name in _OF_TEXTS and "string" not in types:
             part.fail(f"{members['field'].value} is no string: it is {_told(types)}")
-        for value in part.one_or_more() if name in _COMPARISONS else ():
+        for value in _compared(name, part) if name in _COMPARISONS else ():
             if not any(_is_of(value.value, kind) for kind in types):
                 value.fail(f"{members['field'].value} is {_told(types)}, and never {value.value!r}")
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
-from hookrun.policies import conditions, expressions, match, mounts, pointer
+from hookrun.policies import conditions, document, expressions, match, mounts, pointer
 from hookrun.policies.document import Node
 
 _TREES = ("all", "any", "none")
 _KEYED = ("annotation", "label")
 _OPERATORS = (*conditions.OPERATORS, *conditions.NEGATIONS)
 _SUBJECTS = (*match.FACTS, *_KEYED, "annotations", "labels", "field", "mount")
+
+_LARGEST_FILE = 1 << 20  # bytes: each call looks through the list
 
 Condition = tuple[Any, ...]
 Test = tuple[str, Any]
@@ -120,7 +124,7 @@ def _operand(name: str, node: Node) -> Any:
     if kind == "matches":
         return expressions.compiled(node)
     if kind == "in":
-        return tuple(element.value for element in node.elements())
+        return tuple(element.value for element in listed(node))
     if kind == "exists":
         return node.flag()
     if kind == "startsWith":
@@ -130,3 +134,41 @@ def _operand(name: str, node: Node) -> Any:
     if kind == "contains" and isinstance(node.value, dict | list):
         node.fail("it must be a single value")
     return node.value
+
+
+def listed(node: Node) -> list[Node]:
+    """The values that `in` and `notIn` compare with: a list, or `{file: PATH}`, whose file is a list in YAML.
+
+    A relative path begins at the policy's directory. Raises Invalid.
+    """
+    if not isinstance(node.value, dict):
+        return node.elements()
+    members = node.members(("file",))
+    if "file" not in members:
+        node.fail("file is missing: it must be a list, or {file: PATH}")
+    path = os.path.normpath(Path(node.file).parent / members["file"].text())
+    if path not in node.files:
+        node.files[path] = _text_of(members["file"], path)
+    documents = document.read(path, node.files[path])
+    if len(documents) != 1:
+        text = "it must be one list: `- VALUE` in each line, or []"
+        raise document.Invalid(f"{path}:1:1: {text}", (node.line, node.column))
+    values = documents[0].elements()
+    for value in values:
+        if value.value is None or isinstance(value.value, dict | list):
+            value.fail("it must be a single value")
+    return values
+
+
+def _text_of(node: Node, path: str) -> str:
+    """The text of a file that a node names. Raises Invalid."""
+    try:
+        if not os.path.isfile(path):
+            node.fail(f"{path} is no file" if os.path.exists(path) else f"there is no file {path}")
+        if os.path.getsize(path) > _LARGEST_FILE:
+            node.fail(f"{path} is larger than {_LARGEST_FILE >> 20} MiB")
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        node.fail(f"{path} can't be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        node.fail(f"{path} is not UTF-8 at byte {error.start}")

@@ -69,6 +69,7 @@ def _policies(host: Host, texts: dict[str, str], problems: list[str]) -> list[So
         if text is not None:
             sources, wrong = compiler.examine(text, str(path))
             found += sources
+            problems += [line for source in sources for line in _lists(source, texts)]
             problems += [problem.text for problem in wrong]
     problems += filter(None, (trouble(place) for place in (host.config, host.policies) if place.is_dir()))
     problems += [line for source in found for line in _untrusted_hooks(source.policy)]
@@ -77,6 +78,16 @@ def _policies(host: Host, texts: dict[str, str], problems: list[str]) -> list[So
     except Invalid as problem:
         problems.append(problem.text)
         return found
+
+
+def _lists(source: Source, texts: dict[str, str]) -> list[str]:
+    """Note the files that a policy takes lists from; lines on those that others can write, or replace."""
+    problems = []
+    for path, text in source.document.files.items():
+        texts[path] = text
+        places = dict.fromkeys((Path(path), Path(path).parent, Path(path).resolve().parent))
+        problems += [line for place in places if (line := trouble(place))]
+    return problems
 
 
 def _untrusted_hooks(policy: Policy) -> list[str]:
