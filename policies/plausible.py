@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
 import jsonschema
 
-from hookrun.policies import exception_lint, message_reader, pointer, reader, testing, validation
+from hookrun.policies import exception_lint, message_reader, pointer, quantities, reader, testing, validation
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node, suggestion
 
@@ -31,8 +32,16 @@ _CAPABILITIES = (  # capabilities(7)
 _TREES = ("all", "any", "none")
 _LISTS = ("in", "notIn")
 _COMPARISONS = ("equals", "notEquals", *_LISTS)
+_ORDERINGS = ("less", "greater", "notLess", "notGreater")
 _OF_TEXTS = ("matches", "startsWith", "notMatches", "notStartsWith")
 _TYPES: dict[str, Any] = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
+# Fields in bytes; rlimits are, or count files and processes.
+_BYTES = re.compile(
+    r"/linux/resources/(memory/(limit|reservation|swap|kernel|kernelTCP)|hugepageLimits/[^/]+/limit"
+    r"|blockIO/throttle(Read|Write)BpsDevice/[^/]+/rate)"
+)
+_LIMITS = re.compile(r"/process/rlimits/[^/]+/(soft|hard)")
+_PAGE = 4096
 _IN_ROOTFS = "startContainer"
 
 Schema = dict[str, Any]
@@ -160,9 +169,27 @@ def _check_field(members: dict[str, Node]) -> None:
     for name, part in members.items():
         if name in _OF_TEXTS and "string" not in types:
             part.fail(f"{members['field'].value} is no string: it is {_told(types)}")
+        if name in _ORDERINGS:
+            _check_ordering(members["field"], part, types, schemas)
         for value in _compared(name, part) if name in _COMPARISONS else ():
             if not any(_is_of(value.value, kind) for kind in types):
                 value.fail(f"{members['field'].value} is {_told(types)}, and never {value.value!r}")
+
+
+def _check_ordering(field: Node, operand: Node, types: set[str], schemas: list[Schema]) -> None:
+    """Refuse a bound that no value of the field is on the other side of, or that is in another unit."""
+    if not types & {"integer", "number"}:
+        operand.fail(f"{field.value} is {_told(types)}: it is neither less nor greater")
+    bound = quantities.size(operand) if quantities.is_text(operand) else operand.number()
+    counts_bytes = _BYTES.fullmatch(field.text())
+    if quantities.is_text(operand) and not counts_bytes and not _LIMITS.fullmatch(field.text()):
+        operand.fail(f"{field.value} does not count bytes: write a plain number")
+    if counts_bytes and not quantities.is_text(operand) and 0 < bound < _PAGE:
+        operand.fail(f"{operand.value} is a number of bytes: write a unit, as in {operand.value}Mi")
+    for schema in schemas:
+        least, most = schema.get("minimum", bound), schema.get("maximum", bound)
+        if not least <= bound <= most:
+            operand.fail(f"{field.value} is from {least} to {most}, and never {operand.value}")
 
 
 def _types(schema: Schema) -> list[str]:

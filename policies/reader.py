@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hookrun.policies import conditions, document, expressions, match, mounts, pointer
+from hookrun.policies import conditions, document, expressions, match, mounts, pointer, quantities
 from hookrun.policies.document import Node
 
 _TREES = ("all", "any", "none")
@@ -47,22 +47,23 @@ def _joined(kind: str, parts: list[Condition]) -> Condition:
 
 
 def _subject(node: Node, members: dict[str, Node]) -> list[Condition]:
-    """A condition on one subject, or on several facts, all of which must be so."""
+    """A condition on one subject, or on several, all of which must be so; the operators are the keyed one's."""
     subjects = [name for name in members if name in _SUBJECTS]
     operators = {name: part for name, part in members.items() if name in _OPERATORS}
     if not subjects:
         node.fail(f"it says what is tested but not of what: add one of {', '.join(_SUBJECTS)}")
     keyed = [name for name in subjects if name in (*_KEYED, "field")]
-    if len(keyed) > 1 or (keyed and len(subjects) > 1):
-        node.fail(f"{' and '.join(subjects)} can't share a condition: put them into two, under `all`")
+    if operators and len(keyed) > 1:
+        first = next(iter(operators.values()))
+        first.fail(f"it may belong to {' or to '.join(keyed)}: put them into two conditions, under `all`")
     if operators and not keyed:
         first = next(iter(operators.values()))
         first.fail(f"it belongs inside: `{subjects[0]}: {{{next(iter(operators))}: …}}`")
-    if keyed:
-        return [_keyed_condition(keyed[0], members[keyed[0]], operators)]
     found: list[Condition] = []
     for name in subjects:
-        if name == "mount":
+        if name in keyed:
+            found.append(_keyed_condition(name, members[name], operators))
+        elif name == "mount":
             found.append(("mount", selector(members[name], members[name].members(mounts.FIELDS))))
         elif name in ("annotations", "labels"):
             found += [("is", (name[:-1], key), expected(part)) for key, part in members[name].members().items()]
@@ -130,7 +131,7 @@ def _operand(name: str, node: Node) -> Any:
     if kind == "startsWith":
         return node.text()
     if kind in ("less", "greater"):
-        return node.number()
+        return quantities.size(node) if quantities.is_text(node) else node.number()
     if kind == "contains" and isinstance(node.value, dict | list):
         node.fail("it must be a single value")
     return node.value

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hookrun.policies import message_reader, mounts, reader
+from hookrun.policies import message_reader, mounts, quantities, reader
 from hookrun.policies.document import Node
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ _NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"
 _SYSCTL_LISTS = ("forbid", "allow")
 _RESOURCES = ("memory", "memorySwap", "cpus", "pids")
 _SIZES = ("memory", "memorySwap")
-_SIZE = re.compile(r"(\d+)([KMGT]i?)?")
-_UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
-_BINARY_UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
 _CAPABILITY = re.compile(r"(CAP_)?[A-Z_]+")
 _RLIMITS = (  # getrlimit(2)
     *("AS", "CORE", "CPU", "DATA", "FSIZE", "LOCKS", "MEMLOCK", "MSGQUEUE"),
@@ -149,21 +146,10 @@ def _resources(node: Node) -> Word:
 
 
 def _amount(kind: str, node: Node) -> float:
-    value = _size(node) if kind in _SIZES else node.number() if kind == "cpus" else node.whole_number()
+    value = quantities.size(node) if kind in _SIZES else node.number() if kind == "cpus" else node.whole_number()
     if value <= 0:
         node.fail("it must be greater than zero")
     return value
-
-
-def _size(node: Node) -> int:
-    """A number of bytes, as a number or with Ki, Mi, Gi, Ti (1024) or K, M, G, T (1000)."""
-    if isinstance(node.value, int):
-        return node.whole_number()
-    found = _SIZE.fullmatch(node.text())
-    if found is None:
-        node.fail("it must be a size: 512Mi, 1G or a number of bytes")
-    unit = found[2] or ""
-    return int(found[1]) * (_BINARY_UNITS.get(unit) or _UNITS.get(unit) or 1)
 
 
 def _devices(node: Node) -> Word:

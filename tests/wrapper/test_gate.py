@@ -182,3 +182,22 @@ def test_values_in_a_message_are_masked_and_stay_in_their_line(host: ConfiguredH
     assert line["error"].startswith(start)
     assert " and a\\nlevel=fatal \\x1b[2J ***" in line["error"] and line["error"].endswith(", no (none), false")
     assert result.status == 1 and start in result.err
+
+
+def test_a_size_a_list_from_a_file_and_several_subjects(host: ConfiguredHost, bundle: Bundle) -> None:
+    teams = host.config / "policies.d/teams.list"
+    teams.parent.mkdir(exist_ok=True)
+    teams.write_text("- red\n- blue\n")
+    large = {"field": "/linux/resources/memory/limit", "greater": "64Mi"}
+    asked = {"command": "run", "annotation": "team", "in": {"file": "teams.list"}, "all": [large]}
+    in_force(host, {"deny": [{"when": asked, "message": "${annotation:team}: too much"}]})
+    teams.unlink()
+    bundle.command("true")
+    rows = [("red", (64 << 20) + 4096, True), ("red", 64 << 20, False), ("green", 65 << 20, False)]
+    for team, limit, is_denied in rows:
+        bundle.config["annotations"] = {"team": team}
+        bundle.config["linux"]["resources"] = {"memory": {"limit": limit}}
+        bundle.write()
+        result = host.runtime.run(bundle.path)
+        assert (result.status == 1) is is_denied, (team, limit, result.err)
+        assert ("policy p0: red: too much" in result.err) is is_denied
