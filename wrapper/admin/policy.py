@@ -26,6 +26,7 @@ from hookrun.policies import (
     plausible,
     policy,
     testing,
+    yaml_versions,
 )
 from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
@@ -137,6 +138,7 @@ def lint(
     form = Form.json if as_json else form
     found, problems = _examined(context, paths)
     findings = [Finding.of(Level.ERROR, problem) for problem in problems]
+    findings += [Finding.of(Level.WARNING, line) for line in _ambiguous(context, paths, found)]
     for source in found:
         findings += [Finding.of(Level.WARNING, doubt.text, source.name) for doubt in plausible.findings(source)]
         notes = (
@@ -157,6 +159,17 @@ def lint(
         raise typer.Exit(1)
     if form is Form.text:
         typer.echo(f"{len(found)} {_plural(len(found), 'policy', 'policies')}, nothing wrong")
+
+
+def _ambiguous(context: typer.Context, paths: list[Path] | None, found: list[Source]) -> list[str]:
+    """Lines on words, also in lists from files, that YAML 1.1 takes for something else."""
+    texts = {path: text for source in found for path, text in source.document.files.items()}
+    for path in _files(paths or [hosts.of(context).policies], is_given=bool(paths)):
+        try:
+            texts[str(path)] = compiler.read_file(path)
+        except Invalid:
+            continue  # it is told already
+    return [line for path in sorted(texts) for line in yaml_versions.differences(path, texts[path])]
 
 
 @app.command("test")

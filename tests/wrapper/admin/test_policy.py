@@ -231,3 +231,18 @@ def test_messages_with_values_are_masked_in_explain_and_simulate(desk: Desk, tmp
     assert "  deny, 'not ${/process/env/0} of $${x}':\n" in explained
     for told in (explained, desk.check("policy", "simulate", configs)):
         assert "not DB_PASSWORD=***" in told and "of ${x}" in told and "hunter22" not in told
+
+
+def test_lint_warns_where_yaml_1_1_differs(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    (tmp_path / "l.yaml").write_text("- yes\n")
+    path.write_text(
+        "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: a}\nspec:\n"
+        "  env: {force: {DEBUG: on, TZ: 'on'}}\n  match: {image: {in: {file: l.yaml}}}\n"
+    )
+    result = desk("policy", "lint", path)
+    assert result.status == 1
+    assert result.out.splitlines()[:2] == [
+        f"{tmp_path}/l.yaml:1:3: yes is the text 'yes' here, in YAML 1.2, but true to YAML 1.1: write it in quotes",
+        f"{path}:5:24: on is the text 'on' here, in YAML 1.2, but true to YAML 1.1: write it in quotes",
+    ]
