@@ -84,15 +84,14 @@ def candidates(plan: Plan, view: match.View) -> list[int]:
 def judge(one: Policy, config: dict[str, Any], view: match.View) -> Step:
     """What a policy that matches does to a config; `view` is of the call as the engine made it."""
     step = Step(config)
-    invocation = view.invocation
     try:
         if one.exceptions:
             step.exempt, step.ended = exceptions.applying(one.exceptions, view)
             if step.exempt:
                 return step
-        step.denied = _refusal(one, config, invocation)
-        if not step.denied:
-            _change(one, step, invocation)
+        step.denied = _refusal(one, config, view)
+        if not step.denied and (one.changes or one.patch or one.hooks or one.merge is not None):
+            _change(one, step, view.invocation)
     except Fault as fault:
         step.config, step.hooks, step.fault = config, [], str(fault)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a list where an object should be, and the like
@@ -100,10 +99,13 @@ def judge(one: Policy, config: dict[str, Any], view: match.View) -> Step:
     return step
 
 
-def _refusal(one: Policy, config: dict[str, Any], invocation: dict[str, Any]) -> str:
-    message = denial(one, match.View(config, invocation))
-    if message is not None:
-        return messages.rendered(message, config, invocation)
+def _refusal(one: Policy, config: dict[str, Any], view: match.View) -> str:
+    invocation = view.invocation
+    if one.denials:
+        # What was looked up for `match` holds on, where no policy before has changed the config.
+        message = denial(one, view if view.config is config else match.View(config, invocation))
+        if message is not None:
+            return messages.rendered(message, config, invocation)
     for name, argument in one.checks:
         from hookrun.policies import words
 
@@ -160,8 +162,8 @@ def _note(outcome: Outcome, one: Policy, step: Step, start: int) -> None:
     """Take over what a policy does, if its mode says so, and write down what it did or would have done."""
     action, message = described(one, step, outcome.config)
     if one.mode == policy.ENFORCE:
-        if refused := refusal(one, step):
-            outcome.denied = f"policy {one.name}: {refused}"
+        if action == "denied":
+            outcome.denied = f"policy {one.name}: {message}"
         outcome.config = step.config
         outcome.hooks += step.hooks
     elif not step.exempt:
