@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
-from hookrun.policies import match, pointer, policy, reader, word_reader
+from hookrun.policies import exception_reader, match, message_reader, messages, pointer, policy, reader, word_reader
 from hookrun.policies.document import Invalid, Node, read
 from hookrun.policies.policy import Policy
 
@@ -20,8 +21,8 @@ PRIORITY = 1000
 STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 _DOCUMENT = ("apiVersion", "kind", "metadata", "spec", "tests")
-_METADATA = ("name", "description", "breaks")
-_SPEC = ("priority", "mode", "onError", "match", "deny", "patch", "merge", "hooks", *word_reader.WORDS)
+_METADATA = ("name", "description", "breaks", "owner", "severity")
+_SPEC = ("priority", "mode", "onError", "match", "exceptions", "deny", "patch", "merge", "hooks", *word_reader.WORDS)
 _OPERATIONS = {
     "add": ("op", "path", "value"),
     "remove": ("op", "path"),
@@ -110,15 +111,29 @@ def plan(sources: list[Source]) -> dict[str, Any]:
 
 
 def asked_by(one: Policy) -> set[str]:
-    """The facts beside the config that a policy wants to know: "image", "label", and the host's namespaces."""
-    conditions = [one.match, *(condition for condition, _ in one.denials)]
+    """The facts beside the config that a policy wants to know: "image", "label", "mask", and the host's namespaces."""
+    conditions = [one.match, *(condition for condition, *_ in (*one.denials, *one.exceptions))]
     subjects = {subject[0] for condition in conditions if condition for subject in match.subjects(condition)}
+    told = {subject[0] for message in _messages(one) for subject in messages.subjects(message)}
+    subjects |= told
     found = {name for name, _ in one.checks if name == word_reader.HOST_NAMESPACES}
     if "image" in subjects:
         found.add("image")
     if subjects & {"label", "labelLike"}:
         found.add("label")
+    if told:
+        found.add("mask")
     return found
+
+
+def _messages(one: Policy) -> Iterator[messages.Message]:
+    """What a policy may tell the user."""
+    yield from (message for _, message in one.denials)
+    for name, argument in one.checks:
+        if name == "devices.allow":
+            yield argument[1]
+        elif name in ("mounts.forbid", "devices.forbid"):
+            yield from (message for _, message in argument)
 
 
 def untold(source: Source) -> list[str]:
@@ -203,6 +218,9 @@ class _Compilation:
             self._of(spec, "merge", _merge, None),
             self._of(spec, "hooks", _hooks, ()),
             skips_updates=False,
+            exceptions=self._of(spec, "exceptions", exception_reader.read, ()),
+            owner=self._of(metadata, "owner", _line, ""),
+            severity=self._of(metadata, "severity", lambda node: node.word_of(policy.SEVERITIES), ""),
         )
         one.skips_updates = not (_names_commands(one) or _is_about_resources(one))
         texts = {key: self._of(metadata, key, Node.text, "") for key in ("description", "breaks")}
@@ -269,16 +287,20 @@ def _name(node: Node, metadata: dict[str, Node]) -> str:
     return node.text()
 
 
+def _line(node: Node) -> str:
+    """A text in one line."""
+    return " ".join(node.text().split())
+
+
 def _denials(node: Node) -> tuple[Any, ...]:
     return tuple(_denial(element) for element in node.elements())
 
 
-def _denial(node: Node) -> tuple[Any, str]:
+def _denial(node: Node) -> tuple[Any, messages.Message]:
     members = node.members(("when", "message"))
     if "message" not in members:
         node.fail("message is missing: what shall the user be told?")
-    message = " ".join(members["message"].text().split())
-    return (reader.condition(members["when"]) if "when" in members else None, message)
+    return (reader.condition(members["when"]) if "when" in members else None, message_reader.read(members["message"]))
 
 
 def _operations(node: Node) -> tuple[Any, ...]:

@@ -63,7 +63,7 @@ def _equals(value: Any, operand: Any) -> bool:
 
 
 def _is_in(value: Any, operand: tuple[Any, ...]) -> bool:
-    return any(same(value, one) for one in operand)
+    return value in operand if isinstance(value, str) else any(same(value, one) for one in operand)
 
 
 def _exists(value: Any, operand: bool) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from hookrun.policies import match, policy
+from hookrun.policies import exceptions, match, messages, policy
 from hookrun.policies.draft import Draft
 from hookrun.policies.pointer import Fault, same
 
@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hookrun.policies.exceptions import Exemption
+    from hookrun.policies.messages import Message
     from hookrun.policies.policy import Policy
 
     Plan = dict[str, Any]
@@ -38,14 +40,19 @@ class Outcome:
 
 
 class Step:
-    """What one policy by itself does to a config; `denied` and `fault` are "" where it does not."""
+    """What one policy by itself does to a config; `denied` and `fault` are "" where it does not.
 
-    __slots__ = ("config", "denied", "fault", "hooks")
+    `exempt` is the exception that has it do nothing, `ended` one that would if it were not over.
+    """
+
+    __slots__ = ("config", "denied", "ended", "exempt", "fault", "hooks")
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
         self.denied = ""
         self.fault = ""
+        self.exempt: Exemption | None = None
+        self.ended: Exemption | None = None
         self.hooks: list[dict[str, Any]] = []
 
 
@@ -57,7 +64,7 @@ def decide(plan: Plan, config: dict[str, Any], invocation: dict[str, Any]) -> Ou
         start = time.monotonic_ns()
         one = policy.unpacked(plan["policies"][number])
         if match.is_for(one, view):
-            step = judge(one, outcome.config, invocation)
+            step = judge(one, outcome.config, view)
             _note(outcome, one, step, start)
             if outcome.denied:
                 break
@@ -74,13 +81,17 @@ def candidates(plan: Plan, view: match.View) -> list[int]:
     return sorted(set(numbers))
 
 
-def judge(one: Policy, config: dict[str, Any], invocation: dict[str, Any]) -> Step:
-    """What a policy that matches does to a config."""
+def judge(one: Policy, config: dict[str, Any], view: match.View) -> Step:
+    """What a policy that matches does to a config; `view` is of the call as the engine made it."""
     step = Step(config)
     try:
-        step.denied = _refusal(one, config, invocation)
-        if not step.denied:
-            _change(one, step, invocation)
+        if one.exceptions:
+            step.exempt, step.ended = exceptions.applying(one.exceptions, view)
+            if step.exempt:
+                return step
+        step.denied = _refusal(one, config, view)
+        if not step.denied and (one.changes or one.patch or one.hooks or one.merge is not None):
+            _change(one, step, view.invocation)
     except Fault as fault:
         step.config, step.hooks, step.fault = config, [], str(fault)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a list where an object should be, and the like
@@ -88,19 +99,29 @@ def judge(one: Policy, config: dict[str, Any], invocation: dict[str, Any]) -> St
     return step
 
 
-def _refusal(one: Policy, config: dict[str, Any], invocation: dict[str, Any]) -> str:
-    view = match.View(config, invocation)
-    for condition, message in one.denials:
-        if condition is None or match.holds(condition, view):
-            told: str = message
-            return told
+def _refusal(one: Policy, config: dict[str, Any], view: match.View) -> str:
+    invocation = view.invocation
+    if one.denials:
+        # What was looked up for `match` holds on, where no policy before has changed the config.
+        message = denial(one, view if view.config is config else match.View(config, invocation))
+        if message is not None:
+            return messages.rendered(message, config, invocation)
     for name, argument in one.checks:
         from hookrun.policies import words
 
         refusal = words.CHECKS[name](config, invocation, argument)
         if refusal:
-            return refusal
+            return messages.rendered(refusal, config, invocation)
     return ""
+
+
+def denial(one: Policy, view: match.View) -> Message | None:
+    """The message of the first of a policy's `deny` that holds, None if none does."""
+    for condition, message in one.denials:
+        if condition is None or match.holds(condition, view):
+            found: Message = message
+            return found
+    return None
 
 
 def _change(one: Policy, step: Step, invocation: dict[str, Any]) -> None:
@@ -139,41 +160,48 @@ def _inject(one: Policy, draft: Draft) -> list[dict[str, Any]]:
 
 def _note(outcome: Outcome, one: Policy, step: Step, start: int) -> None:
     """Take over what a policy does, if its mode says so, and write down what it did or would have done."""
-    enforced = one.mode == policy.ENFORCE
     action, message = described(one, step, outcome.config)
-    if enforced:
-        if refused := refusal(one, step):
-            outcome.denied = f"policy {one.name}: {refused}"
+    if one.mode == policy.ENFORCE:
+        if action == "denied":
+            outcome.denied = f"policy {one.name}: {message}"
         outcome.config = step.config
         outcome.hooks += step.hooks
-    outcome.decisions.append(
-        {
-            "policy": one.name,
-            "mode": one.mode,
-            "action": action if enforced else "audited",
-            "message": message if enforced else f"would be {action}{': ' if message else ''}{message}",
-            "ms": round((time.monotonic_ns() - start) / 1_000_000, 3),
-            "file": one.file,
-            "line": one.line,
-        }
-    )
+    elif not step.exempt:
+        action, message = "audited", f"would be {action}{': ' if message else ''}{message}"
+    decision = {
+        "policy": one.name,
+        "mode": one.mode,
+        "action": action,
+        "message": message,
+        "ms": round((time.monotonic_ns() - start) / 1_000_000, 3),
+        "file": one.file,
+        "line": one.line,
+    }
+    if one.severity:
+        decision["severity"] = one.severity
+    if one.owner:
+        decision["owner"] = one.owner
+    if exception := step.exempt or step.ended:
+        decision["exception"] = exceptions.noted(exception, ended=step.exempt is None)
+    outcome.decisions.append(decision)
 
 
 def refusal(one: Policy, step: Step) -> str:
     """Why a policy refuses the call, "" if it does not. One that cannot be evaluated does, but for `onError: allow`."""
-    if step.fault and one.on_error == policy.DENY:
-        return f"cannot be evaluated: {step.fault}"
-    return step.denied
+    why = f"cannot be evaluated: {step.fault}" if step.fault and one.on_error == policy.DENY else step.denied
+    return f"{why} ({exceptions.told_end(step.ended)})" if why and step.ended else why
 
 
 def described(one: Policy, step: Step, before: dict[str, Any]) -> tuple[str, str]:
     """What a policy did in one word, and the text to it."""
+    if step.exempt:
+        return "exempt", exceptions.told(step.exempt)
     if refused := refusal(one, step):
         return "denied", refused
     if step.fault:
         return "error", f"cannot be evaluated, and left out for onError: allow: {step.fault}"
     if step.hooks:
         return "hooked", f"{len(step.hooks)} hook{'s' if len(step.hooks) > 1 else ''}"
-    return ("passed" if step.config is before else "patched"), ""
-
-
+    if step.config is before:
+        return "passed", ""
+    return "patched", exceptions.told_end(step.ended) if step.ended else ""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
@@ -22,9 +23,30 @@ class Invalid(Exception):
         self.place = place
 
 
+# Members that may hold a date without quotes: YAML 1.2 has no dates, but they look like what they are.
+_DATES = ("until", "time")
+
+
+class _Date(str):
+    """A plain scalar that YAML 1.1 takes for a date."""
+
+
+class _Constructor(RoundTripConstructor):
+    """ruamel.yaml's, but for dates, which keep their spelling: ruamel.yaml loses their time zone."""
+
+    def construct_yaml_timestamp(self, node: Any, values: Any = None) -> Any:
+        return _Date(node.value)
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_yaml_timestamp)
+
+
 @dataclass(frozen=True)
 class Node:
-    """A value of a document. `value` is plain Python: dict, list, str, int, float, bool, None."""
+    """A value of a document. `value` is plain Python: dict, list, str, int, float, bool, None.
+
+    `files` has what the document's nodes were read from beside its own text: path to text.
+    """
 
     file: str
     value: Any
@@ -32,6 +54,7 @@ class Node:
     column: int
     what: str
     _source: Any = None
+    files: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def fail(self, text: str) -> NoReturn:
         """Raise Invalid for this place."""
@@ -101,22 +124,22 @@ class Node:
 
     def _at_key(self, name: str) -> Node:
         line, column = _place(self._source, "key", name, (self.line, self.column))
-        return Node(self.file, name, line, column, self.what)
+        return Node(self.file, name, line, column, self.what, files=self.files)
 
     def _member(self, name: str) -> Node:
         line, column = _place(self._source, "value", name, (self.line, self.column))
-        return Node(self.file, self.value[name], line, column, _joined(self.what, name), self._source[name])
+        return Node(self.file, self.value[name], line, column, _joined(self.what, name), self._source[name], self.files)
 
     def _element(self, number: int) -> Node:
         line, column = _place(self._source, "item", number, (self.line, self.column))
         source = self._source[number]
-        return Node(self.file, self.value[number], line, column, f"{self.what}[{number}]", source)
+        return Node(self.file, self.value[number], line, column, f"{self.what}[{number}]", source, self.files)
 
 
 def read(file: str, text: str) -> list[Node]:
     """The documents of a YAML text, without empty ones. Raises Invalid."""
     try:
-        return [_node(file, found) for found in YAML(typ="rt").load_all(text) if found is not None]
+        return [_node(file, found) for found in _yaml().load_all(text) if found is not None]
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -125,6 +148,12 @@ def read(file: str, text: str) -> list[Node]:
         raise Invalid(f"{file}:1:1: {_one_line(str(error))}") from None
     except RecursionError:
         raise Invalid(f"{file}:1:1: nested too deeply") from None
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.Constructor = _Constructor
+    return yaml
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -149,7 +178,10 @@ def _plain(file: str, source: Any, place: tuple[int, int]) -> Any:
             if not isinstance(name, str):
                 line, column = _place(source, "key", name, place)
                 raise Invalid(f"{file}:{line}:{column}: the key {name!r} must be a text: write it in quotes")
-            plain[str(name)] = _plain(file, source[name], _place(source, "value", name, place))
+            value = source[name]
+            if isinstance(value, _Date) and name in _DATES:
+                value = str(value)
+            plain[str(name)] = _plain(file, value, _place(source, "value", name, place))
         return plain
     if isinstance(source, CommentedSeq):
         return [_plain(file, one, _place(source, "item", number, place)) for number, one in enumerate(source)]
@@ -158,7 +190,7 @@ def _plain(file: str, source: Any, place: tuple[int, int]) -> Any:
     if isinstance(source, ScalarBoolean):
         return bool(source)
     for kind in (str, int, float):
-        if isinstance(source, kind):
+        if isinstance(source, kind) and not isinstance(source, _Date):
             return kind(source)
     raise Invalid(f"{file}:{place[0]}:{place[1]}: {source} is no value of JSON: write it in quotes")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from hookrun.policies import conditions, match, pointer
+from hookrun.policies import conditions, match, messages, pointer
+from hookrun.policies.exceptions import has_ended, told
 from hookrun.policies.match import View
 from hookrun.policies.policy import Policy
 
@@ -25,11 +26,21 @@ def matching(one: Policy, view: View) -> list[str]:
     return list(tree(one.match, view))
 
 
+def exceptions(one: Policy, view: View) -> list[str]:
+    """The lines on a policy's exceptions."""
+    lines = []
+    for exception in one.exceptions:
+        ended = ", which is over" if has_ended(exception, view.invocation.get("time")) else ""
+        lines.append(f"{told(exception)}{ended}:")
+        lines += [f"  {line}" for line in tree(exception[0], view)]
+    return lines
+
+
 def denials(one: Policy, view: View) -> list[str]:
     """The lines on a policy's `deny`."""
     lines = []
     for condition, message in one.denials:
-        lines.append(f"deny, {message!r}:")
+        lines.append(f"deny, {messages.source(message)!r}:")
         lines += [f"  {line}" for line in (tree(condition, view) if condition else ["✓ always"])]
     return lines
 

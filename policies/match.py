@@ -47,7 +47,8 @@ class View:
     """What conditions look at: one call and one state of its config. Each value is looked up once.
 
     `invocation` has "engine", "command", "runtime", "container" (its id), "labels" and "image"; "look", a
-    `sources.Look`, "land", a `sources.Land`, and "is_whole", false where what the config leaves out says nothing.
+    `sources.Look`, "land", a `sources.Land`, and "is_whole", false where what the config leaves out says nothing;
+    "mask" and "time" may be there, see `messages` and `exceptions`.
     """
 
     __slots__ = ("_known", "_mounts", "config", "invocation")

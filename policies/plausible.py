@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
 import jsonschema
 
-from hookrun.policies import pointer, testing, validation
+from hookrun.policies import exception_lint, message_reader, pointer, quantities, reader, testing, validation
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node, suggestion
 
@@ -29,9 +30,18 @@ _CAPABILITIES = (  # capabilities(7)
     *("SYS_TTY_CONFIG", "WAKE_ALARM", "ALL"),
 )
 _TREES = ("all", "any", "none")
-_COMPARISONS = ("equals", "in", "notEquals", "notIn")
+_LISTS = ("in", "notIn")
+_COMPARISONS = ("equals", "notEquals", *_LISTS)
+_ORDERINGS = ("less", "greater", "notLess", "notGreater")
 _OF_TEXTS = ("matches", "startsWith", "notMatches", "notStartsWith")
 _TYPES: dict[str, Any] = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
+# Fields in bytes; rlimits are, or count files and processes.
+_BYTES = re.compile(
+    r"/linux/resources/(memory/(limit|reservation|swap|kernel|kernelTCP)|hugepageLimits/[^/]+/limit"
+    r"|blockIO/throttle(Read|Write)BpsDevice/[^/]+/rate)"
+)
+_LIMITS = re.compile(r"/process/rlimits/[^/]+/(soft|hard)")
+_PAGE = 4096
 _IN_ROOTFS = "startContainer"
 
 Schema = dict[str, Any]
@@ -56,9 +66,15 @@ def _checks(source: Source) -> Iterator[Callable[[], object]]:
     spec = source.document.members()["spec"].members()
     if "match" in spec:
         yield from _of_condition(spec["match"])
+    for exception in spec["exceptions"].elements() if "exceptions" in spec else ():
+        yield from _of_condition(exception.members()["match"])
+    yield from exception_lint.checks(source)
     for denial in spec["deny"].elements() if "deny" in spec else ():
         if "when" in denial.members():
             yield from _of_condition(denial.members()["when"])
+        yield from _of_message(denial)
+    for rule in _rules(spec):
+        yield from _of_message(rule)
     for operation in spec["patch"].elements() if "patch" in spec else ():
         paths = [part for name, part in operation.members().items() if name in ("path", "from")]
         yield from (partial(_schemas_at, path) for path in paths)
@@ -70,6 +86,21 @@ def _checks(source: Source) -> Iterator[Callable[[], object]]:
         if stage != _IN_ROOTFS:
             yield from (partial(_check_program, hook.members()["path"]) for hook in hooks.elements())
     yield from (partial(testing.check_form, test) for test in source.tests)
+
+
+def _rules(spec: dict[str, Node]) -> Iterator[Node]:
+    """The places, beside `deny`, that may have a message."""
+    if "devices" in spec:
+        yield spec["devices"]
+    for word in ("mounts", "devices"):
+        members = spec[word].members() if word in spec else {}
+        yield from members["forbid"].elements() if "forbid" in members else ()
+
+
+def _of_message(node: Node) -> Iterator[Callable[[], object]]:
+    members = node.members()
+    if "message" in members:
+        yield from (partial(_schemas_at, path) for path in message_reader.paths(members["message"]))
 
 
 def _of_condition(node: Node) -> Iterator[Callable[[], object]]:
@@ -92,7 +123,12 @@ def _values(node: Node) -> list[Node]:
     """The values that a fact is compared with."""
     if not isinstance(node.value, dict):
         return node.one_or_more()
-    return [value for name, part in node.members().items() if name in _COMPARISONS for value in part.one_or_more()]
+    parts = ((name, part) for name, part in node.members().items() if name in _COMPARISONS)
+    return [value for name, part in parts for value in _compared(name, part)]
+
+
+def _compared(operator: str, node: Node) -> list[Node]:
+    return reader.listed(node) if operator in _LISTS else node.one_or_more()
 
 
 def _check_engine(node: Node) -> None:
@@ -133,9 +169,27 @@ def _check_field(members: dict[str, Node]) -> None:
     for name, part in members.items():
         if name in _OF_TEXTS and "string" not in types:
             part.fail(f"{members['field'].value} is no string: it is {_told(types)}")
-        for value in part.one_or_more() if name in _COMPARISONS else ():
+        if name in _ORDERINGS:
+            _check_ordering(members["field"], part, types, schemas)
+        for value in _compared(name, part) if name in _COMPARISONS else ():
             if not any(_is_of(value.value, kind) for kind in types):
                 value.fail(f"{members['field'].value} is {_told(types)}, and never {value.value!r}")
+
+
+def _check_ordering(field: Node, operand: Node, types: set[str], schemas: list[Schema]) -> None:
+    """Refuse a bound that no value of the field is on the other side of, or that is in another unit."""
+    if not types & {"integer", "number"}:
+        operand.fail(f"{field.value} is {_told(types)}: it is neither less nor greater")
+    bound = quantities.size(operand) if quantities.is_text(operand) else operand.number()
+    counts_bytes = _BYTES.fullmatch(field.text())
+    if quantities.is_text(operand) and not counts_bytes and not _LIMITS.fullmatch(field.text()):
+        operand.fail(f"{field.value} does not count bytes: write a plain number")
+    if counts_bytes and not quantities.is_text(operand) and 0 < bound < _PAGE:
+        operand.fail(f"{operand.value} is a number of bytes: write a unit, as in {operand.value}Mi")
+    for schema in schemas:
+        least, most = schema.get("minimum", bound), schema.get("maximum", bound)
+        if not least <= bound <= most:
+            operand.fail(f"{field.value} is from {least} to {most}, and never {operand.value}")
 
 
 def _types(schema: Schema) -> list[str]:

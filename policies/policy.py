@@ -13,21 +13,24 @@ AUDIT = "audit"
 OFF = "off"
 DENY = "deny"
 ALLOW = "allow"
+SEVERITIES = ("info", "low", "medium", "high", "critical")  # those of PolicyReport, wgpolicyk8s.io
 
 
 class Policy:
     """A compiled policy.
 
-    `match` is a condition or None. `denials` are (condition or None, message). `checks` and `changes` are the
-    higher-level words as (function, argument), see `words`. `patch` are operations, see `patch`; `merge` is a merge
-    patch or None. `hooks` are (stage, hook, line). `skips_updates`: nothing in it is about what `update` changes, and
-    `match` names no command.
+    `match` is a condition or None. `denials` are (condition or None, message, see `messages`). `checks` and `changes`
+    are the higher-level words as (function, argument), see `words`. `patch` are operations, see `patch`; `merge` is a
+    merge patch or None. `hooks` are (stage, hook, line). `skips_updates`: nothing in it is about what `update` changes,
+    and `match` names no command. `exceptions` are as `exceptions` has them. `owner` and `severity`, one of SEVERITIES,
+    are "" where nobody said them.
     """
 
     __slots__ = (
         "changes",
         "checks",
         "denials",
+        "exceptions",
         "file",
         "hooks",
         "line",
@@ -36,7 +39,9 @@ class Policy:
         "mode",
         "name",
         "on_error",
+        "owner",
         "patch",
+        "severity",
         "skips_updates",
     )
 
@@ -55,6 +60,9 @@ class Policy:
         merge: dict[str, Any] | None,
         hooks: tuple[Any, ...],
         skips_updates: bool,
+        exceptions: tuple[Any, ...],
+        owner: str,
+        severity: str,
     ) -> None:
         self.name = name
         self.mode = mode
@@ -69,6 +77,9 @@ class Policy:
         self.merge = merge
         self.hooks = hooks
         self.skips_updates = skips_updates
+        self.exceptions = exceptions
+        self.owner = owner
+        self.severity = severity
 
     def packed(self) -> bytes:
         return marshal.dumps(
@@ -86,6 +97,9 @@ class Policy:
                 self.merge,
                 self.hooks,
                 self.skips_updates,
+                self.exceptions,
+                self.owner,
+                self.severity,
             )
         )
 

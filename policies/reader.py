@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
-from hookrun.policies import conditions, expressions, match, mounts, pointer
+from hookrun.policies import conditions, document, expressions, match, mounts, pointer, quantities
 from hookrun.policies.document import Node
 
 _TREES = ("all", "any", "none")
 _KEYED = ("annotation", "label")
 _OPERATORS = (*conditions.OPERATORS, *conditions.NEGATIONS)
 _SUBJECTS = (*match.FACTS, *_KEYED, "annotations", "labels", "field", "mount")
+
+_LARGEST_FILE = 1 << 20  # bytes: each call looks through the list
 
 Condition = tuple[Any, ...]
 Test = tuple[str, Any]
@@ -43,22 +47,23 @@ def _joined(kind: str, parts: list[Condition]) -> Condition:
 
 
 def _subject(node: Node, members: dict[str, Node]) -> list[Condition]:
-    """A condition on one subject, or on several facts, all of which must be so."""
+    """A condition on one subject, or on several, all of which must be so; the operators are the keyed one's."""
     subjects = [name for name in members if name in _SUBJECTS]
     operators = {name: part for name, part in members.items() if name in _OPERATORS}
     if not subjects:
         node.fail(f"it says what is tested but not of what: add one of {', '.join(_SUBJECTS)}")
     keyed = [name for name in subjects if name in (*_KEYED, "field")]
-    if len(keyed) > 1 or (keyed and len(subjects) > 1):
-        node.fail(f"{' and '.join(subjects)} can't share a condition: put them into two, under `all`")
+    if operators and len(keyed) > 1:
+        first = next(iter(operators.values()))
+        first.fail(f"it may belong to {' or to '.join(keyed)}: put them into two conditions, under `all`")
     if operators and not keyed:
         first = next(iter(operators.values()))
         first.fail(f"it belongs inside: `{subjects[0]}: {{{next(iter(operators))}: …}}`")
-    if keyed:
-        return [_keyed_condition(keyed[0], members[keyed[0]], operators)]
     found: list[Condition] = []
     for name in subjects:
-        if name == "mount":
+        if name in keyed:
+            found.append(_keyed_condition(name, members[name], operators))
+        elif name == "mount":
             found.append(("mount", selector(members[name], members[name].members(mounts.FIELDS))))
         elif name in ("annotations", "labels"):
             found += [("is", (name[:-1], key), expected(part)) for key, part in members[name].members().items()]
@@ -120,13 +125,51 @@ def _operand(name: str, node: Node) -> Any:
     if kind == "matches":
         return expressions.compiled(node)
     if kind == "in":
-        return tuple(element.value for element in node.elements())
+        return tuple(element.value for element in listed(node))
     if kind == "exists":
         return node.flag()
     if kind == "startsWith":
         return node.text()
     if kind in ("less", "greater"):
-        return node.number()
+        return quantities.size(node) if quantities.is_text(node) else node.number()
     if kind == "contains" and isinstance(node.value, dict | list):
         node.fail("it must be a single value")
     return node.value
+
+
+def listed(node: Node) -> list[Node]:
+    """The values that `in` and `notIn` compare with: a list, or `{file: PATH}`, whose file is a list in YAML.
+
+    A relative path begins at the policy's directory. Raises Invalid.
+    """
+    if not isinstance(node.value, dict):
+        return node.elements()
+    members = node.members(("file",))
+    if "file" not in members:
+        node.fail("file is missing: it must be a list, or {file: PATH}")
+    path = os.path.normpath(Path(node.file).parent / members["file"].text())
+    if path not in node.files:
+        node.files[path] = _text_of(members["file"], path)
+    documents = document.read(path, node.files[path])
+    if len(documents) != 1:
+        text = "it must be one list: `- VALUE` in each line, or []"
+        raise document.Invalid(f"{path}:1:1: {text}", (node.line, node.column))
+    values = documents[0].elements()
+    for value in values:
+        if value.value is None or isinstance(value.value, dict | list):
+            value.fail("it must be a single value")
+    return values
+
+
+def _text_of(node: Node, path: str) -> str:
+    """The text of a file that a node names. Raises Invalid."""
+    try:
+        if not os.path.isfile(path):
+            node.fail(f"{path} is no file" if os.path.exists(path) else f"there is no file {path}")
+        if os.path.getsize(path) > _LARGEST_FILE:
+            node.fail(f"{path} is larger than {_LARGEST_FILE >> 20} MiB")
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        node.fail(f"{path} can't be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        node.fail(f"{path} is not UTF-8 at byte {error.start}")

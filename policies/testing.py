@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hookrun.policies import decide, match, pointer, sources
+from hookrun.policies import decide, exception_reader, match, messages, pointer, sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node
 
 _TEST = ("name", "config", "invocation", "expect")
-_INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces", "sources")
+_INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces", "sources", "time")
 _SOURCE = ("realPath", "names", "shows", "mountsBelow", "mayBeAnything", "devices", *sources.ATTRIBUTES)
-_EXPECT = ("matched", "denied", "error", "changed", "fields", "hooks")
+_EXPECT = ("matched", "exempt", "denied", "error", "changed", "fields", "hooks")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def _stated(node: Node) -> dict[str, Any]:
     for name, tellers in (("image", match.TELL_IMAGES), ("labels", match.TELL_LABELS)):
         if name in members and engine not in tellers:
             members[name].fail(f"{engine} does not tell it: only {', '.join(tellers)} do")
-    return {name: one.value for name, one in members.items()}
+    known = {name: one.value for name, one in members.items()}
+    return {**known, "time": exception_reader.moment(members["time"])} if "time" in members else known
 
 
 def check_form(node: Node) -> None:
@@ -79,7 +80,7 @@ def _problem(source: Source, node: Node) -> str:
     call = invocation(_stated(members["invocation"]) if "invocation" in members else None)
     view = match.View(config, call)
     matched = match.is_for(source.policy, view)
-    step = decide.judge(source.policy, config, call) if matched else decide.Step(config)
+    step = decide.judge(source.policy, config, view) if matched else decide.Step(config)
     return next(filter(None, (_CHECKS[name](one, matched, step, config) for name, one in _defaults(expect, node))), "")
 
 
@@ -88,21 +89,22 @@ def unreached(source: Source) -> list[str]:
     place = f"{source.policy.file}:{source.policy.line}:1: policy {source.name}"
     if not source.tests:
         return [f"{place} has no tests"]
-    reached = {_denied(source, test) for test in source.tests}
-    messages = dict.fromkeys(message for _, message in source.policy.denials)
-    return [f"{place}: no test comes to the refusal {message!r}" for message in messages if message not in reached]
+    reached = {_denial(source, test) for test in source.tests}
+    missed = dict.fromkeys(message for _, message in source.policy.denials if message not in reached)
+    return [f"{place}: no test comes to the refusal {messages.source(message)!r}" for message in missed]
 
 
-def _denied(source: Source, test: Node) -> str:
+def _denial(source: Source, test: Node) -> messages.Message | None:
     try:
         members = test.members(_TEST)
         config = members["config"].value if "config" in members else {}
         call = invocation(_stated(members["invocation"]) if "invocation" in members else None)
     except Invalid:
-        return ""
-    if not match.is_for(source.policy, match.View(config, call)):
-        return ""
-    return decide.judge(source.policy, config, call).denied
+        return None
+    view = match.View(config, call)
+    if not match.is_for(source.policy, view) or not decide.judge(source.policy, config, view).denied:
+        return None
+    return decide.denial(source.policy, view)
 
 
 def _check_sources(members: dict[str, Node]) -> None:
@@ -124,6 +126,10 @@ def _defaults(expect: dict[str, Node], node: Node) -> list[tuple[str, Node]]:
 
 def _check_matched(node: Node, matched: bool, step: decide.Step, before: Any) -> str:
     return "" if matched == node.flag() else f"it {'matched' if matched else 'did not match'}"
+
+
+def _check_exempt(node: Node, matched: bool, step: decide.Step, before: Any) -> str:
+    return _compare("exempt", node.value, step.exempt[1] if step.exempt else "")
 
 
 def _check_denied(node: Node, matched: bool, step: decide.Step, before: Any) -> str:
@@ -171,6 +177,7 @@ def _check_hooks(node: Node, matched: bool, step: decide.Step, before: Any) -> s
 
 _CHECKS = {
     "matched": _check_matched,
+    "exempt": _check_exempt,
     "denied": _check_denied,
     "error": _check_error,
     "changed": _check_changed,

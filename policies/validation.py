@@ -57,7 +57,7 @@ def _of_one(one: Policy) -> list[str]:
         call = testing.invocation({"engine": engine})
         if refused := _unevaluated(one, sample, call):
             return [f"{place}: policy {one.name} would deny every container like {engine}'s: it {refused}"]
-        config = decide.judge(_without_denials(one), sample, call).config
+        config = decide.judge(_changing(one), sample, match.View(sample, call)).config
         if config is not sample:
             wrong = faults(config)[:1]
             return [f"{place}: policy {one.name} makes a wrong config of {engine}'s: {text}" for text in wrong]
@@ -66,9 +66,10 @@ def _of_one(one: Policy) -> list[str]:
 
 def _unevaluated(one: Policy, sample: dict[str, Any], call: dict[str, Any]) -> str:
     """Why the policy would deny a call that it cannot be evaluated on, "" if it would not."""
-    if one.mode != policy.ENFORCE or not match.is_for(one, match.View(sample, call)):
+    view = match.View(sample, call)
+    if one.mode != policy.ENFORCE or not match.is_for(one, view):
         return ""
-    step = decide.judge(one, sample, call)
+    step = decide.judge(one, sample, view)
     return decide.refusal(one, step) if step.fault else ""
 
 
@@ -77,14 +78,16 @@ def _of_all(active: list[Policy]) -> list[str]:
         config = sample
         for one in active:
             if one.mode == policy.ENFORCE:
-                config = decide.judge(_without_denials(one), config, testing.invocation({"engine": engine})).config
+                view = match.View(sample, testing.invocation({"engine": engine}))
+                config = decide.judge(_changing(one), config, view).config
         wrong = faults(config)
         if wrong:
             return [f"all policies together make a wrong config of {engine}'s: {wrong[0]}"]
     return []
 
 
-def _without_denials(one: Policy) -> Policy:
+def _changing(one: Policy) -> Policy:
+    """A policy that only changes, whatever is forbidden or excepted."""
     twin = copy.copy(one)
-    twin.denials = twin.checks = ()
+    twin.denials = twin.checks = twin.exceptions = ()
     return twin

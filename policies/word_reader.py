@@ -7,10 +7,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hookrun.policies import mounts, reader
+from hookrun.policies import message_reader, mounts, quantities, reader
 from hookrun.policies.document import Node
+
+if TYPE_CHECKING:
+    from hookrun.policies.messages import Message
 
 HOST_NAMESPACES = "namespaces.forbidHost"
 OF_RESOURCES = ("resources", "devices")  # words that an update is judged by
@@ -21,9 +24,6 @@ _NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"
 _SYSCTL_LISTS = ("forbid", "allow")
 _RESOURCES = ("memory", "memorySwap", "cpus", "pids")
 _SIZES = ("memory", "memorySwap")
-_SIZE = re.compile(r"(\d+)([KMGT]i?)?")
-_UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
-_BINARY_UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
 _CAPABILITY = re.compile(r"(CAP_)?[A-Z_]+")
 _RLIMITS = (  # getrlimit(2)
     *("AS", "CORE", "CPU", "DATA", "FSIZE", "LOCKS", "MEMLOCK", "MSGQUEUE"),
@@ -95,9 +95,9 @@ def _mount(node: Node) -> dict[str, Any]:
     return found
 
 
-def _forbidden(node: Node) -> tuple[Any, str]:
+def _forbidden(node: Node) -> tuple[Any, Message]:
     members = node.members((*mounts.FIELDS, "message"))
-    message = members.pop("message").text() if "message" in members else ""
+    message = message_reader.read(members.pop("message")) if "message" in members else ""
     return reader.selector(node, members), message
 
 
@@ -146,26 +146,15 @@ def _resources(node: Node) -> Word:
 
 
 def _amount(kind: str, node: Node) -> float:
-    value = _size(node) if kind in _SIZES else node.number() if kind == "cpus" else node.whole_number()
+    value = quantities.size(node) if kind in _SIZES else node.number() if kind == "cpus" else node.whole_number()
     if value <= 0:
         node.fail("it must be greater than zero")
     return value
 
 
-def _size(node: Node) -> int:
-    """A number of bytes, as a number or with Ki, Mi, Gi, Ti (1024) or K, M, G, T (1000)."""
-    if isinstance(node.value, int):
-        return node.whole_number()
-    found = _SIZE.fullmatch(node.text())
-    if found is None:
-        node.fail("it must be a size: 512Mi, 1G or a number of bytes")
-    unit = found[2] or ""
-    return int(found[1]) * (_BINARY_UNITS.get(unit) or _UNITS.get(unit) or 1)
-
-
 def _devices(node: Node) -> Word:
     members = node.members(("forbid", "allow", "message"))
-    message = members["message"].text() if "message" in members else ""
+    message = message_reader.read(members["message"]) if "message" in members else ""
     checks: list[Step] = []
     if "forbid" in members:
         forbidden = tuple(_forbidden_device(part, message) for part in members["forbid"].elements())
@@ -178,9 +167,9 @@ def _devices(node: Node) -> Word:
     return Word(tuple(checks))
 
 
-def _forbidden_device(node: Node, message: str) -> tuple[Any, str]:
+def _forbidden_device(node: Node, message: Message) -> tuple[Any, Message]:
     members = node.members((*_DEVICE, "message"))
-    message = members.pop("message").text() if "message" in members else message
+    message = message_reader.read(members.pop("message")) if "message" in members else message
     return reader.selector(node, members, _DEVICE), message
 
 

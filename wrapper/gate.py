@@ -6,6 +6,7 @@ import os
 
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.namespaces import PROC_NAMES
+from hookrun.wrapper import masking, settings
 from hookrun.wrapper.verdict import Verdict
 
 TYPE_CHECKING = False
@@ -81,6 +82,8 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look, 
     verdict.judged.namespaces = namespaces or {}
     verdict.told = _told(engine, call.container, config, plan["asks"])
     invocation = {**_invocation(call, engine, namespaces, verdict.told), "look": look, "land": land}
+    if "mask" in plan["asks"]:
+        invocation["mask"] = lambda: masking.Mask(settings.chosen(content, _program(call)))
     outcome = policies.decide(plan, config, invocation)
     verdict.config = outcome.config
     verdict.denied = outcome.denied
@@ -118,12 +121,16 @@ def _invocation(call: Call, engine: str, namespaces: Namespaces | None, told: Co
     return {
         "engine": engine,
         "command": call.command,
-        "runtime": os.path.basename(os.fsdecode(call.argv[0])),
+        "runtime": os.path.basename(_program(call)),
         "container": call.container,
         **(told or {"image": "", "labels": {}}),
         "host_namespaces": host_namespaces(namespaces) if namespaces is not None else None,
         "is_whole": True,
     }
+
+
+def _program(call: Call) -> str:
+    return os.fsdecode(call.argv[0])
 
 
 def _told(engine: str, container: str, config: Config, asks: list[str]) -> Config | None:

@@ -30,7 +30,7 @@ ALLOW = "allow"
 
 _NONE = "there is no snapshot on this host: containers run as with plain runc until `hookctl apply`"
 _MAGIC = b"hookrun snapshot for %s\n" % sys.implementation.cache_tag.encode()
-_FORMAT = 3
+_FORMAT = 4
 _CHECKSUM = 8
 _HEADER = len(_MAGIC) + 4 + _CHECKSUM
 

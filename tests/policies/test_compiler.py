@@ -25,6 +25,12 @@ WRONG: list[tuple[str, str, str]] = [
     ("spec:\n  match: {field: /hostname, equal: x}\n", "5:29", "did you mean 'equals'?"),
     ("spec:\n  match: {field: /h, matches: '('}\n", "5:31", "it is no regular expression"),
     ("spec:\n  match: {field: /h, less: x}\n", "5:28", "it must be a number, not a text"),
+    ("spec:\n  match: {field: /h, less: 512m}\n", "5:28", "it must be a size: 512Mi, 1G or a number of bytes; m is a thousandth to Kubernetes; did you mean '512M'?"),
+    ("spec:\n  match: {field: /h, less: 1 gib}\n", "5:28", "did you mean '1Gi'?"),
+    ("spec:\n  match: {field: /h, greater: 5GB}\n", "5:31", "did you mean '5G'?"),
+    ("spec:\n  match: {field: /h, notLess: 0.3Ki}\n", "5:31", "0.3Ki is no whole number of bytes"),
+    ("spec:\n  match: {field: /h, notGreater: -1Gi}\n", "5:34", "it must be a number, not a text"),
+    ("spec:\n  match: {label: a, field: /h, exists: false}\n", "5:40", "it may belong to label or to field: put them into two conditions, under `all`"),
     ("spec:\n  match: {equals: x}\n", "5:10", "add one of engine"),
     ("spec:\n  match: {engine: docker, matches: x}\n", "5:36", "it belongs inside: `engine: {matches: …}`"),
     ("spec:\n  match: {}\n", "5:10", "it is empty"),
@@ -64,6 +70,15 @@ def test_what_is_wrong_and_where(text: str, place: str, message: str) -> None:
     _, problems = compiler.examine(HEAD + text, "p.yaml")
     texts = [problem.text for problem in problems]
     assert any(line.startswith(f"p.yaml:{place}: ") and message in line for line in texts), texts
+
+
+def test_owner_and_severity() -> None:
+    text = "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: a, %s}\nspec: {}\n"
+    (source,) = compiler.load(text % "owner: the  team, severity: critical", "p.yaml")
+    assert (source.policy.owner, source.policy.severity) == ("the team", "critical")
+    for wrong, message in (("severity: severe", "it must be one of info, low, medium, high, critical, not 'severe'"), ("owner: 5", "it must be a text")):
+        _, (problem,) = compiler.examine(text % wrong, "p.yaml")
+        assert message in problem.text and problem.text.startswith("p.yaml:3:"), problem.text
 
 
 def test_everything_wrong_is_said_at_once() -> None:

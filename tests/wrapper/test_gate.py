@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,80 @@ def test_policies_that_are_gone_are_not_forgotten(host: ConfiguredHost, bundle: 
     (host.config / "policies.d/p0.yaml").unlink()
     host.apply()
     assert host.runtime.run(bundle.path).status == 0
+
+
+def test_an_exception_lets_through_until_it_ends_without_another_apply(host: ConfiguredHost, bundle: Bundle) -> None:
+    end = time.time() + 10
+    until = datetime.fromtimestamp(end, UTC).isoformat(timespec="seconds")
+    old = {"match": {"annotations": {"team": "old"}}, "reason": "legacy", "until": until}
+    in_force(host, {**DENY_BIN, "exceptions": [old]})
+    bundle.add_mount("/host", "bind", "/bin", "rbind")
+    bundle.config["annotations"] = {"team": "old"}
+    bundle.command("true")
+    assert host.runtime.run(bundle.path).status == 0
+    (decision,) = host.lines("run")[-1]["decisions"]
+    assert (decision["action"], decision["message"]) == ("exempt", f"exception in line 1, until {until}: legacy")
+    time.sleep(max(0.0, end - time.time()))
+    result = host.runtime.run(bundle.path)
+    assert result.status == 1
+    assert f"policy p0: not /bin (its exception in line 1 ended: {until})" in result.err
+    (decision,) = host.lines("run")[-1]["decisions"]
+    assert decision["exception"] == {"line": 1, "reason": "legacy", "until": until, "ended": True}
+
+
+def test_owner_and_severity_are_recorded_and_reported(host: ConfiguredHost, bundle: Bundle) -> None:
+    in_force(host, DENY_BIN, {"deny": [{"when": {"field": "/hostname", "equals": "no"}, "message": "m"}]})
+    policy = host.config / "policies.d/p0.yaml"
+    values = json.loads(policy.read_text())
+    policy.write_text(json.dumps({**values, "metadata": {"name": "p0", "owner": "team red", "severity": "high"}}))
+    host.apply()
+    bundle.command("true")
+    assert host.runtime.run(bundle.path).status == 0
+    bundle.add_mount("/host", "bind", "/bin", "rbind").write()
+    assert host.runtime.run(bundle.path).status == 1
+    passed, plain = host.lines("run")[0]["decisions"]
+    (denied,) = host.lines("run")[1]["decisions"]
+    assert all((one["severity"], one["owner"]) == ("high", "team red") for one in (passed, denied))
+    assert not {"severity", "owner"} & set(plain)
+    told = json.loads(host.hookctl("report", "--json").out)["policies"]
+    assert [(one["policy"], one["severity"], one["owner"], one["denied"]) for one in told] == [("p0", "high", "team red", 1), ("p1", "", "", 0)]
+    lines = host.hookctl("report").out.splitlines()
+    assert lines[0].split()[:4] == ["POLICY", "SEVERITY", "OWNER", "CONTAINERS"]
+    assert lines[1].startswith("p0      high      team red ") and lines[2].startswith("p1      -         - ")
+
+
+def test_values_in_a_message_are_masked_and_stay_in_their_line(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:
+    message = "${container} has ${/process/env/*} and ${annotation:note}, no ${label:x}, ${/root/readonly}"
+    in_force(host, {"deny": [{"when": {"field": "/process/user/uid", "equals": 0}, "message": message}]})
+    bundle.config["process"]["env"] = ["PATH=/bin", "DB_PASSWORD=hunter22"]
+    bundle.config["annotations"] = {"note": "a\nlevel=fatal \x1b[2J hunter22"}
+    bundle.command("true")
+    host.runtime.globals += ["--log", str(tmp_path / "log")]
+    result = host.runtime.run(bundle.path)
+    line = host.lines("run")[-1]
+    start = f"policy p0: {line['container']} has PATH=/bin, DB_PASSWORD=***"
+    assert line["decisions"], result.err
+    for text in (result.err.strip(), line["error"], line["decisions"][0]["message"], (tmp_path / "log").read_text().strip()):
+        assert "hunter22" not in text and "\n" not in text and "\x1b" not in text, text
+    assert line["error"].startswith(start)
+    assert " and a\\nlevel=fatal \\x1b[2J ***" in line["error"] and line["error"].endswith(", no (none), false")
+    assert result.status == 1 and start in result.err
+
+
+def test_a_size_a_list_from_a_file_and_several_subjects(host: ConfiguredHost, bundle: Bundle) -> None:
+    teams = host.config / "policies.d/teams.list"
+    teams.parent.mkdir(exist_ok=True)
+    teams.write_text("- red\n- blue\n")
+    large = {"field": "/linux/resources/memory/limit", "greater": "64Mi"}
+    asked = {"command": "run", "annotation": "team", "in": {"file": "teams.list"}, "all": [large]}
+    in_force(host, {"deny": [{"when": asked, "message": "${annotation:team}: too much"}]})
+    teams.unlink()
+    bundle.command("true")
+    rows = [("red", (64 << 20) + 4096, True), ("red", 64 << 20, False), ("green", 65 << 20, False)]
+    for team, limit, is_denied in rows:
+        bundle.config["annotations"] = {"team": team}
+        bundle.config["linux"]["resources"] = {"memory": {"limit": limit}}
+        bundle.write()
+        result = host.runtime.run(bundle.path)
+        assert (result.status == 1) is is_denied, (team, limit, result.err)
+        assert ("policy p0: red: too much" in result.err) is is_denied

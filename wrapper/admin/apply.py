@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import difflib
 import sys
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 
-from hookrun.policies import compiler, policy, validation
+from hookrun.policies import compiler, exception_lint, policy, validation
 from hookrun.policies.compiler import Source
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin import launcher, output, sources, store
 from hookrun.wrapper.admin.host import Host
+from hookrun.wrapper.admin.output import AsJson
 from hookrun.wrapper.admin.sources import Sources
 
 history_app = typer.Typer(help="The snapshots applied on this host.", invoke_without_command=True)
@@ -22,6 +24,31 @@ history_app = typer.Typer(help="The snapshots applied on this host.", invoke_wit
 _COMPARED = [name for name in policy.Policy.__slots__ if name not in ("file", "line")]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@dataclass
+class Difference:
+    """What differs between two snapshots: policies by name, other parts by name, and the lines of the files."""
+
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed or self.parts or self.files)
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        signs = (("+", self.added), ("-", self.removed), ("~", self.changed))
+        policies = [f"{sign} policy {name}" for sign, names in signs for name in names]
+        return [*policies, *(f"~ {part}" for part in self.parts), *self.files]
+
+    def values(self) -> dict[str, Any]:
+        """The same for JSON."""
+        policies = {"added": self.added, "removed": self.removed, "changed": self.changed}
+        return {"policies": policies, "parts": self.parts, "files": self.files}
 
 
 def apply(
@@ -32,30 +59,43 @@ def apply(
         bool, typer.Option("--exit-code", help="With --dry-run: exit status 1 if something would change.")
     ] = False,
     message: Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Check settings, hooks and policies, show what changes, and put them in force."""
     host = hosts.of(context)
     found = sources.read(host)
     found.problems += validation.problems(found.policies)
     sources.demand(found)
+    notes = [line for source in found.policies for line in exception_lint.ended(source)]
     new = store.content(host, found, compiler.plan(found.policies))
     old = store.running(host)
-    lines = changes(host, old, new, found)
-    if old is not None and not lines:
-        typer.echo("nothing to change")
-        return
-    typer.echo("\n".join(lines) if lines else "the first snapshot: no policies, no hooks")
-    if dry_run:
+    difference = changes(host, old, new, found)
+    is_same = old is not None and not difference
+    if not as_json:
+        _show(notes, difference, is_same=is_same)
+    number = None
+    if not (is_same or dry_run):
+        _ask(yes, "Put this in force?")
+        number = store.apply(host, new, found, message)
+    if as_json:
+        output.as_json({"changed": not is_same, **difference.values(), "notes": notes, "number": number})
+    elif number is not None:
+        typer.echo(f"in force: number {number}")
+    if dry_run and not is_same:
         raise typer.Exit(int(exit_code))
-    _ask(yes, "Put this in force?")
-    number = store.apply(host, new, found, message)
-    typer.echo(f"in force: number {number}")
+
+
+def _show(notes: list[str], difference: Difference, *, is_same: bool) -> None:
+    for note in notes:
+        typer.echo(f"note: {note}")
+    if is_same:
+        typer.echo("nothing to change")
+    else:
+        typer.echo("\n".join(difference.lines()) if difference else "the first snapshot: no policies, no hooks")
 
 
 @history_app.callback()
-def history(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def history(context: typer.Context, as_json: AsJson = False) -> None:
     """List the snapshots applied on this host: when, by whom, the digest of their files, and why."""
     if context.invoked_subcommand:
         return
@@ -85,29 +125,42 @@ def diff(
     context: typer.Context,
     before: Annotated[int, typer.Argument(metavar="A", help="A number of `hookctl history`.")],
     after: Annotated[int, typer.Argument(metavar="B", help="Another.")],
+    as_json: AsJson = False,
 ) -> None:
     """Show what differs between two snapshots."""
     host = hosts.of(context)
     old, new = (store.entry(host, number) for number in (before, after))
-    lines = _differences(store.loaded(old), store.loaded(new)) + _text_changes(old.texts, new.texts)
-    typer.echo("\n".join(lines) if lines else "they are the same")
+    difference = _difference(store.loaded(old), store.loaded(new))
+    difference.files = _text_changes(old.texts, new.texts)
+    if as_json:
+        output.as_json({"before": before, "after": after, **difference.values()})
+        return
+    typer.echo("\n".join(difference.lines()) if difference else "they are the same")
 
 
 def rollback(
     context: typer.Context,
     number: Annotated[int | None, typer.Argument(help="From `hookctl history`; the one before by default.")] = None,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put an earlier snapshot in force again. The files in the configuration's directory stay as they are."""
     _ask(yes, "Roll back?")
     host = hosts.of(context)
-    typer.echo(f"in force: number {store.roll_back(host, number)}")
+    now = store.roll_back(host, number)
+    if as_json:
+        output.as_json({"number": now})
+        return
+    typer.echo(f"in force: number {now}")
     typer.echo(f"The files in {host.config} are as they were: the next `hookctl apply` puts them in force again.")
 
 
-def refresh(context: typer.Context) -> None:
+def refresh(context: typer.Context, as_json: AsJson = False) -> None:
     """Write the launchers, the heap and the seal anew, as is due after an upgrade of hookrun or of Python."""
     names = launcher.refresh(hosts.of(context).state)
+    if as_json:
+        output.as_json({"launchers": names})
+        return
     typer.echo(f"refreshed: {', '.join(names) if names else 'no launcher is registered'}")
 
 
@@ -124,57 +177,59 @@ def _ask(yes: bool, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise Failure("nobody to ask: add --yes")
-    if not typer.confirm(question):
+    if not typer.confirm(question, err=True):
         raise Failure("nothing was changed")
 
 
-def changes(host: Host, old: dict[str, Any] | None, new: dict[str, Any], found: Sources) -> list[str]:
-    """What differs between the snapshot in force and a new one: by policy, then the lines of the files."""
-    lines = _differences(old, new)
+def changes(host: Host, old: dict[str, Any] | None, new: dict[str, Any], found: Sources) -> Difference:
+    """What differs between the snapshot in force and a new one; of the files only if something else does."""
+    difference = _difference(old, new)
     on_error = snapshot.on_error(str(host.state))
     if on_error != found.settings.on_error:
-        lines.append(f"~ onError: {on_error}, then {found.settings.on_error}")
+        difference.parts.append(f"onError: {on_error}, then {found.settings.on_error}")
     entry = store.running_entry(host)
-    return lines + _text_changes(entry.texts if entry else {}, found.texts) if lines else lines
-
-
-def _differences(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
-    before = old or {}
-    lines = _policy_changes(before.get("policies"), new["policies"])
-    for part in ("settings", "profiles", "hooks"):
-        if before.get(part) != new[part] and (old is not None or part == "hooks"):
-            lines.append(f"~ {part}")
-    return lines
+    if difference:
+        difference.files = _text_changes(entry.texts if entry else {}, found.texts)
+    return difference
 
 
 def differences(old: Sources, new: Sources) -> list[str]:
     """What differs between two sets of files: by policy, then the lines of the files."""
-    plans = (compiler.plan(one.policies) for one in (old, new))
-    return _policy_changes(*plans) + _text_changes(old.texts, new.texts)
+    difference = _policy_difference(compiler.plan(old.policies), compiler.plan(new.policies))
+    difference.files = _text_changes(old.texts, new.texts)
+    return difference.lines()
 
 
 def changed_policies(before: list[Source], after: list[Source]) -> list[str]:
     """The names of the policies that are new or do something else than before."""
-    old, new = ({one.name: _does(one.policy) for one in found} for found in (before, after))
-    return [name for name, does in new.items() if old.get(name) != does]
+    difference = _policy_difference(compiler.plan(before), compiler.plan(after))
+    return [*difference.added, *difference.changed]
 
 
-def _policy_changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
+def _difference(old: dict[str, Any] | None, new: dict[str, Any]) -> Difference:
+    values = old or {}
+    difference = _policy_difference(values.get("policies"), new["policies"])
+    difference.parts = [
+        part
+        for part in ("settings", "profiles", "hooks")
+        if values.get(part) != new[part] and (old is not None or part == "hooks")
+    ]
+    return difference
+
+
+def _policy_difference(old: dict[str, Any] | None, new: dict[str, Any] | None) -> Difference:
     before, after = _by_name(old), _by_name(new)
-    lines = [f"+ policy {name}" for name in after if name not in before]
-    lines += [f"- policy {name}" for name in before if name not in after]
-    lines += [f"~ policy {name}" for name in after if name in before and before[name] != after[name]]
-    return lines
+    return Difference(
+        added=[name for name in after if name not in before],
+        removed=[name for name in before if name not in after],
+        changed=[name for name in after if name in before and before[name] != after[name]],
+    )
 
 
 def _by_name(plan: dict[str, Any] | None) -> dict[str, tuple[Any, ...]]:
     """What each policy does, wherever it stands."""
     policies = [policy.unpacked(data) for data in plan["policies"]] if plan else []
-    return {one.name: _does(one) for one in policies}
-
-
-def _does(one: policy.Policy) -> tuple[Any, ...]:
-    return tuple(getattr(one, name) for name in _COMPARED)
+    return {one.name: tuple(getattr(one, name) for name in _COMPARED) for one in policies}
 
 
 def _text_changes(old: dict[str, str], new: dict[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,19 +14,36 @@ import jsonpatch
 import typer
 
 from hookrun import policies
-from hookrun.policies import blindness, compiler, decide, document, explain, match, plausible, testing
+from hookrun.policies import (
+    blindness,
+    compiler,
+    decide,
+    document,
+    exception_lint,
+    exceptions,
+    explain,
+    match,
+    plausible,
+    policy,
+    testing,
+    yaml_versions,
+)
 from hookrun.policies import sources as policy_sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid
+from hookrun.policies.policy import Policy
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.spec import go_decoder, shape
-from hookrun.wrapper import changes, claims, gate, update
+from hookrun.wrapper import changes, claims, gate, settings, update
 from hookrun.wrapper.admin import files, lint_report, output, sources, trace, trace_diff
 from hookrun.wrapper.admin import host as hosts
+from hookrun.wrapper.admin import store as snapshots
 from hookrun.wrapper.admin.lint_report import Finding, Level
+from hookrun.wrapper.admin.output import AsJson
 from hookrun.wrapper.admin.trace_store import Query, Store
 from hookrun.wrapper.exposure.call import Exposure
+from hookrun.wrapper.masking import Mask
 
 app = typer.Typer(help="Write policies, and know what they do before they are in force.", no_args_is_help=True)
 
@@ -46,6 +64,7 @@ class Form(StrEnum):
 
 _LIBRARY = Path(policies.__file__).parent / "library"
 _COUNTED = ("denied", "changed")
+_OUTCOMES = (*_COUNTED, "error", "exempt")
 _TEMPLATE = """\
 apiVersion: hookrun/v1
 kind: Policy
@@ -73,11 +92,16 @@ def new(
     name: Annotated[str, typer.Argument(help="The policy's name, or one of the library's.")] = "",
     source: Annotated[str, typer.Option("--from", help="The library's policy to start from.")] = "",
     show_library: Annotated[bool, typer.Option("--list", help="List the library.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put a policy into policies.d: from the library, or a template to fill in."""
     library = {path.stem: path for path in sorted(_LIBRARY.glob("*.yaml"))}
     if show_library or not name:
-        output.table(("NAME", "DESCRIPTION", "BREAKS"), [_library_row(path) for path in library.values()])
+        rows = [_library_row(path) for path in library.values()]
+        if as_json:
+            output.as_json([dict(zip(("name", "description", "breaks"), row, strict=True)) for row in rows])
+        else:
+            output.table(("NAME", "DESCRIPTION", "BREAKS"), rows)
         return
     source = source or (name if name in library else "")
     if source and source not in library:
@@ -93,6 +117,9 @@ def new(
     except Invalid as problem:
         raise Failure(problem.text) from None
     files.replace(path, text)
+    if as_json:
+        output.as_json({"name": name, "file": str(path)})
+        return
     typer.echo(f"{path}: written; it is in force after `hookctl apply`")
 
 
@@ -106,18 +133,26 @@ def lint(
     context: typer.Context,
     paths: Paths = None,
     form: Annotated[Form, typer.Option("--format", help="What to print.")] = Form.text,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Check policy files; each finding is FILE:LINE:COLUMN: TEXT. Notes alone are no fault."""
+    form = Form.json if as_json else form
     found, problems = _examined(context, paths)
     findings = [Finding.of(Level.ERROR, problem) for problem in problems]
+    findings += [Finding.of(Level.WARNING, line) for line in _ambiguous(context, paths, found)]
     for source in found:
-        findings += [Finding.of(Level.WARNING, doubt.text) for doubt in plausible.findings(source)]
-        notes = (*compiler.untold(source), *blindness.missed(source), *testing.unreached(source))
-        findings += [Finding.of(Level.NOTE, note) for note in notes]
+        findings += [Finding.of(Level.WARNING, doubt.text, source.name) for doubt in plausible.findings(source)]
+        notes = (
+            *compiler.untold(source),
+            *blindness.missed(source),
+            *testing.unreached(source),
+            *exception_lint.notes(source),
+        )
+        findings += [Finding.of(Level.NOTE, note, source.name) for note in notes]
     if form is Form.json:
         output.as_json(lint_report.as_values(findings))
     elif form is Form.sarif:
-        output.as_json(lint_report.as_sarif(findings))
+        output.as_json(lint_report.as_sarif(findings, found))
     else:
         for finding in findings:
             typer.echo(f"note: {finding.placed}" if finding.level is Level.NOTE else finding.placed)
@@ -127,22 +162,51 @@ def lint(
         typer.echo(f"{len(found)} {_plural(len(found), 'policy', 'policies')}, nothing wrong")
 
 
+def _ambiguous(context: typer.Context, paths: list[Path] | None, found: list[Source]) -> list[str]:
+    """Lines on words, also in lists from files, that YAML 1.1 takes for something else."""
+    texts = {path: text for source in found for path, text in source.document.files.items()}
+    for path in _files(paths or [hosts.of(context).policies], is_given=bool(paths)):
+        try:
+            texts[str(path)] = compiler.read_file(path)
+        except Invalid:
+            continue  # it is told already
+    return [line for path in sorted(texts) for line in yaml_versions.differences(path, texts[path])]
+
+
 @app.command("test")
 def test(
     context: typer.Context,
     paths: Paths = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write the results as JUnit XML, too.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run the tests in policy files; exit status 1 if one fails."""
     outcomes = [outcome for source in _loaded(context, paths) for outcome in testing.run(source)]
     failed = [outcome for outcome in outcomes if outcome.problem]
-    for outcome in failed:
-        typer.echo(f"FAILED {outcome.place}: {outcome.policy}: {outcome.name}: {outcome.problem}")
     if junit is not None:
         files.replace(junit, _junit(outcomes))
-    typer.echo(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
+    passed = len(outcomes) - len(failed)
+    if as_json:
+        tests = [_outcome_values(outcome) for outcome in outcomes]
+        output.as_json({"passed": passed, "failed": len(failed), "tests": tests})
+    else:
+        for outcome in failed:
+            typer.echo(f"FAILED {outcome.place}: {outcome.policy}: {outcome.name}: {outcome.problem}")
+        typer.echo(f"{passed} passed, {len(failed)} failed")
     if failed:
         raise typer.Exit(1)
+
+
+def _outcome_values(outcome: testing.Outcome) -> dict[str, Any]:
+    file, _, line = outcome.place.rpartition(":")
+    return {
+        "policy": outcome.policy,
+        "name": outcome.name,
+        "file": file,
+        "line": int(line),
+        "passed": not outcome.problem,
+        "problem": outcome.problem,
+    }
 
 
 def _junit(outcomes: list[testing.Outcome]) -> str:
@@ -162,24 +226,67 @@ def _junit(outcomes: list[testing.Outcome]) -> str:
 
 
 @app.command("list")
-def list_policies(context: typer.Context, paths: Paths = None) -> None:
+def list_policies(context: typer.Context, paths: Paths = None, as_json: AsJson = False) -> None:
     """List policies in the order in which they judge."""
     found = compiler.ordered(_loaded(context, paths))
-    rows = [(one.priority, one.name, one.policy.mode, one.policy.on_error, one.description) for one in found]
-    output.table(("PRIORITY", "NAME", "MODE", "ON ERROR", "DESCRIPTION"), rows)
+    if as_json:
+        output.as_json([_values(one) for one in found])
+        return
+    rows = [
+        (
+            one.priority,
+            one.name,
+            one.policy.mode,
+            one.policy.on_error,
+            one.policy.severity or "-",
+            one.policy.owner or "-",
+            exception_lint.summary(one.policy),
+            one.description,
+        )
+        for one in found
+    ]
+    output.table(("PRIORITY", "NAME", "MODE", "ON ERROR", "SEVERITY", "OWNER", "EXCEPTIONS", "DESCRIPTION"), rows)
+
+
+def _values(source: Source) -> dict[str, Any]:
+    """A policy for JSON."""
+    one = source.policy
+    return {
+        "name": one.name,
+        "priority": source.priority,
+        "mode": one.mode,
+        "onError": one.on_error,
+        "severity": one.severity,
+        "owner": one.owner,
+        "description": source.description,
+        "file": one.file,
+        "line": one.line,
+        "exceptions": [
+            exceptions.noted(exception, ended=exceptions.has_ended(exception, None)) for exception in one.exceptions
+        ],
+    }
 
 
 @app.command("show")
-def show(context: typer.Context, name: Annotated[str, typer.Argument(help="The policy's name.")]) -> None:
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The policy's name.")],
+    as_json: AsJson = False,
+) -> None:
     """Show a policy as it is written."""
-    found = {one.name: one.policy for one in _loaded(context, None)}
+    loaded = {one.name: one for one in _loaded(context, None)}
+    found = {one.name: one.policy for one in loaded.values()}
     if name not in found:
         raise Failure(f"there is no policy {name!r}{document.suggestion(name, found)}")
     one = found[name]
     following = [other.line for other in found.values() if other.file == one.file and other.line > one.line]
     lines = (files.read(Path(one.file)) or "").splitlines()[one.line - 1 : min(following) - 1 if following else None]
+    text = "\n".join(lines).rstrip().removesuffix("---").rstrip()
+    if as_json:
+        output.as_json({**_values(loaded[name]), "text": text, "document": loaded[name].document.value})
+        return
     typer.echo(f"# {one.file}:{one.line}")
-    typer.echo("\n".join(lines).rstrip().removesuffix("---").rstrip())
+    typer.echo(text)
 
 
 @app.command("explain")
@@ -192,28 +299,95 @@ def explain_call(
     command: Annotated[str, typer.Option("--command", help="The command, for a bundle or a config.")] = "create",
     chosen: From = None,
     full: trace.Full = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say of each policy whether it matches a call and why, and what it changes, step by step."""
     config, call = _subject(context, what, engine, command)
+    accounts = list(_accounts(compiler.ordered(_loaded(context, chosen)), config, call))
+    refused = accounts[-1].refused if accounts else ""
+    if as_json:
+        output.as_json({"denied": refused, "policies": [account.values() for account in accounts]})
+        return
+    for account in accounts:
+        _tell(account, full=full)
+    if refused:
+        typer.echo("the call is refused; the policies after it are not asked")
+
+
+@dataclass(frozen=True)
+class _Account:
+    """What one policy makes of a call, and why; `step` is None where it is not for the call."""
+
+    one: Policy
+    matching: list[str]
+    exceptions: list[str]
+    denials: list[str]
+    before: dict[str, Any]
+    step: decide.Step | None
+
+    @property
+    def refused(self) -> str:
+        """Why the call is refused, "" if it is not."""
+        return decide.refusal(self.one, self.step) if self.step and self.one.mode == policy.ENFORCE else ""
+
+    @property
+    def after(self) -> dict[str, Any]:
+        """The config that the next policy sees."""
+        return self.step.config if self.step and self.one.mode == policy.ENFORCE else self.before
+
+    def values(self) -> dict[str, Any]:
+        """The same for JSON. `action` and `patch` are what it would do, in audit mode too."""
+        action, message = decide.described(self.one, self.step, self.before) if self.step else ("none", "")
+        return {
+            "policy": self.one.name,
+            "mode": self.one.mode,
+            "severity": self.one.severity,
+            "owner": self.one.owner,
+            "file": self.one.file,
+            "line": self.one.line,
+            "matched": self.step is not None,
+            "action": action,
+            "message": message,
+            "why": [*self.matching, *self.exceptions, *self.denials],
+            "patch": changes.between(self.before, self.step.config) if self.step else [],
+        }
+
+
+def _accounts(found: list[Source], config: dict[str, Any], call: dict[str, Any]) -> Iterator[_Account]:
+    """What the policies make of a call, one after the other, until one refuses it."""
     view = match.View(config, call)
     current = config
-    for source in compiler.ordered(_loaded(context, chosen)):
+    for source in found:
         one = source.policy
-        typer.echo(f"policy {one.name} ({one.mode}, {one.file}:{one.line})")
-        _echo("  ", explain.matching(one, view))
-        if one.mode == "off" or not match.is_for(one, view):
-            typer.echo("  -> does nothing")
+        matching = explain.matching(one, view)
+        if one.mode == policy.OFF or not match.is_for(one, view):
+            yield _Account(one, matching, [], [], current, None)
             continue
-        step = decide.judge(one, current, call)
-        _echo("  ", explain.denials(one, match.View(current, call)))
-        action, message = decide.described(one, step, current)
-        typer.echo(f"  -> {'would be ' if one.mode == 'audit' else ''}{action}{': ' if message else ''}{message}")
-        _echo("     ", _difference(current, step.config, full=full))
-        if one.mode == "enforce":
-            current = step.config
-            if decide.refusal(one, step):
-                typer.echo("the call is refused; the policies after it are not asked")
-                return
+        step = decide.judge(one, current, view)
+        denials = [] if step.exempt else explain.denials(one, match.View(current, call))
+        account = _Account(one, matching, explain.exceptions(one, view), denials, current, step)
+        yield account
+        if account.refused:
+            return
+        current = account.after
+
+
+def _tell(account: _Account, *, full: bool) -> None:
+    one, step = account.one, account.step
+    typer.echo(f"policy {one.name} ({', '.join(filter(None, _about(one)))})")
+    _echo("  ", [*account.matching, *account.exceptions, *account.denials])
+    if step is None:
+        typer.echo("  -> does nothing")
+        return
+    action, message = decide.described(one, step, account.before)
+    would_be = "would be " if one.mode == policy.AUDIT else ""
+    typer.echo(f"  -> {would_be}{action}{': ' if message else ''}{output.harmless(message)}")
+    _echo("     ", _difference(account.before, step.config, full=full))
+
+
+def _about(one: Policy) -> tuple[str, ...]:
+    severity = f"severity {one.severity}" if one.severity else ""
+    return one.mode, severity, output.harmless(one.owner), f"{one.file}:{one.line}"
 
 
 def _difference(before: Any, after: Any, *, full: bool) -> list[str]:
@@ -242,6 +416,7 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
         return config, {
             **call,
             **_told(engine, "", config),
+            "mask": _masking(context),
             "host_namespaces": gate.host_namespaces(gate.joined_namespaces(config)),
             "look": exposure.look,
             "land": exposure.land,
@@ -315,13 +490,14 @@ def simulate(
         str,
         typer.Option("--fail-on", metavar="denied=N,changed=N", help="Exit status 1 if at least N calls would be."),
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Say what a set of policies would have denied and changed, as if all were enforced, container by container."""
     limits = _limits(fail_on)
-    candidates = [one for one in compiler.ordered(_loaded(context, chosen)) if one.policy.mode != "off"]
-    calls = _configs_below(configs, engine) if configs else _recorded_calls(context)
+    candidates = [one for one in compiler.ordered(_loaded(context, chosen)) if one.policy.mode != policy.OFF]
+    calls = _configs_below(configs, engine, _masking(context)) if configs else _recorded_calls(context)
     rows: list[tuple[str, str, str, str]] = []
-    totals: dict[str, dict[str, int]] = {one.name: {"denied": 0, "changed": 0, "error": 0} for one in candidates}
+    totals: dict[str, dict[str, int]] = {one.name: dict.fromkeys(_OUTCOMES, 0) for one in candidates}
     counts = dict.fromkeys(_COUNTED, 0)
     for name, config, call in calls:
         found = _judged(candidates, config, call, full=full)
@@ -330,17 +506,28 @@ def simulate(
         for policy_name, action, message in found:
             totals[policy_name][action] += 1
             rows.append((name, policy_name, action, message))
+    if as_json:
+        decisions = [dict(zip(("call", "policy", "action", "message"), row, strict=True)) for row in rows]
+        sums = [{"policy": name, **actions} for name, actions in totals.items()]
+        output.as_json({"calls": len(calls), **counts, "policies": sums, "decisions": decisions})
+    else:
+        _show_simulated(rows, totals, counts, len(calls))
+    if any(counts[counted] >= limit for counted, limit in limits.items()):
+        raise typer.Exit(1)
+
+
+def _show_simulated(
+    rows: list[tuple[str, str, str, str]], totals: dict[str, dict[str, int]], counts: dict[str, int], calls: int
+) -> None:
     if rows:
         output.table(("CALL", "POLICY", "WOULD BE", "WHY"), rows)
         typer.echo()
     output.table(
-        ("POLICY", "DENIED", "CHANGED", "ERROR"), [(name, *actions.values()) for name, actions in totals.items()]
+        ("POLICY", *(outcome.upper() for outcome in _OUTCOMES)),
+        [(name, *actions.values()) for name, actions in totals.items()],
     )
-    count = len(calls)
     told = ", ".join(f"{number} would be {counted}" for counted, number in counts.items())
-    typer.echo(f"{count} {_plural(count, 'call', 'calls')}: {told}")
-    if any(counts[counted] >= limit for counted, limit in limits.items()):
-        raise typer.Exit(1)
+    typer.echo(f"{calls} {_plural(calls, 'call', 'calls')}: {told}")
 
 
 def _limits(text: str) -> dict[str, int]:
@@ -357,14 +544,17 @@ def _limits(text: str) -> dict[str, int]:
 def _judged(
     candidates: list[Source], config: dict[str, Any], call: dict[str, Any], *, full: bool
 ) -> list[tuple[str, str, str]]:
-    """Policy, denied, changed or error, and why; as if every policy were enforced."""
+    """Policy, denied, changed, error or exempt, and why; as if every policy were enforced."""
     found = []
     view = match.View(config, call)
     for source in candidates:
         one = source.policy
         if not match.is_for(one, view):
             continue
-        step = decide.judge(one, config, call)
+        step = decide.judge(one, config, view)
+        if step.exempt:
+            found.append((one.name, "exempt", exceptions.told(step.exempt)))
+            continue
         if refused := decide.refusal(one, step):
             found.append((one.name, "denied", refused))
             break
@@ -383,13 +573,21 @@ def _places(before: Any, after: Any, *, full: bool) -> list[str]:
     return list(dict.fromkeys(" ".join(large[place]) if place in large else path for place, path in places))
 
 
-def _configs_below(directory: Path, engine: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+def _masking(context: typer.Context) -> Callable[[], Mask]:
+    """How messages are masked, by the settings in force: a recorded config is masked already."""
+    content = snapshots.running(hosts.of(context))
+    return lambda: Mask(settings.chosen(content, "hookrun"))
+
+
+def _configs_below(
+    directory: Path, engine: str, mask: Callable[[], Mask]
+) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     if not directory.is_dir():
         raise Failure(f"{directory}: no directory")
     found = []
     for path in sorted(directory.rglob("*.json")):
         config = _config_in(path)
-        call = {**testing.invocation({"engine": engine}), **_told(engine, "", config)}
+        call = {**testing.invocation({"engine": engine}), **_told(engine, "", config), "mask": mask}
         found.append((str(path.relative_to(directory)), config, call))
     return found
 

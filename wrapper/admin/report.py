@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hookrun.wrapper.admin import output, trace, trace_audit
+from hookrun.policies.policy import Policy as Compiled
+from hookrun.wrapper.admin import host, output, store, trace, trace_audit
 from hookrun.wrapper.admin.trace_store import Query, parsed_time
 
 _NUMBERS = ("CALLS", "DENIED", "CHANGED", "WOULD DENY", "WOULD CHANGE")
@@ -38,8 +39,9 @@ def report(
     index = trace.store_of(context).index()
     alive = trace_audit.running(index)
     found = trace_audit.report(index, query, alive if running else None)
+    known = store.policies(host.of(context))
     policies = [
-        {"policy": name, "containers": len(said.names - {""}), **_timed(said.values())}
+        {"policy": name, **_about(known.get(name)), "containers": len(said.names - {""}), **_timed(said.values())}
         for name, said in sorted(found.policies.items())
     ]
     containers = [
@@ -52,6 +54,11 @@ def report(
         output.as_json({"policies": policies, "containers": containers})
         return
     _print(policies, containers)
+
+
+def _about(one: Compiled | None) -> dict[str, str]:
+    """Whose a policy is and how much it matters, as it is in force; "" where it is not, or does not say."""
+    return {"severity": one.severity if one else "", "owner": one.owner if one else ""}
 
 
 def _timed(values: dict[str, Any]) -> dict[str, Any]:
@@ -68,8 +75,11 @@ def _print(policies: list[dict[str, Any]], containers: list[dict[str, Any]]) -> 
         typer.echo("no policy had a say in these calls")
         return
     output.table(
-        ("POLICY", "CONTAINERS", *_NUMBERS, *_WHEN),
-        [(row["policy"], row["containers"], *_numbers(row)) for row in policies],
+        ("POLICY", "SEVERITY", "OWNER", "CONTAINERS", *_NUMBERS, *_WHEN),
+        [
+            (row["policy"], row["severity"] or "-", row["owner"] or "-", row["containers"], *_numbers(row))
+            for row in policies
+        ],
     )
     typer.echo()
     if not containers:

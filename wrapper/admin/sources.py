@@ -99,6 +99,7 @@ def _policies_in(paths: list[Path], texts: dict[str, str], problems: list[str]) 
         if text is not None:
             sources, wrong = compiler.examine(text, str(path))
             found += sources
+            problems += [line for source in sources for line in _lists(source, texts)]
             problems += [problem.text for problem in wrong]
     return found
 
@@ -113,6 +114,16 @@ def _with_bundle(settings: dict[str, Any], bundle: Path | None) -> dict[str, Any
 
 def _existing(directory: Path) -> list[str]:
     return [str(directory)] if directory.is_dir() else []
+
+
+def _lists(source: Source, texts: dict[str, str]) -> list[str]:
+    """Note the files that a policy takes lists from; lines on those that others can write, or replace."""
+    problems = []
+    for path, text in source.document.files.items():
+        texts[path] = text
+        places = dict.fromkeys((Path(path), Path(path).parent, Path(path).resolve().parent))
+        problems += [line for place in places if (line := trouble(place))]
+    return problems
 
 
 def _untrusted_hooks(policy: Policy) -> list[str]:

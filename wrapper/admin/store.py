@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hookrun.policies import policy
+from hookrun.policies.policy import Policy
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import files
@@ -102,6 +104,12 @@ def _numbers(host: Host) -> list[int]:
 def running(host: Host) -> dict[str, Any] | None:
     """The content of the snapshot in force; None where there is none that could be used."""
     return snapshot.load(str(host.state)).content
+
+
+def policies(host: Host) -> dict[str, Policy]:
+    """The policies in force, by name."""
+    plan = (running(host) or {}).get("policies") or {"policies": []}
+    return {one.name: one for one in map(policy.unpacked, plan["policies"])}
 
 
 def running_entry(host: Host) -> Entry | None:

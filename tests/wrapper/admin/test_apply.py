@@ -267,3 +267,37 @@ def test_readers_never_see_half_a_snapshot(desk: Desk) -> None:
         seen += 1
     assert process.wait(120) in (0, 1)
     assert seen > 10
+
+
+def test_a_list_in_a_file_is_part_of_what_is_applied(desk: Desk, tmp_path: Path) -> None:
+    images = desk.config / "images.yaml"
+    images.write_text("- nginx\n- redis\n")
+    desk.policy("a", {"deny": [{"when": {"image": {"notIn": {"file": "../images.yaml"}}}, "message": "no"}]})
+    desk.check("apply", "--yes")
+    assert f'"{images}"' in desk.check("history", "--json")
+    assert desk.check("apply", "--dry-run", "--exit-code") == "nothing to change\n"
+    before = desk.in_force()["policies"]
+    images.write_text("- nginx\n- valkey\n")
+    result = desk("apply", "--dry-run", "--exit-code")
+    assert result.status == 1
+    assert result.out.splitlines()[:3] == ["~ policy a", f"--- {images}", f"+++ {images} (new)"]
+    assert "-- redis" in result.out and "+- valkey" in result.out
+    desk.check("apply", "--yes")
+    assert desk.in_force()["policies"] != before
+    assert "+- valkey" in desk.check("history", "diff", "1", "2")
+    images.chmod(0o666)
+    refused = desk("apply", "--yes")
+    assert refused.status == 1 and f"{images}: others can write it (mode 666): `chmod go-w {images}`" in refused.err
+    images.rename(tmp_path / "moved")
+    (tmp_path / "moved").chmod(0o644)
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    images.symlink_to(tmp_path / "moved")
+    assert desk.check("apply", "--dry-run") == "nothing to change\n", "a link is as good"
+    open_to_all.chmod(0o777)
+    (tmp_path / "moved").rename(open_to_all / "file")
+    images.unlink()
+    images.symlink_to(open_to_all / "file")
+    assert f"{open_to_all}: others can write it (mode 777)" in desk("apply", "--yes").err
+    images.unlink()
+    assert f"spec.deny[0].when.image.notIn.file: there is no file {images}" in desk("apply", "--yes").err

@@ -62,16 +62,32 @@ def test_lint(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_lint_for_machines(desk: Desk) -> None:
-    path = desk.policy("a", {"match": {"engine": "dokcer"}})
+    metadata = {"name": "a", "description": "of a", "owner": "team red", "severity": "high"}
+    path = desk.policy("a", {"match": {"engine": "dokcer"}}, metadata=metadata)
+    desk.policy("b", {"mode": "audit"}, tests=[{"name": "t", "expect": {"matched": True}}])
     text = "spec.match.engine: no engine is called 'dokcer'; did you mean 'docker'?"
     result = desk("policy", "lint", "--format", "json")
     warning, note = json.loads(result.out)
     assert result.status == 1
     assert (warning["level"], warning["file"], warning["text"]) == ("warning", str(path), text)
-    assert (note["level"], note["text"]) == ("note", "policy a has no tests")
+    assert (note["level"], note["text"], note["policy"]) == ("note", "policy a has no tests", "a")
     log = json.loads(desk("policy", "lint", "--format", "sarif").out)
     assert log["version"] == "2.1.0"
     first, second = log["runs"][0]["results"]
+    assert first["ruleId"] == second["ruleId"] == "a"
+    high, unsaid = log["runs"][0]["tool"]["driver"]["rules"]
+    assert high == {
+        "id": "a",
+        "properties": {"severity": "high", "owner": "team red"},
+        "shortDescription": {"text": "of a"},
+        "defaultConfiguration": {"level": "error"},
+    }
+    assert unsaid == {"id": "b", "properties": {"severity": "", "owner": ""}}
+    listed = [line.split() for line in desk.check("policy", "list").splitlines()]
+    assert listed[1][1:6] == ["a", "enforce", "deny", "high", "team"] and listed[2][1:6] == ["b", "audit", "deny", "-", "-"]
+    config = path.parent / "config.json"
+    config.write_text("{}")
+    assert f"policy a (enforce, severity high, team red, {path}:1)\n" in desk.check("policy", "explain", config)
     place = first["locations"][0]["physicalLocation"]
     assert (first["level"], first["message"]["text"], second["level"]) == ("warning", text, "note")
     assert place["artifactLocation"]["uri"] == f"file://{path}"
@@ -154,7 +170,11 @@ def test_simulate_on_configs(desk: Desk, tmp_path: Path) -> None:
     assert rows[2] == ["other.json", "b", "changed", "/process/env/0"]
     assert rows[3][:3] == ["other.json", "c", "error"]
     counts = {row[0]: row[1:] for row in rows[6:9]}
-    assert {name: " ".join(count).split() for name, count in counts.items()} == {"a": ["1", "0", "0"], "b": ["0", "1", "0"], "c": ["0", "0", "1"]}
+    assert {name: " ".join(count).split() for name, count in counts.items()} == {
+        "a": ["1", "0", "0", "0"],
+        "b": ["0", "1", "0", "0"],
+        "c": ["0", "0", "1", "0"],
+    }
     assert lines[-1] == "2 calls: 1 would be denied, 1 would be changed"
     for limits, status in (("denied=2,changed=2", 0), ("denied=1", 1), ("changed=1", 1), ("denied=0", 1), ("error=1", 1), ("denied=x", 1)):
         result = desk("policy", "simulate", configs, "--fail-on", limits)
@@ -170,3 +190,59 @@ def test_simulate_counts_what_cannot_be_evaluated_as_denied(desk: Desk, tmp_path
     lines = desk.check("policy", "simulate", tmp_path / "configs").splitlines()
     assert lines[1].split()[:3] == ["config.json", "c", "denied"] and "cannot be evaluated" in lines[1]
     assert lines[-1] == "1 call: 1 would be denied, 0 would be changed"
+
+
+def test_exceptions_are_told_everywhere(desk: Desk, tmp_path: Path) -> None:
+    socket = {"field": "/mounts/*/source", "equals": "/run/x.sock"}
+    exceptions = [
+        {"match": {"field": "/hostname", "equals": "old"}, "reason": "legacy", "until": "2099-01-31"},
+        {"match": {"field": "/hostname", "equals": "older"}, "reason": "migration", "until": "2001-01-31"},
+    ]
+    path = desk.policy("a", {"exceptions": exceptions, "deny": [{"when": socket, "message": "no socket"}]})
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    for name in ("new", "old", "older"):
+        (configs / f"{name}.json").write_text(json.dumps({**SOCKET, "hostname": name}))
+    ended = "its exception in line 1 ended: 2001-01-31"
+    assert desk("policy", "lint").out.splitlines()[0].endswith(": spec.exceptions[1].until: the exception ended, 2001-01-31: it has no effect any more, take it out")
+    assert "2, 1 ended" in desk.check("policy", "list")
+    assert f"note: {path}:1:1: policy a: {ended}\n" in desk.check("apply", "--dry-run")
+    explained = desk.check("policy", "explain", configs / "old.json")
+    assert "  exception in line 1, until 2099-01-31: legacy:\n    ✓ /hostname equals 'old': it is 'old'\n" in explained
+    assert "exception in line 1, until 2001-01-31: migration, which is over:\n    ✗ " in explained
+    assert explained.endswith("  -> exempt: exception in line 1, until 2099-01-31: legacy\n")
+    assert f"  -> denied: no socket ({ended})\n" in desk.check("policy", "explain", configs / "older.json")
+    lines = desk.check("policy", "simulate", configs).splitlines()
+    assert [line.split(maxsplit=3) for line in lines[1:4]] == [
+        ["new.json", "a", "denied", "no socket"],
+        ["old.json", "a", "exempt", "exception in line 1, until 2099-01-31: legacy"],
+        ["older.json", "a", "denied", f"no socket ({ended})"],
+    ]
+    assert lines[-2].split() == ["a", "2", "0", "0", "1"]
+    assert lines[-1] == "3 calls: 2 would be denied, 0 would be changed"
+
+
+def test_messages_with_values_are_masked_in_explain_and_simulate(desk: Desk, tmp_path: Path) -> None:
+    desk.policy("a", {"deny": [{"message": "not ${/process/env/0} of $${x}"}]})
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    (configs / "c.json").write_text(json.dumps({"process": {"env": ["DB_PASSWORD=hunter22"]}}))
+    explained = desk.check("policy", "explain", configs / "c.json")
+    assert "  deny, 'not ${/process/env/0} of $${x}':\n" in explained
+    for told in (explained, desk.check("policy", "simulate", configs)):
+        assert "not DB_PASSWORD=***" in told and "of ${x}" in told and "hunter22" not in told
+
+
+def test_lint_warns_where_yaml_1_1_differs(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    (tmp_path / "l.yaml").write_text("- yes\n")
+    path.write_text(
+        "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: a}\nspec:\n"
+        "  env: {force: {DEBUG: on, TZ: 'on'}}\n  match: {image: {in: {file: l.yaml}}}\n"
+    )
+    result = desk("policy", "lint", path)
+    assert result.status == 1
+    assert result.out.splitlines()[:2] == [
+        f"{tmp_path}/l.yaml:1:3: yes is the text 'yes' here, in YAML 1.2, but true to YAML 1.1: write it in quotes",
+        f"{path}:5:24: on is the text 'on' here, in YAML 1.2, but true to YAML 1.1: write it in quotes",
+    ]
