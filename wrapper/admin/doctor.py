@@ -339,7 +339,7 @@ def _record(chosen: settings.Settings) -> Iterator[Finding]:
         yield Finding(NOTE, "record", "switched off", "set record.enabled in config.yaml, if it is wanted")
         return
     directory = Path(chosen.record_directory)
-    if directory.exists() and directory.stat().st_mode & 0o077:
+    if os.path.exists(directory) and directory.stat().st_mode & 0o077:
         text = f"mode {stat.S_IMODE(directory.stat().st_mode):o}: others can look into the record"
         yield Finding(NOTE, str(directory), text, f"`chmod 700 {shlex.quote(str(directory))}`")
     unfit = _unwritable(directory)
@@ -360,7 +360,7 @@ def _record(chosen: settings.Settings) -> Iterator[Finding]:
 def _unwritable(directory: Path) -> tuple[str, str] | None:
     """Why no line can be added to the record, and what to do; None where one can."""
     elsewhere = "or set record.directory in config.yaml and `hookctl apply`"
-    there = next(place for place in (directory, *directory.parents) if place.exists())
+    there = next(place for place in (directory, *directory.parents) if os.path.exists(place))
     space = os.statvfs(there)
     if space.f_flag & os.ST_RDONLY:
         return f"{there} is on a read-only file system", f"mount it writable, {elsewhere}"

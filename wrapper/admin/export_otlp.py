@@ -63,6 +63,7 @@ def _attributes(call: dict[str, Any]) -> list[dict[str, Any]]:
     ended = trace_index.result(call)
     values = {
         "container.id": call["container"],
+        "container.name": call["name"],
         "container.runtime.name": call["engine"],
         "process.pid": call["pid"],
         "process.parent_pid": call["caller"]["pid"],
