@@ -64,6 +64,9 @@ Denied = Annotated[bool, typer.Option("--denied", help="Only calls that a policy
 Audited = Annotated[bool, typer.Option("--audited", help="Only calls that a policy in audit mode would have denied.")]
 
 
+_LONGEST = 86400  # seconds that a replay may be given
+
+
 @app.callback()
 def choose_record(context: typer.Context, directory: Directory = None) -> None:
     """Options that all trace commands share."""
@@ -296,6 +299,9 @@ def replay(
         Path | None, typer.Option("--rootfs", help="Root filesystem, where the bundle's own is gone.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what hookrun would decide now.")] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, max=_LONGEST, help="Seconds after which it is ended; 0 for never.")
+    ] = 30,
     full: Full = False,
     as_json: AsJson = False,
 ) -> None:
@@ -305,7 +311,7 @@ def replay(
     if as_json and not dry_run:
         raise Failure("--json goes with --dry-run: else what the container prints is all there is")
     if not dry_run:
-        raise typer.Exit(trace_replay.run(store, found, rootfs))
+        raise typer.Exit(trace_replay.run(store, found, rootfs, timeout))
     verdict, patch = trace_replay.decide(store, found, host.of(context).state)
     if as_json:
         names = ("denied", "decisions", "hooks")
