@@ -83,7 +83,7 @@ class Manager:
 
     def harm(self) -> dict[str, int]:
         """What the kernel did to the processes for want of memory and pids, and the limits then; empty for nothing."""
-        found = {}
+        found: dict[str, int] = {}
         if kills := self.oom_kill_count():
             found |= {"oom_kills": kills, "memory_limit": self.limit("memory")}
         if refused := self.fork_failure_count():

@@ -77,12 +77,11 @@ def note(state: Path, engine: Engine, name: str, change: Change, drop_ins: list[
     """
     mine, others = _of(state, engine, name, change)
     found = engine.runtime(name)
-    told = {
-        "default": found is not None and found.is_default,
-        "drop_ins": {str(one.path): digest(one.after) for one in drop_ins} or (mine.drop_ins if mine else {}),
-    }
+    default = found is not None and found.is_default
+    written = {str(one.path): digest(one.after) for one in drop_ins} or (mine.drop_ins if mine else {})
     if mine and change.is_none:
-        _write(state, [replace(one, **told) if one == mine else one for one in all_of(state)])
+        renewed = replace(mine, default=default, drop_ins=written)
+        _write(state, [renewed if one == mine else one for one in all_of(state)])
         return
     is_untouched = mine is not None and mine.after == digest(change.before)
     new = Registration(
@@ -93,7 +92,8 @@ def note(state: Path, engine: Engine, name: str, change: Change, drop_ins: list[
         before=mine.before if mine and is_untouched else change.before,
         after=digest(change.after),
         made=change.before is None or any(one.made for one in (mine, *others) if one),
-        **told,
+        default=default,
+        drop_ins=written,
     )
     _write(state, [*(one for one in all_of(state) if one != mine), new])
 

@@ -95,7 +95,7 @@ def _numbers(row: dict[str, Any]) -> list[Any]:
 
 
 def _label(row: dict[str, Any]) -> str:
-    return row["name"] or row["container"]
+    return str(row["name"] or row["container"])
 
 
 def _yes(value: bool) -> str:
