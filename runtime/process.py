@@ -336,13 +336,19 @@ def find_program(name: str, variables: dict[bytes, bytes]) -> bytes:
         return encoded
     path = variables.get(b"PATH", b"")
     for directory in path.split(b":") if path else ():
-        candidate = (directory or b".") + b"/" + encoded
+        candidate = _joined(directory, encoded)
         if not _not_executable(candidate):
             # What is found would depend on the working directory: Go's LookPath refuses it.
             if not candidate.startswith(b"/"):
                 raise Failure(f'exec: "{name}": cannot run executable found relative to current directory')
             return candidate
     raise Failure(f'exec: "{name}": executable file not found in $PATH')
+
+
+def _joined(directory: bytes, name: bytes) -> bytes:
+    """A path as Go's filepath.Join cleans it, for a script gets to see it."""
+    path = os.path.normpath(f"{os.fsdecode(directory or b'.')}/{os.fsdecode(name)}")
+    return os.fsencode("/" + path.lstrip("/") if path.startswith("/") else path)
 
 
 def _not_executable(path: bytes) -> str:
