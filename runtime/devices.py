@@ -40,7 +40,7 @@ def check(config: dict[str, Any]) -> None:
     """
     for index, device in enumerate(_own(config)):
         if device.get("type") not in _TYPES:
-            raise Failure(f'invalid device type "{device.get("type", "")}"')
+            raise Failure(f'invalid device type "{device.get("type") or ""}"')
         for field, largest in _LARGEST.items():
             if device.get("path") and not 0 <= (device.get(field) or 0) <= largest:
                 raise Failure(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _EPERM = 1
 _ENOENT = 2
 _EACCES = 13
+_EINVAL = 22
+_NGROUPS_MAX = 65536  # include/uapi/linux/limits.h
 _ENOSYS = 38
 _AT_FDCWD = -100
 _AT_EACCESS = 0x200
@@ -70,7 +72,7 @@ def validate(process: dict[str, Any] | None) -> None:
             raise Failure("selinux label is specified in config, but selinux is disabled or not supported")
     seen = set()
     for limit in process.get("rlimits") or ():
-        kind = limit.get("type", "")
+        kind = limit.get("type") or ""
         if kind not in RLIMITS:
             raise Failure(f"wrong rlimit value: {kind}")
         if kind in seen:
@@ -83,7 +85,7 @@ def check_ids(user: dict[str, Any]) -> None:
 
     Raises Failure.
     """
-    for number in (user.get("uid", 0), user.get("gid", 0), *(user.get("additionalGids") or ())):
+    for number in (user.get("uid") or 0, user.get("gid") or 0, *(user.get("additionalGids") or ())):
         if not 0 <= number <= _HIGHEST_ID:
             raise _no_user(f"uids and gids must be in range 0-{_HIGHEST_ID}")
 
@@ -103,8 +105,8 @@ def check_reach(process: dict[str, Any], platform: dict[str, Any]) -> None:
 
 
 def _is_mapped(number: int, entry: dict[str, Any]) -> bool:
-    first: int = entry.get("containerID", 0)
-    size: int = entry.get("size", 0)
+    first: int = entry.get("containerID") or 0
+    size: int = entry.get("size") or 0
     return first <= number < first + size
 
 
@@ -115,7 +117,7 @@ def _no_user(why: str) -> Failure:
 def set_rlimits(pid: int, limits: list[dict[str, Any]] | None) -> None:
     """Set the resource limits of another process (prlimit(2)). Raises Failure in runc's words."""
     for limit in limits or ():
-        pair = limit.get("soft", 0).to_bytes(8, "little") + limit.get("hard", 0).to_bytes(8, "little")
+        pair = (limit.get("soft") or 0).to_bytes(8, "little") + (limit.get("hard") or 0).to_bytes(8, "little")
         try:
             call(NR.prlimit64, pid, RLIMITS[limit["type"]], pair, None)
         except OSError as error:
@@ -146,8 +148,8 @@ class Identity:
 
     def __init__(self, process: dict[str, Any], log: Log) -> None:
         user = process.get("user") or {}
-        self.uid: int = user.get("uid", 0)
-        self.gid: int = user.get("gid", 0)
+        self.uid: int = user.get("uid") or 0
+        self.gid: int = user.get("gid") or 0
         self.umask: int | None = user.get("umask")
         self.additional_gids: list[int] = user.get("additionalGids") or []
         wanted = process.get("capabilities")
@@ -163,7 +165,7 @@ class Identity:
         _own_stdio(self.uid)
         try:
             if self.may_set_groups:
-                os.setgroups(self.additional_gids)
+                _set_groups(self.additional_gids)
             # As runc: a seccomp profile made for it allows these, and need not allow setresgid and setresuid.
             os.setgid(self.gid)
             os.setuid(self.uid)
@@ -203,6 +205,13 @@ def _capability_sets(wanted: dict[str, Any], log: Log) -> capabilities.Capabilit
     if unknown:
         log.warning("ignoring unknown or unavailable capabilities: [" + " ".join(sorted(unknown)) + "]")
     return sets
+
+
+def _set_groups(gids: list[int]) -> None:
+    """setgroups(2), whose answer to too many groups Python gives in words of its own. Raises OSError."""
+    if len(gids) > _NGROUPS_MAX:
+        raise OSError(_EINVAL, os.strerror(_EINVAL))
+    os.setgroups(gids)
 
 
 def may_set_groups() -> bool:

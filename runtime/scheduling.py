@@ -42,8 +42,8 @@ def check(process: dict[str, Any]) -> None:
     priority = process.get("ioPriority")
     if priority:
         if priority.get("class") not in _IO_CLASSES:
-            raise Failure(f'invalid ioPriority.Class: "{priority.get("class", "")}"')
-        if not 0 <= priority.get("priority", 0) <= 7:
+            raise Failure(f'invalid ioPriority.Class: "{priority.get("class") or ""}"')
+        if not 0 <= (priority.get("priority") or 0) <= 7:
             raise Failure(f"invalid ioPriority.Priority: {priority['priority']}")
     for when in ("initial", "final"):
         cpus = (process.get("execCPUAffinity") or {}).get(when)
@@ -60,10 +60,10 @@ def _check_scheduler(scheduler: dict[str, Any]) -> None:
     for flag in scheduler.get("flags") or ():
         if flag not in _FLAGS:
             raise Failure(f"invalid scheduler flag: {flag}")
-    nice = scheduler.get("nice", 0)
+    nice = scheduler.get("nice") or 0
     if policy in ("SCHED_OTHER", "SCHED_BATCH") and not -20 <= nice <= 19:
         raise Failure(f"invalid scheduler.nice: {nice}")
-    if scheduler.get("priority", 0) and policy not in ("SCHED_FIFO", "SCHED_RR"):
+    if (scheduler.get("priority") or 0) and policy not in ("SCHED_FIFO", "SCHED_RR"):
         raise Failure("scheduler.priority can only be specified for SchedFIFO or SchedRR policy")
     if policy != "SCHED_DEADLINE":
         for field in ("runtime", "deadline", "period"):
@@ -87,7 +87,7 @@ def apply(process: dict[str, Any], is_pinned: bool) -> None:
     priority = process.get("ioPriority")
     if priority:
         try:
-            attributes.set_io_priority(_IO_CLASSES[priority["class"]], priority.get("priority", 0))
+            attributes.set_io_priority(_IO_CLASSES[priority["class"]], priority.get("priority") or 0)
         except OSError as error:
             raise Failure(f"failed to set io priority: {reason(error)}") from None
 
@@ -101,11 +101,11 @@ def _packed(scheduler: dict[str, Any]) -> bytes:
         (_SCHED_ATTR_SIZE, 4),
         (_POLICIES[scheduler["policy"]], 4),
         (flags, 8),
-        (scheduler.get("nice", 0) & 0xFFFFFFFF, 4),
-        (scheduler.get("priority", 0) & 0xFFFFFFFF, 4),
-        (scheduler.get("runtime", 0), 8),
-        (scheduler.get("deadline", 0), 8),
-        (scheduler.get("period", 0), 8),
+        ((scheduler.get("nice") or 0) & 0xFFFFFFFF, 4),
+        ((scheduler.get("priority") or 0) & 0xFFFFFFFF, 4),
+        (scheduler.get("runtime") or 0, 8),
+        (scheduler.get("deadline") or 0, 8),
+        (scheduler.get("period") or 0, 8),
     )
     return b"".join(value.to_bytes(size, "little") for value, size in parts).ljust(_SCHED_ATTR_SIZE, b"\0")
 
