@@ -24,7 +24,7 @@ class Context:
     stays out. `judged` is what policies found on the host. `given` holds the long
     names of the command's flags that the engine gave.
     `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back; `statistics` is
-    what CRIU says of its work.
+    what CRIU says of its work; `harm` what the kernel did to a deleted container (`cgroups.manager.Manager.harm`).
     """
 
     __slots__ = (
@@ -33,6 +33,7 @@ class Context:
         "criu",
         "debug",
         "given",
+        "harm",
         "hook_results",
         "is_process_judged",
         "judged",
@@ -68,6 +69,7 @@ class Context:
         self.resources: dict[str, Any] | None = None
         self.judged = Judged()
         self.given: set[str] = set()
+        self.harm: dict[str, int] = {}
         self.hook_results: list[dict[str, Any]] = []
         self.phases: list[tuple[str, int]] = []
         self.statistics: dict[str, Any] = {}

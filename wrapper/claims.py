@@ -12,6 +12,7 @@ import os
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.linux import files
+from hookrun.wrapper import engine as engines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def image(engine: str, container: str, config: Config) -> str:
     annotation.
     """
     if engine == "docker":
-        found = _dockers_record(config, container).get("Image")
+        found = _dockers_settings(config, container).get("Image")
     elif engine in ("podman", "cri-o"):
         from hookrun.wrapper import containers_storage
 
@@ -62,10 +63,18 @@ def image(engine: str, container: str, config: Config) -> str:
     return found if isinstance(found, str) else ""
 
 
+def name(caller: Caller, container: str, config: Config) -> str:
+    """What the container is called by the user: Docker's and Podman's name, which conmon is told; else ""."""
+    if caller.engine == "docker":
+        found = _dockers_record(config, container).get("Name")
+        return found.removeprefix("/") if isinstance(found, str) else ""
+    return engines.after(caller.cmdline, "-n", "--name") if caller.engine.endswith("podman") else ""
+
+
 def labels(engine: str, container: str, config: Config) -> Config:
     """The container's labels as its engine keeps them; none where it can't tell them."""
     if engine == "docker":
-        found = _dockers_record(config, container).get("Labels")
+        found = _dockers_settings(config, container).get("Labels")
     elif engine == "podman":
         from hookrun.wrapper import containers_storage
 
@@ -105,14 +114,19 @@ def _is_of_cri(shim: int, container: str) -> bool:
     return bool(found) and any(_is_roots(place) for place in places)
 
 
+def _dockers_settings(config: Config, container: str) -> Config:
+    found = _dockers_record(config, container).get("Config")
+    return found if isinstance(found, dict) else {}
+
+
 def _dockers_record(config: Config, container: str) -> Config:
-    """The part Config of a container's config.v2.json (moby: container/container.go)."""
+    """A container's config.v2.json (moby: container/container.go)."""
     path = _dockers_file(config, container)
     if not path:
         return {}
     try:
-        found = jsonio.loads(files.read_bytes(path))["Config"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = jsonio.loads(files.read_bytes(path))
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

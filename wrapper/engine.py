@@ -64,7 +64,7 @@ class Caller(Process):
         """
         pid = _parent(self.pid)
         if pid <= 1 and ask:
-            pid = _listener(_after(self.cmdline, "-address", "--address"))
+            pid = _listener(after(self.cmdline, "-address", "--address"))
         if pid <= 1:
             return None
         higher = _parent(pid)
@@ -106,10 +106,10 @@ def _named(pid: int) -> tuple[str, bool]:
     """
     name = os.path.basename(_exe(pid))
     if name.startswith("containerd-shim") or name == "docker-containerd-shim":
-        namespace = _after(_cmdline(pid), "-namespace", "--namespace")
+        namespace = after(_cmdline(pid), "-namespace", "--namespace")
         return _NAMESPACES.get(namespace, "containerd"), True
     if name == "conmon":
-        exit_command = _after(_cmdline(pid), "--exit-command")
+        exit_command = after(_cmdline(pid), "--exit-command")
         return ("podman" if exit_command else "cri-o"), False
     return _NAMES.get(name, ""), False
 
@@ -127,7 +127,7 @@ def _is_roots(pid: int) -> bool:
     return real == effective == b"0"
 
 
-def _after(words: list[str], *options: str) -> str:
+def after(words: list[str], *options: str) -> str:
     for position, word in enumerate(words[:-1]):
         if word in options:
             return words[position + 1]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from posix import stat_result
+
 _OTHERS_WRITE = 0o022
 _TYPE = 0o170000
 _LINK = 0o120000
@@ -22,23 +26,32 @@ def problem(path: str) -> str:
     status = os.stat(path)
     if not status.st_mode & _OTHERS_WRITE and (status.st_uid in (0, os.geteuid()) or _may_be_root(status.st_uid)):
         return ""
-    return f"others than root can write it (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})"
+    return _described(status)
 
 
 def exchangeable(path: str) -> str:
     """Why others than root and this user could exchange what lies at an absolute path, "" where they can't.
 
+    Raises OSError where there is nothing.
+    """
+    place = weakest(path)
+    return f"{place}: {_described(os.lstat(place))}" if place else ""
+
+
+def weakest(path: str) -> str:
+    """The first place on the way to an absolute path that others than root and this user could exchange, else "".
+
     Every directory on the way counts, and every symlink. Raises OSError where there is nothing.
     """
     here, left, links = "/", path.split("/")[::-1], 0
-    problem = _replaceable("/")
-    while left and not problem:
+    found = "/" if _is_replaceable("/") else ""
+    while left and not found:
         part = left.pop()
         if part == "..":
             here = os.path.dirname(here)
         elif part not in ("", "."):
             place = os.path.join(here, part)
-            problem = _replaceable(place)
+            found = place if _is_replaceable(place) else ""
             if os.lstat(place).st_mode & _TYPE == _LINK:
                 links += 1
                 if links > _MOST_LINKS:
@@ -48,17 +61,20 @@ def exchangeable(path: str) -> str:
                 left += target.split("/")[::-1]
             else:
                 here = place
-    return problem
+    return found
 
 
-def _replaceable(place: str) -> str:
+def _is_replaceable(place: str) -> bool:
     """In a sticky directory, as /tmp, others can exchange only what is theirs."""
     status = os.lstat(place)
     is_open = status.st_mode & _OTHERS_WRITE and status.st_mode & (_TYPE | _STICKY) != _STICKY_DIRECTORY
     is_link = status.st_mode & _TYPE == _LINK
-    if (is_link or not is_open) and (status.st_uid in (0, os.geteuid()) or _may_be_root(status.st_uid)):
-        return ""
-    return f"{place}: others than root can write it (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})"
+    is_trusted = status.st_uid in (0, os.geteuid()) or _may_be_root(status.st_uid)
+    return bool(is_open and not is_link) or not is_trusted
+
+
+def _described(status: stat_result) -> str:
+    return f"others than root can write it (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})"
 
 
 def _may_be_root(uid: int) -> bool:

@@ -13,7 +13,7 @@ import time
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import VERSION, engine, grammar
+from hookrun.wrapper import VERSION, claims, engine, grammar
 from hookrun.wrapper.digest import sha256_hex
 from hookrun.wrapper.engine import Caller, Process
 from hookrun.wrapper.masking import Mask
@@ -44,6 +44,7 @@ class Record:
         "_caller",
         "_config",
         "_mask",
+        "_name",
         "_notice",
         "_resources",
         "_settings",
@@ -67,6 +68,7 @@ class Record:
         self._verdict: Verdict | None = None
         self._resources: dict[str, Any] | None = None
         self._sources: dict[str, Any] = {}
+        self._name = ""
         self.id = os.urandom(6).hex()
         self._notice = notice
 
@@ -101,8 +103,6 @@ class Record:
         None is a config that is not known.
         """
         if self._caller.shim:
-            from hookrun.wrapper import claims
-
             self._caller.engine = claims.confirmed(self._caller, self._call.container, config)
         return self._caller.engine
 
@@ -135,6 +135,7 @@ class Record:
         if not self._settings.record_enabled:
             return
         self._sources = verdict.sources()
+        self._name = claims.name(self._caller, self._call.container, bundle.config)
         before = self._mask.config(bundle.config)
         name = sha256_hex(bundle.original)
         self._config = {"before": name, "after": sha256_hex(written) if written else name, "patch": []}
@@ -181,6 +182,7 @@ class Record:
             "options": {name: self._option(call.options[name]) for name in sorted(call.given) if name in call.options},
             "arguments": self._mask.words(call.arguments),
             "container": call.container,
+            "name": self._name,
             "bundle": os.path.abspath(call.options["bundle"] or ".") if "bundle" in call.options else None,
             "process": self._mask.process(context.process) if context.process else None,
             "decisions": self._mask.texts(verdict.decisions) if verdict else [],
@@ -190,6 +192,7 @@ class Record:
             "sources": self._sources,
             "criu": context.statistics,
             "hook_results": self._mask.texts(context.hook_results),
+            "harm": context.harm,
             "config": self._config,
             "phases": [[name, _milliseconds(nanoseconds)] for name, nanoseconds in context.phases],
             "milliseconds": _milliseconds(time.monotonic_ns() - self._start),

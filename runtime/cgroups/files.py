@@ -12,6 +12,7 @@ from hookrun.runtime.linux.mountinfo import MountTable
 UNIFIED = "/sys/fs/cgroup"
 HYBRID = "/sys/fs/cgroup/unified"
 UNLIMITED = (1 << 64) - 1
+_COUNTED_MOST = (1 << 63) - (1 << 16)  # the kernel's PAGE_COUNTER_MAX, for pages of up to 64 KiB
 
 DENIED = (errno.EPERM, errno.EACCES, errno.EROFS)
 
@@ -113,6 +114,23 @@ def read_pairs(directory: str, name: str) -> dict[str, int]:
             raise FileError(f'unable to parse {directory}/{name}: line "{line}" is not in "key value" format')
         pairs[key] = number(value, f"{directory}/{name}")
     return pairs
+
+
+def count(directory: str, name: str, key: str) -> int:
+    """One of a cgroup file's counters; 0 where it can't be told."""
+    try:
+        return read_pairs(directory, name).get(key, 0)
+    except FileError:
+        return 0
+
+
+def limit(directory: str, name: str) -> int:
+    """A limit, 0 where there is none or it can't be told. v1 writes "none" as the most pages that it can count."""
+    try:
+        text = read(directory, name).strip()
+    except FileError:
+        return 0
+    return int(text) if text.isdecimal() and int(text) < _COUNTED_MOST else 0
 
 
 def make_directories(path: str) -> list[str]:

@@ -68,6 +68,23 @@ class Manager:
         """How many processes the kernel has killed for want of memory; 0 where that is not known."""
         raise NotImplementedError
 
+    def fork_failure_count(self) -> int:
+        """How many forks failed for the limit on processes; 0 where that is not known."""
+        raise NotImplementedError
+
+    def limit(self, controller: str) -> int:
+        """The limit of `memory` in bytes, or of `pids`; 0 where there is none."""
+        raise NotImplementedError
+
+    def harm(self) -> dict[str, int]:
+        """What the kernel did to the processes for want of memory and pids, and the limits then; empty for nothing."""
+        found: dict[str, int] = {}
+        if kills := self.oom_kill_count():
+            found |= {"oom_kills": kills, "memory_limit": self.limit("memory")}
+        if refused := self.fork_failure_count():
+            found |= {"forks_refused": refused, "pids_limit": self.limit("pids")}
+        return found
+
     def entrance(self, sub_cgroups: dict[str, str] | None = None, init_pid: int = 0) -> Entrance:
         """The way in for a new process.
 

@@ -133,7 +133,7 @@ def _renamed(objects: Any, names: dict[str, str]) -> Any:
         return None
     if isinstance(objects, dict):
         return {key: _renamed([item], names)[0] for key, item in objects.items()}
-    return [{names[name]: value for name, value in item.items() if name in names} for item in objects]
+    return [{names[name]: value for name, value in (item or {}).items() if name in names} for item in objects]
 
 
 def _device_state(rule: devices.Rule) -> dict[str, Any]:

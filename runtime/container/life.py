@@ -98,6 +98,7 @@ def destroy(context: Context, container: Container) -> None:
     if not container.has_own_pid_namespace() and manager.exists():
         # Without a pid namespace the first process's end does not end the others.
         kill_all(manager, context)
+    context.harm = manager.harm()
     manager.destroy()
     if not container.has_mount_namespace():
         rootfs.release(container.state["config"]["rootfs"])

@@ -98,7 +98,7 @@ class Creation:
         self._resctrl = ("", False)
         self._mounts_before: int | None = None
         self.pty_line: int | None = None
-        _enter_bundle(request.bundle)
+        request.bundle = _entered(request.bundle)
         found = context.config if context.config is not None else configs.read(request.bundle)
         self.config = configs.check(found)
         container.check_id(request.container_id)
@@ -406,6 +406,8 @@ def _stream_name(number: int) -> str:
         return ""
 
 
-def _enter_bundle(bundle: str) -> None:
+def _entered(bundle: str) -> str:
+    """Go to the bundle; returns where that really is, for it may be given by a symlink (runc: utils_linux.go)."""
     with failing(f"chdir {bundle}"):
         os.chdir(bundle)
+        return os.getcwd()

@@ -155,6 +155,7 @@ class Entry:
         attributes.set_parent_death_signal(0)
         if late:
             self._install_seccomp()
+        self.line.close()  # what the kernel can't execute says so itself: for runc and its callers, exec has worked
         processes.replace(program, self.process["args"], variables)
         raise AssertionError("execve returned")
 

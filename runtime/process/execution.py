@@ -84,7 +84,7 @@ class Execution:
         self._init_pidfd = pidfd
 
     def run(self) -> Birth:
-        """Start the process; returns once it has become its program. Raises Failure, with nothing left running."""
+        """Start the process; returns just before its execve. Raises Failure, with nothing left running."""
         plan = self._plan()
         self.context.phase("plan")
         birth = self._give_birth(plan)
@@ -189,7 +189,7 @@ class Execution:
             elif kind == channel.ERROR:
                 raise Failure(f"unable to start container process: {text}")
             elif ready:
-                # The line closed: execve took it.
+                # The line closed: execve is next.
                 birth.line.close()
                 return
             else:

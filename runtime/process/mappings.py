@@ -22,7 +22,7 @@ def write(config: dict[str, Any], pid: int) -> None:
 
 def _needs_helper(mappings: list[dict[str, Any]], own_id: int) -> bool:
     """An ordinary user may map his own id alone (runc: requiresRootOrMappingTool)."""
-    only_own = len(mappings) == 1 and mappings[0].get("hostID", 0) == own_id and mappings[0].get("size", 0) == 1
+    only_own = len(mappings) == 1 and (mappings[0].get("hostID") or 0) == own_id and (mappings[0].get("size") or 0) == 1
     return os.geteuid() != 0 and not only_own
 
 
@@ -58,7 +58,7 @@ def _run_helper(name: str, pid: int, mappings: list[dict[str, Any]]) -> None:
     """newuidmap(1) and newgidmap(1) write, setuid root, the maps that /etc/subuid and /etc/subgid allow."""
     arguments = [name, str(pid)]
     for entry in mappings:
-        arguments += [str(entry.get("containerID", 0)), str(entry.get("hostID", 0)), str(entry.get("size", 0))]
+        arguments += [str(entry.get("containerID") or 0), str(entry.get("hostID") or 0), str(entry.get("size") or 0)]
     helper = os.posix_spawn(_helper_path(name), arguments, os.environb)
     status = os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1])
     if status != 0:

@@ -6,6 +6,7 @@ libcontainer/init_linux.go (finalizeNamespace, setupUser).
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -15,22 +16,18 @@ from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.log import Log
 from hookrun.runtime.spec.process import RLIMITS, no_user
 
-_EPERM = 1
-_ENOENT = 2
-_EACCES = 13
-_ENOSYS = 38
 _AT_FDCWD = -100
 _AT_EACCESS = 0x200
 _DIRECTORY = 0o040000
 _TYPE_MASK = 0o170000
 _NULL_DEVICE = 0x103
-
+_NGROUPS_MAX = 65536  # include/uapi/linux/limits.h
 
 
 def set_rlimits(pid: int, limits: list[dict[str, Any]] | None) -> None:
     """Set the resource limits of another process (prlimit(2)). Raises Failure in runc's words."""
     for limit in limits or ():
-        pair = limit.get("soft", 0).to_bytes(8, "little") + limit.get("hard", 0).to_bytes(8, "little")
+        pair = (limit.get("soft") or 0).to_bytes(8, "little") + (limit.get("hard") or 0).to_bytes(8, "little")
         try:
             call(NR.prlimit64, pid, RLIMITS[limit["type"]], pair, None)
         except OSError as error:
@@ -59,8 +56,8 @@ class Identity:
 
     def __init__(self, process: dict[str, Any], log: Log) -> None:
         user = process.get("user") or {}
-        self.uid: int = user.get("uid", 0)
-        self.gid: int = user.get("gid", 0)
+        self.uid: int = user.get("uid") or 0
+        self.gid: int = user.get("gid") or 0
         self.umask: int | None = user.get("umask")
         self.additional_gids: list[int] = user.get("additionalGids") or []
         wanted = process.get("capabilities")
@@ -75,7 +72,7 @@ class Identity:
         _own_stdio(self.uid)
         with failing("unable to setup user"):
             if self.may_set_groups:
-                os.setgroups(self.additional_gids)
+                _set_groups(self.additional_gids)
             # As runc: a seccomp profile made for it allows these, and need not allow setresgid and setresuid.
             os.setgid(self.gid)
             os.setuid(self.uid)
@@ -109,6 +106,13 @@ def _capability_sets(wanted: dict[str, Any], log: Log) -> capabilities.Capabilit
     if unknown:
         log.warning("ignoring unknown or unavailable capabilities: [" + " ".join(sorted(unknown)) + "]")
     return sets
+
+
+def _set_groups(gids: list[int]) -> None:
+    """setgroups(2), whose answer to too many groups Python gives in words of its own. Raises OSError."""
+    if len(gids) > _NGROUPS_MAX:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    os.setgroups(gids)
 
 
 def may_set_groups() -> bool:
@@ -176,7 +180,7 @@ def change_directory(cwd: str) -> bool:
     try:
         os.chdir(cwd)
     except OSError as error:
-        if error.errno == _EACCES:
+        if error.errno == errno.EACCES:
             return False
         raise Failure(f'chdir to cwd ("{cwd}") set in config.json failed: {reason(error)}') from None
     return True
@@ -190,7 +194,7 @@ def check_directory_is_inside() -> None:
     try:
         path = os.getcwdb()
     except OSError as error:
-        if error.errno != _ENOENT:
+        if error.errno != errno.ENOENT:
             raise Failure(f"failed to verify if current working directory is safe: {reason(error)}") from None
         path = b""
     if not path.startswith(b"/"):
@@ -242,13 +246,19 @@ def find_program(name: str, variables: dict[bytes, bytes]) -> bytes:
         return encoded
     path = variables.get(b"PATH", b"")
     for directory in path.split(b":") if path else ():
-        candidate = (directory or b".") + b"/" + encoded
+        candidate = _joined(directory, encoded)
         if not _not_executable(candidate):
             # What is found would depend on the working directory: Go's LookPath refuses it.
             if not candidate.startswith(b"/"):
                 raise Failure(f'exec: "{name}": cannot run executable found relative to current directory')
             return candidate
     raise Failure(f'exec: "{name}": executable file not found in $PATH')
+
+
+def _joined(directory: bytes, name: bytes) -> bytes:
+    """A path as Go's filepath.Join cleans it, for a script gets to see it."""
+    path = os.path.normpath(f"{os.fsdecode(directory or b'.')}/{os.fsdecode(name)}")
+    return os.fsencode("/" + path.lstrip("/") if path.startswith("/") else path)
 
 
 def _not_executable(path: bytes) -> str:
@@ -262,7 +272,7 @@ def _not_executable(path: bytes) -> str:
         call(NR.faccessat2, _AT_FDCWD, path, os.X_OK, _AT_EACCESS)
     except OSError as error:
         # A kernel or a seccomp profile from before Linux 5.8 leaves the answer to the mode, as Go's LookPath does.
-        if error.errno not in (_ENOSYS, _EPERM):
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
             return "permission denied"
     # Root passes access(2) for any file with one x bit; a file with none is refused by execve.
     return "" if status.st_mode & 0o111 else "permission denied"

@@ -31,7 +31,7 @@ def apply(process: dict[str, Any], is_pinned: bool) -> None:
     priority = process.get("ioPriority")
     if priority:
         with failing("failed to set io priority"):
-            attributes.set_io_priority(IO_CLASSES[priority["class"]], priority.get("priority", 0))
+            attributes.set_io_priority(IO_CLASSES[priority["class"]], priority.get("priority") or 0)
 
 
 def _packed(scheduler: dict[str, Any]) -> bytes:
@@ -43,11 +43,11 @@ def _packed(scheduler: dict[str, Any]) -> bytes:
         (_SCHED_ATTR_SIZE, 4),
         (POLICIES[scheduler["policy"]], 4),
         (flags, 8),
-        (scheduler.get("nice", 0) & 0xFFFFFFFF, 4),
-        (scheduler.get("priority", 0) & 0xFFFFFFFF, 4),
-        (scheduler.get("runtime", 0), 8),
-        (scheduler.get("deadline", 0), 8),
-        (scheduler.get("period", 0), 8),
+        ((scheduler.get("nice") or 0) & 0xFFFFFFFF, 4),
+        ((scheduler.get("priority") or 0) & 0xFFFFFFFF, 4),
+        (scheduler.get("runtime") or 0, 8),
+        (scheduler.get("deadline") or 0, 8),
+        (scheduler.get("period") or 0, 8),
     )
     return b"".join(value.to_bytes(size, "little") for value, size in parts).ljust(_SCHED_ATTR_SIZE, b"\0")
 

@@ -28,7 +28,7 @@ def check(config: dict[str, Any]) -> None:
     """
     for index, device in enumerate(of_config(config)):
         if device.get("type") not in TYPES:
-            raise Failure(f'invalid device type "{device.get("type", "")}"')
+            raise Failure(f'invalid device type "{device.get("type") or ""}"')
         for field, largest in _LARGEST.items():
             if device.get("path") and not 0 <= (device.get(field) or 0) <= largest:
                 raise Failure(

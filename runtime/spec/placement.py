@@ -29,7 +29,7 @@ def check(linux: dict[str, Any]) -> None:
     personality = linux.get("personality")
     if personality:
         if personality.get("domain") not in DOMAINS:
-            raise Failure(f'invalid personality domain "{personality.get("domain", "")}"')
+            raise Failure(f'invalid personality domain "{personality.get("domain") or ""}"')
         if personality.get("flags"):
             raise Failure("personality flags are not supported")
     policy = linux.get("memoryPolicy")

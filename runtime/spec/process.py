@@ -49,7 +49,7 @@ def validate(process: dict[str, Any] | None) -> None:
         raise Failure("selinux label is specified in config, but selinux is disabled or not supported")
     seen = set()
     for limit in process.get("rlimits") or ():
-        kind = limit.get("type", "")
+        kind = limit.get("type") or ""
         if kind not in RLIMITS:
             raise Failure(f"wrong rlimit value: {kind}")
         if kind in seen:
@@ -62,7 +62,7 @@ def check_ids(user: dict[str, Any]) -> None:
 
     Raises Failure.
     """
-    for number in (user.get("uid", 0), user.get("gid", 0), *(user.get("additionalGids") or ())):
+    for number in (user.get("uid") or 0, user.get("gid") or 0, *(user.get("additionalGids") or ())):
         if not 0 <= number <= _HIGHEST_ID:
             raise no_user(f"uids and gids must be in range 0-{_HIGHEST_ID}")
 
@@ -75,15 +75,15 @@ def check_reach(process: dict[str, Any], platform: dict[str, Any]) -> None:
     user = process.get("user") or {}
     for kind in ("uid", "gid"):
         mappings = platform.get(f"{kind}Mappings")
-        if mappings and not any(_is_mapped(user.get(kind, 0), entry) for entry in mappings):
+        if mappings and not any(_is_mapped(user.get(kind) or 0, entry) for entry in mappings):
             raise no_user(f"cannot set {kind} to unmapped user in user namespace")
     if user.get("additionalGids") and os.geteuid() != 0:
         raise no_user("cannot set any additional groups in a rootless container")
 
 
 def _is_mapped(number: int, entry: dict[str, Any]) -> bool:
-    first: int = entry.get("containerID", 0)
-    size: int = entry.get("size", 0)
+    first: int = entry.get("containerID") or 0
+    size: int = entry.get("size") or 0
     return first <= number < first + size
 
 

@@ -37,8 +37,8 @@ def check(process: dict[str, Any]) -> None:
     priority = process.get("ioPriority")
     if priority:
         if priority.get("class") not in IO_CLASSES:
-            raise Failure(f'invalid ioPriority.Class: "{priority.get("class", "")}"')
-        if not 0 <= priority.get("priority", 0) <= 7:
+            raise Failure(f'invalid ioPriority.Class: "{priority.get("class") or ""}"')
+        if not 0 <= (priority.get("priority") or 0) <= 7:
             raise Failure(f"invalid ioPriority.Priority: {priority['priority']}")
     for when in ("initial", "final"):
         cpus = (process.get("execCPUAffinity") or {}).get(when)
@@ -55,12 +55,12 @@ def _check_scheduler(scheduler: dict[str, Any]) -> None:
     for flag in scheduler.get("flags") or ():
         if flag not in FLAGS:
             raise Failure(f"invalid scheduler flag: {flag}")
-    nice = scheduler.get("nice", 0)
+    nice = scheduler.get("nice") or 0
     if policy in ("SCHED_OTHER", "SCHED_BATCH") and not -20 <= nice <= 19:
         raise Failure(f"invalid scheduler.nice: {nice}")
-    if scheduler.get("priority", 0) and policy not in ("SCHED_FIFO", "SCHED_RR"):
+    if (scheduler.get("priority") or 0) and policy not in ("SCHED_FIFO", "SCHED_RR"):
         raise Failure("scheduler.priority can only be specified for SchedFIFO or SchedRR policy")
     if policy != "SCHED_DEADLINE":
         for field in ("runtime", "deadline", "period"):
-            if scheduler.get(field, 0):
+            if scheduler.get(field):
                 raise Failure(f"scheduler {field} can only be specified for SchedDeadline policy")

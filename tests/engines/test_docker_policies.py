@@ -248,3 +248,18 @@ def test_simulate_says_it_before(site: Site) -> None:
     assert "capabilities beyond" in row
     explained = site.hookctl("policy", "explain", container, "--policies", str(LIBRARY / "pod-security-baseline.yaml"))
     assert "-> denied: pod security baseline: capabilities beyond" in explained
+
+
+def test_a_container_is_known_by_its_name(site: Site) -> None:
+    name = fresh_id("named")
+    site.in_force("hook-everywhere")
+    site.docker.check("run", "--rm", "--name", name, "--runtime", RUNTIME, "--network", "none", IMAGE, "true")
+    (line,) = [call for call in json.loads(site.hookctl("trace", "list", "--json", "--container", name)) if call["command"] == "create"]
+    assert (line["name"], len(line["container"])) == (name, 64)
+    listed = site.hookctl("trace", "list", "--last", "0").splitlines()
+    for command in ("create", "start", "delete"):
+        assert any(row.split()[3:5] == [command, name] for row in listed), command
+    shown = site.hookctl("trace", "show", name)
+    assert name in shown and line["container"] in shown
+    assert name in site.hookctl("trace", "timeline", name)
+    assert f'"name": "{name}"' in site.hookctl("trace", "export", "--format", "html")

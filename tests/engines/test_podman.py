@@ -73,6 +73,11 @@ def test_run(podman: Podman, host: ConfiguredHost, box: str) -> None:
     line = host.lines("create")[-1]
     assert line["engine"] == "podman"
     assert sorted(hook["stage"] for hook in line["hooks"]) == sorted([*CREATED, "poststop", "precreate"])
+    assert line["name"] == box
+    listed = host.hookctl("trace", "list", "--container", box).out.splitlines()[1:]
+    assert {row.split()[4] for row in listed} == {box}
+    assert {row.split()[3] for row in listed} >= {"create", "start", "delete"}
+    assert line["container"] in host.hookctl("trace", "show", box).out
 
 
 def test_detached_with_exec_stop_start_restart(podman: Podman, host: ConfiguredHost, box: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import subprocess
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from hookrun.wrapper import settings
+from tests.support.bundles import Bundle
+from tests.support.configured import ConfiguredHost
+from tests.support.runtimes import Runtime
 
 SOURCE = str(Path(settings.__file__).parents[2])
 MAIN = f"import sys; sys.path.append({SOURCE!r}); from hookrun.wrapper import settings; print(settings.default_record_directory(settings.STATE))"
@@ -47,3 +51,22 @@ def test_a_user(prefix: tuple[str, ...]) -> None:
     assert place(*prefix, HOME="/h") == "/h/.local/state/hookrun"
     assert place(*prefix, HOME="/h", XDG_STATE_HOME="/s") == "/s/hookrun"
     assert place(*prefix) == f"{NOBODY.pw_dir}/.local/state/hookrun"
+
+
+def test_a_read_only_record_is_no_matter_of_the_engines(host: ConfiguredHost, bundle: Bundle) -> None:
+    """A shim logs what `delete` prints or ends with, and it calls it a second time, for a container that is gone."""
+    host.apply()
+    name = host.runtime.run_detached(bundle.command("sleep", "1000").path)
+    record = host.state / "record"
+    for words in (["--bind", record, record], ["-o", "remount,bind,ro", record]):
+        subprocess.run(["mount", *words], stdin=subprocess.DEVNULL, check=True, timeout=60)
+    log = host.log / "log.json"
+    try:
+        shim = Runtime(host.launcher, host.runtime.root, "--log", str(log), "--log-format", "json")
+        for _ in range(2):
+            done = shim.call("delete", "--force", name)
+            assert (done.status, done.out, done.err) == (0, "", "")
+    finally:
+        subprocess.run(["umount", record], stdin=subprocess.DEVNULL, check=True, timeout=60)
+    said = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    assert [line for line in said if line["level"] not in ("debug", "info", "warning")] == []

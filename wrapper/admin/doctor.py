@@ -5,30 +5,29 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shlex
 import shutil
 import stat
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hookrun.runtime.errors import Failure
+from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import syscalls
-from hookrun.wrapper import kept_configs, seal, settings, snapshot
-from hookrun.wrapper.admin import engines, host, launcher, output
+from hookrun.wrapper import kept_configs, record, seal, settings, snapshot
+from hookrun.wrapper.admin import engines, host, integrity, launcher, output, registrations, sources
 from hookrun.wrapper.admin.engines import daemon, stock_runc
 from hookrun.wrapper.admin.engines.engine import Engine
+from hookrun.wrapper.admin.finding import BAD, GOOD, NOTE, Finding
 from hookrun.wrapper.admin.host import Host
+from hookrun.wrapper.admin.registrations import Registration
 from hookrun.wrapper.admin.standing import Standing, problem_of
 from hookrun.wrapper.start import program
-
-GOOD = "good"
-NOTE = "note"
-BAD = "bad"
 
 _STYLES = {GOOD: "green", NOTE: "yellow", BAD: "bold red"}
 _NOBODY = -1
@@ -36,16 +35,7 @@ _CONTROLLERS = ("cpu", "memory", "pids")
 _ROOTS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CRIU_FEATURES = {"mem_dirty_track": "pre-dumps", "uffd-noncoop": "lazy pages"}
 _FULL = 0.9  # of the record's cap
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line. With `state` BAD, containers would fail; `advice` is "" where nothing is to be done."""
-
-    state: str
-    subject: str
-    text: str
-    advice: str = ""
+_LEAST_ROOM = 1 << 20  # bytes: some lines of the record, and a config
 
 
 def doctor(
@@ -80,14 +70,47 @@ def examine(machine: Host) -> Iterator[Finding]:
     yield _seal(machine)
     yield _start(machine)
     yield from _launchers(machine)
-    found = engines.found()
+    noted, problem = _registrations(machine)
+    yield from problem
+    everywhere = [*engines.found(), *map(integrity.engine_of, noted)]
+    found = list({(engine.name, engine.file): engine for engine in everywhere}.values())
     yield from _engines(machine, found)
+    yield from integrity.registered(noted)
     for engine in found:
         yield from _other_doors(Standing.of(engine, machine))
-    chosen = settings.chosen(snapshot.load(str(machine.state)).content, "", str(machine.state))
-    yield from _delegate(chosen)
-    yield from _modes(machine, Path(chosen.record_directory))
-    yield _record(chosen)
+    content = snapshot.load(str(machine.state)).content
+    for runtime in _runtimes(content, machine):
+        yield _delegate(runtime)
+    yield from _configuration(machine, content)
+    yield from _record(settings.chosen(content, "", str(machine.state)))
+
+
+def _registrations(machine: Host) -> tuple[list[Registration], list[Finding]]:
+    """What `register` noted, and why that can't be read."""
+    try:
+        return registrations.all_of(machine.state), []
+    except Failure as failure:
+        text, _, advice = failure.text.rpartition(": ")
+        return [], [Finding(NOTE, "registrations", text, advice if os.geteuid() == 0 else "ask again as root")]
+
+
+def _runtimes(content: dict[str, Any] | None, machine: Host) -> list[str]:
+    """The runtimes that the host's settings and its profiles name in place of hookrun's own core."""
+    names = ["", *content["profiles"]] if content else [""]
+    found = [settings.chosen(content, name, str(machine.state)).runtime for name in names]
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def _configuration(machine: Host, content: dict[str, Any] | None) -> Iterator[Finding]:
+    try:
+        found = sources.read(machine)
+        yield from integrity.owners(machine, found)
+        if content is not None:
+            yield from integrity.hook_programs(content)
+            yield from integrity.sources(machine, content, found)
+    except (OSError, Failure) as error:
+        text = f"{error.filename}: {reason(error)}" if isinstance(error, OSError) else error.text
+        yield Finding(NOTE, "configuration", text, "ask again as root")
 
 
 def _has(number: int, *arguments: Any) -> bool:
@@ -195,22 +218,13 @@ def _snapshot(machine: Host) -> Finding:
     found = snapshot.load(str(machine.state))
     if found.is_damaged:
         allowed = snapshot.on_error(str(machine.state)) == snapshot.ALLOW
-        return Finding(NOTE if allowed else BAD, "snapshot", found.notice)
+        text, _, advice = found.notice.rpartition("; ")
+        return Finding(NOTE if allowed else BAD, "snapshot", text, advice)
     if found.content is None:
         return Finding(NOTE, "snapshot", "none: containers run as with plain runc", "`hookctl apply` makes one")
     status = machine.snapshot.stat()
     days = (time.time() - status.st_mtime) / 86400
-    text = f"{days:.1f} days old, owner {status.st_uid}, mode {status.st_mode & 0o7777:o}"
-    newer = [path for path in _sources(machine) if path.stat().st_mtime > status.st_mtime]
-    if newer:
-        return Finding(NOTE, "snapshot", f"{text}; {newer[0]} is newer", "`hookctl apply` puts it in force")
-    return Finding(GOOD, "snapshot", text)
-
-
-def _sources(machine: Host) -> list[Path]:
-    directories = (machine.policies, machine.hooks)
-    found = [path for directory in directories if directory.is_dir() for path in sorted(directory.iterdir())]
-    return [machine.settings_file, *found] if machine.settings_file.exists() else found
+    return Finding(GOOD, "snapshot", f"{days:.1f} days old, owner {status.st_uid}, mode {status.st_mode & 0o7777:o}")
 
 
 def _seal(machine: Host) -> Finding:
@@ -272,17 +286,17 @@ def _engines(machine: Host, found: list[Engine]) -> Iterator[Finding]:
 
 def _engine(standing: Standing) -> Iterator[Finding]:
     engine = standing.engine
-    command = f"`hookctl engine register {engine.name}"
     if standing.problem:
         yield Finding(BAD, engine.name, standing.problem, f"{engine.program} can't read it either")
     elif not standing.ours:
-        yield Finding(NOTE, engine.name, f"found; hookrun is not registered in {engine.file}", f"{command}`")
+        advice = f"`{integrity.registering(engine, '')}`"
+        yield Finding(NOTE, engine.name, f"found; hookrun is not registered in {engine.file}", advice)
     for runtime in standing.ours:
         text = f"runtime {runtime.name}{', the default' if runtime.is_default else ''}"
         problem = problem_of(runtime)
         if problem:
             state = NOTE if os.access(runtime.path, os.X_OK) else BAD
-            yield Finding(state, engine.name, f"{text}: {problem}", f"{command} --name {runtime.name}`")
+            yield Finding(state, engine.name, f"{text}: {problem}", f"`{integrity.registering(engine, runtime.name)}`")
         else:
             yield Finding(GOOD, engine.name, f"{text}: {runtime.path}, in {runtime.file}")
 
@@ -313,42 +327,54 @@ def _other_doors(standing: Standing) -> Iterator[Finding]:
             yield Finding(NOTE, engine.name, text, f"take it out of {runtime.file} if callers must not have it")
 
 
-def _delegate(chosen: settings.Settings) -> Iterator[Finding]:
-    if chosen.runtime and not os.access(chosen.runtime, os.X_OK):
-        advice = "mend `runtime` in config.yaml, then `hookctl apply`"
-        yield Finding(BAD, "runtime", f"{chosen.runtime} can't be executed", advice)
-    elif chosen.runtime:
-        yield Finding(GOOD, "runtime", f"{chosen.runtime} runs the containers")
+def _delegate(runtime: str) -> Finding:
+    if os.access(runtime, os.X_OK):
+        return Finding(GOOD, "runtime", f"{runtime} runs the containers")
+    advice = "mend `runtime` in config.yaml, then `hookctl apply`"
+    return Finding(BAD, "runtime", f"{runtime} can't be executed", advice)
 
 
-def _modes(machine: Host, directory: Path) -> Iterator[Finding]:
-    for place in (machine.config, machine.policies, machine.hooks, machine.state, machine.launchers):
-        if place.exists():
-            status = place.stat()
-            text = f"owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}"
-            if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-                advice = f"who can write there is root on this host: chown root {place}; chmod go-w {place}"
-                yield Finding(BAD, str(place), text, advice)
-            else:
-                yield Finding(GOOD, str(place), text)
-    if directory.exists() and directory.stat().st_mode & 0o077:
-        mode = stat.S_IMODE(directory.stat().st_mode)
-        yield Finding(NOTE, str(directory), f"mode {mode:o}: others can look into the record", f"chmod 700 {directory}")
-
-
-def _record(chosen: settings.Settings) -> Finding:
+def _record(chosen: settings.Settings) -> Iterator[Finding]:
     if not chosen.record_enabled:
-        return Finding(NOTE, "record", "switched off", "set record.enabled in config.yaml, if it is wanted")
+        yield Finding(NOTE, "record", "switched off", "set record.enabled in config.yaml, if it is wanted")
+        return
     directory = Path(chosen.record_directory)
-    if not os.access(directory if directory.exists() else directory.parent, os.W_OK):
+    if os.path.exists(directory) and directory.stat().st_mode & 0o077:
+        text = f"mode {stat.S_IMODE(directory.stat().st_mode):o}: others can look into the record"
+        yield Finding(NOTE, str(directory), text, f"`chmod 700 {shlex.quote(str(directory))}`")
+    unfit = _unwritable(directory)
+    if unfit:
         state = BAD if chosen.record_required else NOTE
-        return Finding(state, "record", f"{directory} can't be written", "mend record.directory in config.yaml")
+        yield Finding(state, "record", *unfit)
+        return
     files = [*directory.glob("record*.jsonl"), *(directory / kept_configs.DIRECTORY).glob("*")]
     size = sum(path.stat().st_size for path in files)
     text = f"{size / 1e6:.1f} MB of {chosen.record_max_total / 1e6:.0f} in {directory}"
     if size > _FULL * chosen.record_max_total:
-        return Finding(NOTE, "record", text, "the oldest goes; raise record.maxTotal to keep more")
-    return Finding(GOOD, "record", text)
+        advice = "the oldest goes; raise record.maxTotal in config.yaml and `hookctl apply`, to keep more"
+        yield Finding(NOTE, "record", text, advice)
+    else:
+        yield Finding(GOOD, "record", text)
+
+
+def _unwritable(directory: Path) -> tuple[str, str] | None:
+    """Why no line can be added to the record, and what to do; None where one can."""
+    elsewhere = "or set record.directory in config.yaml and `hookctl apply`"
+    there = next(place for place in (directory, *directory.parents) if os.path.exists(place))
+    space = os.statvfs(there)
+    if space.f_flag & os.ST_RDONLY:
+        return f"{there} is on a read-only file system", f"mount it writable, {elsewhere}"
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} can't be written", f"make it a directory of root's, {elsewhere}"
+    if space.f_bfree * space.f_frsize < _LEAST_ROOM or (space.f_files and not space.f_ffree):
+        return f"no space is left in {there}: calls are not recorded", f"make room there, {elsewhere}"
+    try:
+        os.close(os.open(directory / record.CURRENT, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except FileNotFoundError:  # the first call makes it
+        return None
+    except OSError as error:
+        return f"{directory / record.CURRENT}: {reason(error)}", "move it aside: the next call makes a new one"
+    return None
 
 
 def _read(path: str) -> str:

@@ -66,7 +66,7 @@ def register(
             if is_new and chosen.runtime(name) is None:
                 launcher.remove(state, name)
             raise
-        registrations.note(state, chosen, name, change)
+        registrations.note(state, chosen, name, change, drop_ins)
         if only:
             launcher.install(state, stock_runc.NAME)
             _make_drop_ins(chosen, drop_ins, reload)

@@ -18,6 +18,7 @@ _PLAIN = (
     "engine",
     "command",
     "container",
+    "name",
     "status",
     "milliseconds",
     "error",

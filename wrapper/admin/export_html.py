@@ -23,7 +23,7 @@ from hookrun.wrapper.admin.trace_store import Store
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _DATA = "/*CALLS*/"
-_FIELDS = ("id", "time", "engine", "command", "container", "milliseconds", "status", "error")
+_FIELDS = ("id", "time", "engine", "command", "name", "container", "milliseconds", "status")
 _PIECE = 200  # calls that are packed together
 
 
@@ -44,6 +44,7 @@ def _entry(call: dict[str, Any]) -> dict[str, Any]:
     """What the overview knows of a call; `start` is in milliseconds since 1970."""
     return {
         **{name: call[name] for name in _FIELDS},
+        "error": call["error"] or trace_show.harm(call),
         "start": round(seconds_of(call["time"]) * 1000, 3),
         "result": result(call),
         "audited": is_audited(call),
@@ -54,7 +55,7 @@ def _entry(call: dict[str, Any]) -> dict[str, Any]:
 
 def _details(store: Store, call: dict[str, Any]) -> dict[str, Any]:
     """What the call's own page shows besides."""
-    return {"text": "\n".join(trace_show.describe(call)), "diff": list(_diff(store, call))}
+    return {"text": "\n".join(trace_show.describe(call, call["name"])), "diff": list(_diff(store, call))}
 
 
 def _packed(value: Any) -> str:

@@ -96,6 +96,7 @@ def facts(call: dict[str, Any]) -> dict[str, Any]:
     ended = trace_index.result(call)
     values = {
         "container.id": call["container"],
+        "container.name": call["name"],
         "container.runtime.name": call["engine"],
         "process.pid": call["pid"],
         "process.parent_pid": call["caller"]["pid"],

@@ -21,7 +21,7 @@ def render(calls: Iterable[dict[str, Any]]) -> Iterator[str]:
     yield '{"displayTimeUnit":"ms","traceEvents":['
     separator = ""
     for call in calls:
-        container = call["container"] or _HOST
+        container = " ".join(filter(None, (call["name"], call["container"]))) or _HOST
         if container not in numbers:
             numbers[container] = len(numbers) + 1
             yield separator + json.dumps(_name(numbers[container], container))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -49,11 +49,16 @@ def _escaped(character: str) -> str:
 
 
 def table(
-    headings: Sequence[str], rows: Iterable[Sequence[object]], styles: Iterable[str] = (), *, wrap: bool = False
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    styles: Iterable[str] = (),
+    *,
+    wrap: bool = False,
+    whole: Container[str] = (),
 ) -> None:
     """Print rows under headings; numbers go to the right. `styles` has a rich style for each row, or is empty.
 
-    What a terminal has no room for is cut off, or goes on in the next line with `wrap`.
+    What a terminal has no room for is cut off, or goes on in the next line with `wrap` and in the columns `whole`.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [
@@ -65,9 +70,10 @@ def table(
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for heading, is_number in zip(headings, numeric, strict=True):
-        shown.add_column(
-            heading, no_wrap=not wrap, overflow="fold" if wrap else "ellipsis", justify="right" if is_number else "left"
-        )
+        is_whole = wrap or heading in whole
+        overflow: Literal["fold", "ellipsis"] = "fold" if is_whole else "ellipsis"
+        justify: Literal["right", "left"] = "right" if is_number else "left"
+        shown.add_column(heading, no_wrap=not is_whole, overflow=overflow, justify=justify)
     for row, style in zip(cells, list(styles) or [""] * len(cells), strict=True):
         shown.add_row(*(Text(cell) for cell in row), style=style)
     console().print(shown)

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hookrun.runtime.errors import Failure, reason
@@ -28,7 +28,8 @@ class Registration:
 
     `file` is the engine's configuration as hookctl was told; `changed` is what was written for it. `before` is the text
     there before, None where there was no file; `after` is the digest of what was written. `made` says whether
-    hookctl made the file, by this registration or by one before it.
+    hookctl made the file, by this registration or by one before it. `default` says whether the runtime was the engine's
+    default then; `drop_ins` are the files of `--only`, path to the digest of what was written.
     """
 
     engine: str
@@ -38,6 +39,8 @@ class Registration:
     before: str | None
     after: str
     made: bool
+    default: bool = False
+    drop_ins: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -67,23 +70,30 @@ def all_of(state: Path) -> list[Registration]:
         raise Failure(f"{path}: damaged: remove it, and register anew what is registered") from None
 
 
-def note(state: Path, engine: Engine, name: str, change: Change) -> None:
-    """Keep what `put_back` will need of a change that `register` made. Raises Failure.
+def note(state: Path, engine: Engine, name: str, change: Change, drop_ins: list[Change]) -> None:
+    """Keep what `put_back` and `hookctl doctor` will need of the changes that `register` made. Raises Failure.
 
     The text to put back is the one before the name's first registration, unless somebody has edited the file since.
     """
     mine, others = _of(state, engine, name, change)
+    found = engine.runtime(name)
+    default = found is not None and found.is_default
+    written = {str(one.path): digest(one.after) for one in drop_ins} or (mine.drop_ins if mine else {})
     if mine and change.is_none:
+        renewed = replace(mine, default=default, drop_ins=written)
+        _write(state, [renewed if one == mine else one for one in all_of(state)])
         return
-    is_untouched = mine is not None and mine.after == _digest(change.before)
+    is_untouched = mine is not None and mine.after == digest(change.before)
     new = Registration(
         engine=engine.name,
         name=name,
         file=str(engine.file),
         changed=str(change.path),
         before=mine.before if mine and is_untouched else change.before,
-        after=_digest(change.after),
+        after=digest(change.after),
         made=change.before is None or any(one.made for one in (mine, *others) if one),
+        default=default,
+        drop_ins=written,
     )
     _write(state, [*(one for one in all_of(state) if one != mine), new])
 
@@ -94,7 +104,7 @@ def put_back(state: Path, engine: Engine, name: str, change: Change) -> Change:
     Else it is the `change` given, but a file that hookctl has not made is there afterwards, if only to say nothing.
     """
     mine, _ = _of(state, engine, name, change)
-    if mine and mine.after == _digest(change.before):
+    if mine and mine.after == digest(change.before):
         return replace(change, after=mine.before)
     if mine and change.after is None and not mine.made:
         return replace(change, after=engine.empty)
@@ -115,8 +125,8 @@ def _of(state: Path, engine: Engine, name: str, change: Change) -> tuple[Registr
     return mine, [one for one in noted if one != mine]
 
 
-def _digest(text: str | None) -> str:
-    """What tells a text from others; no file is none of them."""
+def digest(text: str | None) -> str:
+    """The SHA-256 of a file's text: what tells a text from others; no file is none of them."""
     return hashlib.sha256(text.encode()).hexdigest() if text is not None else ""
 
 

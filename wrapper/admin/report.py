@@ -45,8 +45,14 @@ def report(
         for name, said in sorted(found.policies.items())
     ]
     containers = [
-        {"container": name, "engine": found.engines[name], "running": name in alive, "policies": sorted(said.names)}
-        | _timed(said.values())
+        {
+            "container": name,
+            "name": index.called(name),
+            "engine": found.engines[name],
+            "running": name in alive,
+            "policies": sorted(said.names),
+            **_timed(said.values()),
+        }
         for name, said in found.containers.items()
         if name and said.is_to_tell
     ]
@@ -88,7 +94,7 @@ def _print(policies: list[dict[str, Any]], containers: list[dict[str, Any]]) -> 
     output.table(
         ("CONTAINER", "ENGINE", "RUNNING", *_NUMBERS, *_WHEN, "POLICIES"),
         [
-            (row["container"], row["engine"], _yes(row["running"]), *_numbers(row), " ".join(row["policies"]))
+            (_label(row), row["engine"], _yes(row["running"]), *_numbers(row), " ".join(row["policies"]))
             for row in containers
         ],
     )
@@ -96,6 +102,10 @@ def _print(policies: list[dict[str, Any]], containers: list[dict[str, Any]]) -> 
 
 def _numbers(row: dict[str, Any]) -> list[Any]:
     return [row[key] for key in _KEYS]
+
+
+def _label(row: dict[str, Any]) -> str:
+    return str(row["name"] or row["container"])
 
 
 def _yes(value: bool) -> str:

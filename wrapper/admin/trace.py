@@ -33,7 +33,7 @@ from hookrun.wrapper.admin import (
 )
 from hookrun.wrapper.admin.output import harmless
 from hookrun.wrapper.admin.trace_index import is_audited, is_denied, is_failed
-from hookrun.wrapper.admin.trace_store import Query, Store, parsed_time
+from hookrun.wrapper.admin.trace_store import Names, Query, Store, parsed_time
 
 app = typer.Typer(help="See what the engines really asked for.", no_args_is_help=True)
 
@@ -62,6 +62,9 @@ Until = Annotated[str, typer.Option("--until", help="Only calls before.")]
 Failed = Annotated[bool, typer.Option("--failed", help="Only calls that failed.")]
 Denied = Annotated[bool, typer.Option("--denied", help="Only calls that a policy denied.")]
 Audited = Annotated[bool, typer.Option("--audited", help="Only calls that a policy in audit mode would have denied.")]
+
+
+_LONGEST = 86400  # seconds that a replay may be given
 
 
 @app.callback()
@@ -132,14 +135,16 @@ def list_calls(
 ) -> None:
     """List calls, the newest last."""
     query = query_of(container, engine, command, policy, since, until, failed, denied, audited)
-    calls = store_of(context).select(query, last or None)
+    store = store_of(context)
+    names = Names(store)
+    calls = store.select(query, last or None)
     if as_json:
-        output.as_json_list(calls)
+        output.as_json_list({**call, "name": names.of(call)} for call in calls)
     elif last:
         found = list(calls)
-        output.table(HEADINGS, map(row, found), map(style, found))
+        output.table(HEADINGS, [row(call, names) for call in found], map(style, found), whole=WHOLE)
     else:  # too many, maybe, to measure columns first
-        for cells in itertools.chain([HEADINGS], map(row, calls)):
+        for cells in itertools.chain([HEADINGS], (row(call, names) for call in calls)):
             typer.echo(output.line(cells, WIDTHS))
 
 
@@ -148,10 +153,11 @@ def show(context: typer.Context, call: Id, full: Full = False, as_json: AsJson =
     """Show all about a call; why it failed comes first."""
     store = store_of(context)
     found = store.find(call)
+    name, end = Names(store).of(found), store.end_of(found)
     if as_json:
-        output.as_json(found)
+        output.as_json({**found, "name": name, "harm": end.get("harm") or {}})
         return
-    _print(trace_show.describe(found))
+    _print(trace_show.describe(found, name, end))
     if full and found["config"] and found["config"]["patch"]:
         _print(["", "Changes"])
         _print_changes(_before_or_none(store, found), found["config"]["patch"], full=True)
@@ -214,14 +220,16 @@ def tail(
     """Show calls as they happen, a line each, until ^C."""
     query = query_of(container, engine, command, policy, "", "", failed, denied, audited)
     out = output.console()
+    store = store_of(context)
+    names = Names(store)
     try:
-        for found in store_of(context).follow(last):
-            if not query.fits(found):
+        for found in store.follow(last):
+            if not query.fits(found, names.of(found)):
                 continue
             if as_json:
-                typer.echo(json.dumps(found))
+                typer.echo(json.dumps({**found, "name": names.of(found)}))
             else:
-                out.print(output.line(row(found), WIDTHS), style=style(found), soft_wrap=True)
+                out.print(output.line(row(found, names), WIDTHS), style=style(found), soft_wrap=True)
     except KeyboardInterrupt:
         raise typer.Exit from None
 
@@ -245,7 +253,8 @@ def timeline(
          trace_timeline.bar(step, total), step.call["error"]]
         for step in found
     ]  # fmt: skip
-    typer.echo(f"container {name}, from {found[0].call['time']}, times in ms")
+    label = " ".join(filter(None, (Names(store).of(found[0].call), name)))
+    typer.echo(f"container {label}, from {found[0].call['time']}, times in ms")
     headings = ("START", "GAP", "WAITED", "COMMAND", "ID", "RESULT", "TIMELINE", "ERROR")
     output.table(headings, rows, [style(step.call) for step in found])
     typer.echo(trace_timeline.summary(found))
@@ -290,6 +299,9 @@ def replay(
         Path | None, typer.Option("--rootfs", help="Root filesystem, where the bundle's own is gone.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what hookrun would decide now.")] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, max=_LONGEST, help="Seconds after which it is ended; 0 for never.")
+    ] = 30,
     full: Full = False,
     as_json: AsJson = False,
 ) -> None:
@@ -299,7 +311,7 @@ def replay(
     if as_json and not dry_run:
         raise Failure("--json goes with --dry-run: else what the container prints is all there is")
     if not dry_run:
-        raise typer.Exit(trace_replay.run(store, found, rootfs))
+        raise typer.Exit(trace_replay.run(store, found, rootfs, timeout))
     verdict, patch = trace_replay.decide(store, found, host.of(context).state)
     if as_json:
         names = ("denied", "decisions", "hooks")
@@ -344,7 +356,9 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _write(file: TextIO, form: Format, store: Store, calls: Iterable[dict[str, Any]]) -> None:
+def _write(file: TextIO, form: Format, store: Store, found: Iterable[dict[str, Any]]) -> None:
+    names = Names(store)
+    calls = ({**call, "name": names.of(call)} for call in found)
     if form is Format.html:
         file.writelines(export_html.render(store, calls))
     else:
@@ -417,16 +431,16 @@ def _before_or_none(store: Store, call: dict[str, Any]) -> Any:
 
 COLOURS = {trace_diff.ADDED: "green", trace_diff.REMOVED: "red", trace_diff.LARGE: "yellow"}
 WIDTHS = (24, 12, 10, 8, 16, 6, 8, 7, 0)
+WHOLE = ("ID", "CONTAINER")
 HEADINGS = ("TIME", "ID", "ENGINE", "COMMAND", "CONTAINER", "STATUS", "MS", "POLICY", "ERROR")
 
 
-def row(call: dict[str, Any]) -> list[object]:
+def row(call: dict[str, Any], names: Names) -> list[object]:
     """A call in a table's line."""
     status = "-" if call["status"] is None else call["status"]
     time = f"{call['time'][:23]}Z"
-    container = call["container"][:12] if len(call["container"]) == 64 else call["container"]
-    ended = (status, call["milliseconds"], refusal(call), call["error"])
-    return [time, call["id"], call["engine"], call["command"], container, *ended]
+    ended = (status, call["milliseconds"], refusal(call), call["error"] or trace_show.harm(call))
+    return [time, call["id"], call["engine"], call["command"], names.label(call), *ended]
 
 
 def refusal(call: dict[str, Any]) -> str:

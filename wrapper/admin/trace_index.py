@@ -24,13 +24,14 @@ from hookrun.wrapper import record
 from hookrun.wrapper.admin import output
 
 NAME = "index.sqlite"
-_VERSION = 2
+_VERSION = 3
 _HEAD = 64
 _GIVING_STATUS = ("run", "exec")
 _BEGIN = b'{"format":'
 _SCHEMA = """
 CREATE TABLE files(inode INTEGER PRIMARY KEY, head BLOB, size INTEGER);
-CREATE TABLE containers(key INTEGER PRIMARY KEY, name TEXT UNIQUE);
+CREATE TABLE containers(key INTEGER PRIMARY KEY, name TEXT UNIQUE, called TEXT DEFAULT '');
+CREATE INDEX containers_called ON containers(called);
 CREATE TABLE calls(
     key INTEGER PRIMARY KEY, id TEXT, time REAL, container INTEGER, engine TEXT, command TEXT, ms REAL,
     failed INTEGER, denied INTEGER, audited INTEGER, root TEXT, inode INTEGER, offset INTEGER, length INTEGER
@@ -215,6 +216,8 @@ class Index:
                 *place,
             ),
         ).lastrowid
+        if call.get("name"):
+            execute("UPDATE containers SET called = ? WHERE name = ?", (call["name"], call["container"]))
         for decision in call["decisions"]:
             row = (key, decision["policy"], effect_of(decision), decision["ms"])
             execute("INSERT INTO policies VALUES (?, ?, ?, ?)", row)
@@ -227,6 +230,17 @@ class Index:
         if row is None:
             return self.database.execute("INSERT INTO containers(name) VALUES (?)", (name,)).lastrowid or 0
         return int(row[0])
+
+    def called(self, container: str) -> str:
+        """The name that its engine gave a container, "" where that is not known."""
+        row = self.database.execute("SELECT called FROM containers WHERE name = ?", (container,)).fetchone()
+        return row[0] if row else ""
+
+    def id_of(self, called: str) -> str:
+        """The id of the last container of this name, "" where there is none."""
+        query = "SELECT name FROM containers WHERE called = ? ORDER BY key DESC LIMIT 1"
+        row = self.database.execute(query, (called,)).fetchone()
+        return row[0] if row else ""
 
     def places(self, where: str, values: list[Any], order: str) -> Iterator[Place]:
         """Where the calls are for which an SQL condition holds."""

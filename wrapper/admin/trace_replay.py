@@ -10,10 +10,11 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from loguru import logger
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.linux import attributes
 from hookrun.wrapper import argv, changes, gate, snapshot
 from hookrun.wrapper.admin.trace_store import Store
 from hookrun.wrapper.bundle import Bundle
@@ -29,6 +31,7 @@ from hookrun.wrapper.verdict import Verdict
 MAKING = ("create", "run")
 _READING = ("state", "ps", "list", "features", "exec")
 _MASK = "***"
+_TIMED_OUT = 124  # as timeout(1) has it
 
 Config = dict[str, Any]
 
@@ -46,17 +49,20 @@ def decide(store: Store, call: dict[str, Any], state: Path) -> tuple[Verdict, li
         return verdict, changes.between(bundle.config, verdict.config)
 
 
-def run(store: Store, call: dict[str, Any], rootfs: Path | None) -> int:
-    """Run the call again; returns its exit status. Raises Failure where that can't be done apart from the engine."""
+def run(store: Store, call: dict[str, Any], rootfs: Path | None, seconds: float) -> int:
+    """Run the call again, for `seconds` at most (0: without a limit); returns its exit status.
+
+    Nothing of it goes on afterwards. Raises Failure where that can't be done apart from the engine, and at the limit.
+    """
     if call["command"] in MAKING:
         _demand_config(call)
-        return _make_container(call, store.before(call), rootfs)
+        return _make_container(call, store.before(call), rootfs, seconds)
     if call["command"] not in _READING:
         raise Failure(
             f"`{call['command']}` would act on the engine's own container: if that is wanted, paste the command line"
             f" that `hookctl trace show {call['id']}` prints"
         )
-    return _run(call["argv"])
+    return _run(call["argv"], seconds)
 
 
 def _demand_config(call: dict[str, Any]) -> None:
@@ -64,13 +70,13 @@ def _demand_config(call: dict[str, Any]) -> None:
         raise Failure(f"call {call['id']} ({call['command']}) made no container, or failed before it had a config")
 
 
-def _make_container(call: dict[str, Any], config: Config, rootfs: Path | None) -> int:
+def _make_container(call: dict[str, Any], config: Config, rootfs: Path | None, seconds: float) -> int:
     name = f"replay-{call['id']}"
     prepared = _apart(config, name, rootfs or _recorded_rootfs(call, config))
     with _bundle(prepared) as directory:
         words = [call["argv"][0], "--root", f"{directory}/state"]
         try:
-            return _run([*words, "run", "--bundle", str(directory), name])
+            return _run([*words, "run", "--bundle", str(directory), name], seconds)
         finally:
             subprocess.run([*words, "delete", "--force", name], stdin=subprocess.DEVNULL, timeout=120, check=False)
 
@@ -117,8 +123,66 @@ def _bundle(config: Config) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], seconds: float) -> int:
+    """Run a command to its end; what it leaves behind, as a detached process, comes to us and ends with it."""
+    attributes.set_child_subreaper()
     try:
-        return subprocess.run([os.fsencode(word) for word in words], check=False).returncode
+        process = subprocess.Popen([os.fsencode(word) for word in words])
     except OSError as error:
         raise Failure(f"cannot run {words[0]}: {error.strerror}") from None
+    try:
+        return process.wait(seconds or None)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"it was ended after {seconds:g} s: give it more by --timeout", _TIMED_OUT) from None
+    finally:
+        process.kill()
+        process.wait()
+        _end_family()
+
+
+def _end_family() -> None:
+    """Kill all that descends from this process, wherever it is: stopped first, so that nothing is born meanwhile."""
+    family: dict[int, int] = {}  # process: its pidfd
+    while new := _descendants() - family.keys():
+        opened = dict(_opened(new))
+        ours = _descendants()  # looked at again: from now on no pidfd can come to mean another process
+        for pid, pidfd in opened.items():
+            if pid in ours:
+                family[pid] = pidfd
+                _send(pidfd, signal.SIGSTOP)
+            else:
+                os.close(pidfd)
+    for pidfd in family.values():
+        _send(pidfd, signal.SIGKILL)
+        os.close(pidfd)
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def _opened(processes: set[int]) -> Iterator[tuple[int, int]]:
+    for pid in processes:
+        with suppress(ProcessLookupError):
+            yield pid, os.pidfd_open(pid)
+
+
+def _descendants() -> set[int]:
+    """The processes that descend from this one. Whoever has ended and was not waited for counts too."""
+    parents = dict(_parents())
+    found: set[int] = set()
+    while more := {pid for pid, parent in parents.items() if parent in {os.getpid(), *found}} - found:
+        found |= more
+    return found
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        try:
+            yield pid, int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+        except OSError:  # it ended meanwhile
+            continue
+
+
+def _send(pidfd: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)

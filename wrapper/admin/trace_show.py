@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,9 @@ _WIDTH = 40
 _MAKING = ("decide", "check", "cgroups", "plan", "clone", "init", "finish")
 _PHASES = {"create": _MAKING, "run": _MAKING, "exec": ("decide", "plan", "clone", "entry")}
 _OF_HOOKS = "init"
+_GIVING_STATUS = ("run", "exec")
+_BY_SIGNAL = 128
+_SIGNALS = {int(one): one.name for one in signal.Signals}
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "'": "\\'", "\\": "\\\\"}
 
 
@@ -41,10 +45,13 @@ def _shell_character(character: str) -> str:
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
-def describe(call: dict[str, Any]) -> Iterator[str]:
-    """The lines about a call: why it failed comes first, what is long and seldom wanted last."""
-    yield from _facts(_cause(call))
-    yield from _facts(_head(call))
+def describe(call: dict[str, Any], name: str = "", end: dict[str, Any] | None = None) -> Iterator[str]:
+    """The lines about a call: why it failed comes first, what is long and seldom wanted last.
+
+    `name` is what the engine calls the container, `end` the call that deleted it.
+    """
+    yield from _facts(_cause(call, end or call))
+    yield from _facts(_head(call, name))
     yield from decided(call)
     yield from _section("Hooks that ran", _ran(call["hook_results"]))
     yield from _section("CRIU", _statistics(call.get("criu") or {}))
@@ -65,17 +72,51 @@ def outcome(call: dict[str, Any]) -> str:
     """How a call ended, in a word or two."""
     if call["status"] is None:
         return f"went on as {call['delegate'] or 'another runtime'}"
-    return f"exit status {call['status']}"
+    return f"exit status {call['status']}{_signal(call)}"
 
 
-def _cause(call: dict[str, Any]) -> dict[str, str]:
-    """What a call that failed says of it, and where it was then."""
+def _signal(call: dict[str, Any]) -> str:
+    """The signal that an exit status of `run` or `exec` stands for; a process may also choose such a status itself."""
+    number = call["status"] - _BY_SIGNAL
+    if call["command"] not in _GIVING_STATUS or number not in _SIGNALS:
+        return ""
+    return f" ({_BY_SIGNAL} + {number}, {_SIGNALS[number]})"
+
+
+def harm(call: dict[str, Any]) -> str:
+    """What the kernel had done to a container until this call deleted it, "" for nothing."""
+    found = call.get("harm") or {}
+    said = []
+    if kills := found.get("oom_kills"):
+        limit = found["memory_limit"]
+        many = f", {kills} times" if kills > 1 else ""
+        said.append(f"killed by the kernel: out of memory ({_limit(_bytes(limit) if limit else '')}){many}")
+    if refused := found.get("forks_refused"):
+        limit = found["pids_limit"]
+        said.append(f"{refused} forks refused by the kernel: too many processes ({_limit(str(limit or ''))})")
+    return "; ".join(said)
+
+
+def _limit(text: str) -> str:
+    return f"limit {text}" if text else "no limit of its own"
+
+
+def _bytes(number: int) -> str:
+    """A size in the largest unit that it is a whole number of: 50 MiB."""
+    power = next(power for power in (4, 3, 2, 1, 0) if not number % 1024**power)
+    return f"{number // 1024**power} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+def _cause(call: dict[str, Any], end: dict[str, Any]) -> dict[str, str]:
+    """What a call that failed says of it, and where it was then; and what ended the container it made."""
+    ended = harm(end)
+    cause = {"ended": f"{ended}; deleted by call {end['id']}" if ended and end is not call else ended}
     if not is_failed(call):
-        return {}
+        return cause
     place = _failing_phase(call)
     reasons = [f"policy {one['policy']} denied it" for one in call["decisions"] if effect_of(one) is Effect.denied]
     reasons += [f"hook {_hook(hook)}" for hook in call["hook_results"][-1:] if hook["status"] != 0]
-    return {"error": call["error"], "failed in": ", ".join([place, *reasons] if place else reasons)}
+    return {**cause, "error": call["error"], "failed in": ", ".join([place, *reasons] if place else reasons)}
 
 
 def _failing_phase(call: dict[str, Any]) -> str:
@@ -88,11 +129,12 @@ def _failing_phase(call: dict[str, Any]) -> str:
     return dict(itertools.pairwise(order)).get(last, "")
 
 
-def _head(call: dict[str, Any]) -> dict[str, Any]:
+def _head(call: dict[str, Any], name: str) -> dict[str, Any]:
     runtime = f"{call['runtime']['name']} {call['runtime']['version']}"
     return {
         "call": call["id"],
         "command": call["command"],
+        "name": name,
         "container": call["container"],
         "time": f"{call['time']}, took {call['milliseconds']} ms",
         "result": outcome(call),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -22,6 +23,9 @@ from hookrun.wrapper.admin.trace_index import Index
 
 Call = dict[str, Any]
 
+MAKING = ("create", "run", "restore")
+_NAMING = ("docker", "podman")  # the engines that give names
+
 _BLOCK = 256 * 1024
 _NAP = 0.1  # seconds between two looks at a record that is followed
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -31,7 +35,10 @@ _PREFIX = re.compile(r"[A-Za-z0-9_+.-]+")
 
 @dataclass
 class Query:
-    """Which calls are asked for. Times are seconds since 1970; what is empty or None restricts nothing."""
+    """Which calls are asked for. Times are seconds since 1970; what is empty or None restricts nothing.
+
+    `container` is the start of an id, or a whole name.
+    """
 
     container: str = ""
     engine: str = ""
@@ -50,26 +57,26 @@ class Query:
 
     def condition(self) -> tuple[str, list[Any]]:
         """The query as an SQL condition on `calls`, and its values; the container is a prefix."""
-        pattern = self.container + ("" if self.exact else "*") if self.container else ""
-        parts = {
-            "container IN (SELECT key FROM containers WHERE name GLOB ?)": pattern,
-            "engine = ?": self.engine,
-            "command = ?": self.command,
-            "key IN (SELECT call FROM policies WHERE policy = ?)": self.policy,
+        parts: dict[str, list[Any]] = {
+            "container IN (SELECT key FROM containers WHERE name = ?)": [self.container] if self.exact else [],
+            "container IN (SELECT key FROM containers WHERE name GLOB ? OR called = ?)": (
+                [f"{self.container}*", self.container] if self.container and not self.exact else []
+            ),
+            "engine = ?": [self.engine] if self.engine else [],
+            "command = ?": [self.command] if self.command else [],
+            "key IN (SELECT call FROM policies WHERE policy = ?)": [self.policy] if self.policy else [],
+            "time >= ?": [] if self.since is None else [self.since],
+            "time <= ?": [] if self.until is None else [self.until],
         }
-        chosen = {text: value for text, value in parts.items() if value}
-        if self.since is not None:
-            chosen["time >= ?"] = self.since  # type: ignore[assignment]
-        if self.until is not None:
-            chosen["time <= ?"] = self.until  # type: ignore[assignment]
+        chosen = {text: values for text, values in parts.items() if values}
         flags = [name for name in ("failed", "denied", "audited") if getattr(self, name)]
-        return " AND ".join([*chosen, *flags]) or "1", list(chosen.values())
+        return " AND ".join([*chosen, *flags]) or "1", list(itertools.chain(*chosen.values()))
 
-    def fits(self, call: Call) -> bool:
-        """Whether a call is one that is asked for."""
+    def fits(self, call: Call, name: str = "") -> bool:
+        """Whether a call is one that is asked for; `name` is its container's."""
         time = trace_index.seconds_of(call["time"])
         return (
-            call["container"].startswith(self.container)
+            (call["container"].startswith(self.container) or self.container == name)
             and self.engine in ("", call["engine"])
             and self.command in ("", call["command"])
             and (not self.policy or any(one["policy"] == self.policy for one in call["decisions"]))
@@ -100,6 +107,7 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._index: Index | None = None
 
     def last(self, count: int) -> list[Call]:
         """The last calls, the oldest first, read from the end without an index."""
@@ -133,9 +141,9 @@ class Store:
 
     def index(self) -> Index:
         """The index, brought up to date."""
-        index = Index(self.directory)
-        index.update()
-        return index
+        self._index = self._index or Index(self.directory)
+        self._index.update()
+        return self._index
 
     def select(self, query: Query, last: int | None = None) -> Iterator[Call]:
         """The calls that were asked for, the oldest first; `last` keeps only that many of the newest."""
@@ -154,12 +162,13 @@ class Store:
                 yield call
 
     def find(self, prefix: str) -> Call:
-        """The call whose id starts so; of a container, the call that made it, else its last one.
+        """The call whose id starts so; of a container, also by its name, the call that made it, else its last one.
 
         Raises Failure where there is none, or more than one id starts so.
         """
         _check_prefix(prefix)
         index = self.index()
+        prefix = index.id_of(prefix) or prefix
         found = list(index.places("id GLOB ?", [f"{prefix}*"], "time DESC LIMIT 2"))
         containers = self._containers(index, prefix)
         if len(found) + len(containers) > 1 and prefix not in containers:
@@ -178,9 +187,11 @@ class Store:
         return json.loads(index.line(place))  # type: ignore[no-any-return]
 
     def container(self, prefix: str) -> str:
-        """The full id of a recorded container. Raises Failure where none, or more than one, starts so."""
+        """The full id of a recorded container, also by its name. Raises Failure where no id, or more than one, fits."""
         _check_prefix(prefix)
-        containers = self._containers(self.index(), prefix)
+        index = self.index()
+        prefix = index.id_of(prefix) or prefix
+        containers = self._containers(index, prefix)
         if prefix in containers:
             return prefix
         if not containers:
@@ -196,6 +207,13 @@ class Store:
             " (SELECT 1 FROM calls WHERE calls.container = containers.key) ORDER BY length(name) LIMIT 2"
         )
         return [name for (name,) in index.database.execute(query, (f"{prefix}*",))]
+
+    def end_of(self, call: Call) -> Call:
+        """The call that deleted the container which a call made; the call itself where there is none yet."""
+        if call["command"] not in MAKING:
+            return call
+        query = Query(call["container"], command="delete", since=trace_index.seconds_of(call["time"]), exact=True)
+        return next(self.select(query), call)
 
     def before(self, call: Call) -> Any:
         """The config as the engine wrote it, masked. Raises Failure where the call has none or it is gone."""
@@ -216,6 +234,29 @@ class Store:
     def after(self, call: Call) -> Any:
         """The config that the container ran with, masked. Raises Failure as `before` does."""
         return jsonpatch.apply_patch(self.before(call), call["config"]["patch"])
+
+
+class Names:
+    """What the engines called the containers of a record."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._index: Index | None = None
+        self._known: dict[str, str] = {}
+
+    def of(self, call: Call) -> str:
+        """The name of a call's container, "" where no engine gave one. It is in the line of the call that made it."""
+        container: str = call["container"]
+        if call.get("name"):
+            self._known[container] = call["name"]
+        elif container not in self._known and call["engine"].endswith(_NAMING):
+            self._index = self._index or self._store.index()
+            self._known[container] = self._index.called(container)
+        return self._known.get(container, "")
+
+    def label(self, call: Call) -> str:
+        """The container as people know it: by its name, else by its whole id."""
+        return self.of(call) or str(call["container"])
 
 
 def parsed(line: bytes) -> Call | None:

@@ -221,8 +221,8 @@ def _set_net_prio(path: str, resources: dict[str, Any]) -> None:
 
 
 def set_rdma(path: str, resources: dict[str, Any]) -> None:
-    for device, limits in (resources.get("rdma") or {}).items():
-        words = [device]
+    for device, given in (resources.get("rdma") or {}).items():
+        words, limits = [device], given or {}
         if limits.get("hcaHandles") is not None:
             words.append(f"hca_handle={limits['hcaHandles']}")
         if limits.get("hcaObjects") is not None:

@@ -22,6 +22,8 @@ _CONTROLLERS = (*_LIMITED, "cpuacct", "perf_event", "freezer", "name=systemd", "
 # Those whose failure runc never reports.
 _OPTIONAL = ("name=systemd", "misc", "")
 
+_LIMITS = {"memory": "memory.limit_in_bytes", "pids": "pids.max"}
+
 _FREEZE_TRIES = 1000
 
 
@@ -222,13 +224,13 @@ class V1Manager(Manager):
         return path
 
     def oom_kill_count(self) -> int:
-        path = self.paths.get("memory")
-        if not path:
-            return 0
-        try:
-            return files.read_pairs(path, "memory.oom_control").get("oom_kill", 0)
-        except files.FileError:
-            return 0
+        return files.count(self.paths.get("memory", ""), "memory.oom_control", "oom_kill")
+
+    def fork_failure_count(self) -> int:
+        return files.count(self.paths.get("pids", ""), "pids.events", "max")
+
+    def limit(self, controller: str) -> int:
+        return files.limit(self.paths.get(controller, ""), _LIMITS[controller])
 
     def stats(self) -> dict[str, Any]:
         return v1_stats.collect(self.paths)

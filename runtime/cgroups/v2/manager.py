@@ -123,10 +123,13 @@ class V2Manager(Manager):
         return asked_for and _wait_until_frozen(self.main_path)
 
     def oom_kill_count(self) -> int:
-        try:
-            return files.read_pairs(self.main_path, "memory.events").get("oom_kill", 0)
-        except files.FileError:
-            return 0
+        return files.count(self.main_path, "memory.events", "oom_kill")
+
+    def fork_failure_count(self) -> int:
+        return files.count(self.main_path, "pids.events", "max")
+
+    def limit(self, controller: str) -> int:
+        return files.limit(self.main_path, f"{controller}.max")
 
     def stats(self) -> dict[str, Any]:
         return v2_stats.collect(self.main_path)

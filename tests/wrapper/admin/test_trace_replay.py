@@ -223,3 +223,21 @@ def test_replay_does_not_act_on_the_engines_container(host: Host, bundle: Bundle
     host.hookrun.state(name)
     assert json.loads(host.check("trace", "replay", host.last("state")["id"]))["id"] == name
     assert "--json goes with --dry-run" in host.ctl("trace", "replay", host.last("state")["id"], "--json").err
+
+
+def test_replay_has_a_limit_and_leaves_nothing(host: Host, bundle: Bundle) -> None:
+    bundle.shell("sleep 1000 & sleep 1000")
+    name = host.hookrun.create(bundle.path, container_id=fresh_id())
+    host.hookrun.start(name)
+    making = host.last("create")["id"]
+    result = host.ctl("trace", "replay", making, "--timeout", "1")
+    assert (result.status, result.err.splitlines()[-1]) == (124, "hookctl: it was ended after 1 s: give it more by --timeout")
+    assert leaks.cgroups(making) == []
+    for options in ([], ["--detach"]):
+        before = sorted(json.loads(host.hookrun.call("ps", "--format", "json", name).out))
+        words = ["exec", *options, name, "sh", "-c", "test -e /replayed && sleep 1000; true"]
+        assert host.hookrun.call(*words).status == 0
+        (bundle.rootfs / "replayed").touch()
+        assert host.ctl("trace", "replay", host.last("exec")["id"], "--timeout", "1").status in (0, 124)
+        assert sorted(json.loads(host.hookrun.call("ps", "--format", "json", name).out)) == before
+        (bundle.rootfs / "replayed").unlink()

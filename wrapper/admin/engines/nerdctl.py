@@ -42,7 +42,7 @@ class Nerdctl(Engine):
 
     @property
     def is_found(self) -> bool:
-        return any((Path(directory) / self.program).exists() for directory in os.get_exec_path())
+        return any(os.path.exists(f"{directory}/{self.program}") for directory in os.get_exec_path())
 
     def runtimes(self) -> list[Runtime]:
         links = sorted(path for path in self.file.glob("*") if path.is_symlink())
