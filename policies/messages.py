@@ -27,7 +27,7 @@ _LONGEST = 120  # characters of a value
 def rendered(message: Message, config: dict[str, Any], invocation: dict[str, Any]) -> str:
     """A message as people get to see it, in one line.
 
-    `invocation["mask"]`, if it is there, gives a mask like `hookrun.wrapper.masking.Mask`.
+    `invocation["mask"]`, if it is there, gives what masks: a config by its `config`, what was said by its `text`.
     """
     if isinstance(message, str):
         return harmless(message)
