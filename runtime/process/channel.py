@@ -1,26 +1,69 @@
 """The line between hookrun and the process that becomes the container: a pair of pipes, a few short messages.
 
-The child says what it needs and waits, the parent does that and answers; the end of the line means death.
+`create` and `run`; what only some containers need stands in brackets:
+
+    hookrun (creation)                        the container's process (spawn, init)
+        |--- clone3 --------------------------->|
+        |<-- [MAPPINGS] ------------------------|  its user namespace wants maps
+        |--- done ----------------------------->|
+        |<-- PREPARED --------------------------|  the mounts are made
+        |    limits, devices, runtime's hooks   |
+        |--- done ----------------------------->|
+        |<-- [HOOK_RESULT] ---------------------|  what a createContainer hook gave back
+        |<-- READY -----------------------------|  the rootfs is entered and finished
+        |    rlimits                            |
+        |--- done ----------------------------->|
+        |<-- [SECCOMP] -------------------------|  a descriptor for the agent
+        |--- done ----------------------------->|
+        |<-- [WARNING] -------------------------|
+        |<-- FINISHED --------------------------|  all that can fail before `start` is done
+        |    pid file, state.json               |
+        |--- done ----------------------------->|  waits at the exec fifo
+
+`exec` has READY, SECCOMP and WARNING alone; its line ends just before execve. Where namespaces are joined by their paths,
+an intermediate process begins and says PID before it ends; the container's process says nothing before that is answered.
+ERROR can come at any time; the end of the line means death.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from enum import Enum
 
 from hookrun.runtime.errors import Failure
 
-MAPPINGS = b"m"
-PREPARED = b"h"
-READY = b"r"
-FINISHED = b"f"
-DONE = b"d"
-ERROR = b"E"
-PID = b"p"
-HOOK_RESULT = b"k"
-SECCOMP = b"s"
-WARNING = b"w"
+_DONE = b"d"
+_HEADER = 5  # the kind and the length of the text, four bytes, lowest first
 
-_HEADER = 5
+
+class Message(Enum):
+    """What the child says, and the byte that stands for it on the line."""
+
+    MAPPINGS = b"m"
+    """Asks for the maps of its user namespace; of the process whose pid is the text, its own without one."""
+    PREPARED = b"p"
+    """Asks for what the parent does before the rootfs is entered."""
+    READY = b"r"
+    """Asks for its rlimits."""
+    SECCOMP = b"s"
+    """Asks to have its seccomp listener handed over: pid and number of the descriptor."""
+    FINISHED = b"f"
+    """Asks to be made a container."""
+    HOOK_RESULT = b"h"
+    """Tells what a hook gave back, as JSON."""
+    WARNING = b"w"
+    """Tells something for the log."""
+    PID = b"i"
+    """Tells the pid of the container's process: the intermediate process's last word."""
+    ERROR = b"e"
+    """Tells why it ends."""
+
+
+_ASKING = frozenset((Message.MAPPINGS, Message.PREPARED, Message.READY, Message.SECCOMP, Message.FINISHED))
+_BY_BYTE = {message.value: message for message in Message}
+Parts = Mapping[Message, Callable[[str], None]]
+"""What the parent does for each message, given its text."""
 
 
 class ChildLine:
@@ -33,21 +76,21 @@ class ChildLine:
         self.writer = writer
         self.is_announced = True
 
-    def tell(self, kind: bytes, text: str = "") -> None:
+    def tell(self, message: Message, text: str = "") -> None:
         """Raises Failure where the parent is gone before it knew of this process, OSError where it is gone since."""
         if not self.is_announced:
             self.is_announced = True
             self._await_answer()
         body = text.encode("utf-8", "surrogateescape")
-        os.write(self.writer, kind + len(body).to_bytes(4, "little") + body)
+        os.write(self.writer, message.value + len(body).to_bytes(4, "little") + body)
 
-    def ask(self, kind: bytes, text: str = "") -> None:
+    def ask(self, message: Message, text: str = "") -> None:
         """Tell, and wait until the parent has done its part. Raises Failure where the parent is gone."""
-        self.tell(kind, text)
+        self.tell(message, text)
         self._await_answer()
 
     def _await_answer(self) -> None:
-        if os.read(self.reader, 1) != DONE:
+        if os.read(self.reader, 1) != _DONE:
             raise Failure("the runtime ended before the container was ready")
 
     def close(self) -> None:
@@ -66,18 +109,28 @@ class ParentLine:
         self.reader = reader
         self.writer = writer
 
-    def receive(self) -> tuple[bytes, str]:
-        """The next message's kind and text; (b"", "") at the end of the line."""
+    def attend(self, parts: Parts) -> tuple[Message | None, str]:
+        """Do our part for each message, and let a child that asked go on; returns the first that has no part here."""
+        while True:
+            message, text = self.receive()
+            if message is None or message not in parts:
+                return message, text
+            parts[message](text)
+            if message in _ASKING:
+                self.answer()
+
+    def receive(self) -> tuple[Message | None, str]:
+        """The next message and its text; (None, "") at the end of the line."""
         header = self._read(_HEADER)
         if len(header) < _HEADER:
-            return b"", ""
+            return None, ""
         body = self._read(int.from_bytes(header[1:], "little"))
-        return header[:1], body.decode("utf-8", "surrogateescape")
+        return _BY_BYTE.get(header[:1]), body.decode("utf-8", "surrogateescape")
 
     def answer(self) -> None:
         """Let the child go on; a child that has died meanwhile is found by the next `receive`."""
         try:
-            os.write(self.writer, DONE)
+            os.write(self.writer, _DONE)
         except BrokenPipeError:
             pass
 

@@ -26,6 +26,7 @@ from hookrun.runtime.process import (
     terminal,
 )
 from hookrun.runtime.process import process as processes
+from hookrun.runtime.process.channel import Message
 from hookrun.runtime.process.spawn import Birth
 from hookrun.runtime.rootfs import cgroup_mounts, host_mounts, rootfs
 from hookrun.runtime.spec import config as configs
@@ -246,39 +247,37 @@ class Creation:
         Raises Failure.
         """
         self._draft.keep_config(self.config)
-        ready = False
-        while True:
-            kind, text = birth.line.receive()
-            if kind == channel.MAPPINGS:
-                mappings.write(self.config, birth.pid)
-            elif kind == channel.PREPARED:
-                self._set_limits(manager)
-                self._before_pivot(birth)
-            elif kind == channel.HOOK_RESULT:
-                self._note_hook_text(text)
-                continue
-            elif kind == channel.WARNING:
-                self.context.log.warning(text)
-                continue
-            elif kind == channel.READY:
-                self._set_rlimits(birth)
-                self.context.phase("init")
-                ready = True
-            elif kind == channel.FINISHED:
-                finished = self._finish(birth, manager)
-                birth.line.answer()
-                self.context.phase("finish")
-                return finished
-            elif kind == channel.SECCOMP:
-                self._hand_over_listener(birth, text)
-            elif kind == channel.ERROR and ready:
-                # What goes wrong from here on is about the process itself; runc has no preamble for it.
-                raise Failure(f"unable to start container process: {text}")
-            elif kind == channel.ERROR:
-                raise self._init_error(text)
-            else:
-                raise self._init_error(self._how_it_ended(birth))
+        is_ready = False
+
+        def prepare(text: str) -> None:
+            self._set_limits(manager)
+            self._before_pivot(birth)
+
+        def make_ready(text: str) -> None:
+            nonlocal is_ready
+            self._set_rlimits(birth)
+            self.context.phase("init")
+            is_ready = True
+
+        message, text = birth.line.attend(
+            {
+                Message.MAPPINGS: lambda text: mappings.write(self.config, birth.pid),
+                Message.PREPARED: prepare,
+                Message.HOOK_RESULT: self._note_hook_text,
+                Message.READY: make_ready,
+                Message.SECCOMP: lambda text: self._hand_over_listener(birth, text),
+                Message.WARNING: self.context.log.warning,
+            }
+        )
+        if message is Message.FINISHED:
+            finished = self._finish(birth, manager)
             birth.line.answer()
+            self.context.phase("finish")
+            return finished
+        if message is Message.ERROR and is_ready:
+            # What goes wrong from here on is about the process itself; runc has no preamble for it.
+            raise Failure(f"unable to start container process: {text}")
+        raise self._init_error(text if message is Message.ERROR else self._how_it_ended(birth))
 
     def _before_pivot(self, birth: Birth) -> None:
         """What runc's parent does at procHooks: devices moved in, the hooks of the runtime's namespaces run."""

@@ -16,6 +16,7 @@ from hookrun.runtime.linux.seccomp import Program
 from hookrun.runtime.log import Log
 from hookrun.runtime.process import channel, placement, scheduling, terminal
 from hookrun.runtime.process import process as processes
+from hookrun.runtime.process.channel import Message
 
 _SIGPIPE = 13
 _SIGXFSZ = 25
@@ -90,7 +91,7 @@ class Entry:
         self._join_keyring()
         self._open_console()
         self._set_attributes()
-        self.line.ask(channel.READY)
+        self.line.ask(Message.READY)
         self._become_user_and_execute()
 
     def _enter_namespaces(self) -> None:
@@ -149,7 +150,7 @@ class Entry:
         if not late:
             self._install_seccomp()
         for warning in processes.settle(self.process, self.plan.identity):
-            self.line.tell(channel.WARNING, warning)
+            self.line.tell(Message.WARNING, warning)
         attributes.set_dumpable(False)
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)
@@ -171,5 +172,5 @@ class Entry:
         if self.plan.seccomp is not None:
             listener = seccomp.install(self.plan.seccomp)
             if listener is not None:
-                self.line.ask(channel.SECCOMP, f"{os.getpid()} {listener}")
+                self.line.ask(Message.SECCOMP, f"{os.getpid()} {listener}")
                 os.close(listener)

@@ -14,6 +14,7 @@ from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import files, namespaces, pids, seccomp
 from hookrun.runtime.process import channel, entry, handover, seccomp_agent, spawn, terminal
 from hookrun.runtime.process import process as processes
+from hookrun.runtime.process.channel import Message
 from hookrun.runtime.process.spawn import Birth
 from hookrun.runtime.spec import go_decoder, shape
 from hookrun.runtime.spec import process as spec
@@ -175,26 +176,26 @@ class Execution:
                 raise
 
     def _attend(self, birth: Birth) -> None:
-        ready = False
-        while True:
-            kind, text = birth.line.receive()
-            if kind == channel.READY:
-                self._set_rlimits(birth)
-                ready = True
-            elif kind == channel.SECCOMP:
-                self._hand_over_listener(birth, text)
-            elif kind == channel.WARNING:
-                self.context.log.warning(text)
-                continue
-            elif kind == channel.ERROR:
-                raise Failure(f"unable to start container process: {text}")
-            elif ready:
-                # The line closed: execve is next.
-                birth.line.close()
-                return
-            else:
-                raise Failure("unable to start container process: the process ended before it was ready")
-            birth.line.answer()
+        """Do what the process can't do itself, until just before its execve. Raises Failure."""
+        is_ready = False
+
+        def make_ready(text: str) -> None:
+            nonlocal is_ready
+            self._set_rlimits(birth)
+            is_ready = True
+
+        message, text = birth.line.attend(
+            {
+                Message.READY: make_ready,
+                Message.SECCOMP: lambda text: self._hand_over_listener(birth, text),
+                Message.WARNING: self.context.log.warning,
+            }
+        )
+        if message is Message.ERROR:
+            raise Failure(f"unable to start container process: {text}")
+        if not is_ready:
+            raise Failure("unable to start container process: the process ended before it was ready")
+        birth.line.close()  # the child's end was closed: execve is next
 
     def _set_rlimits(self, birth: Birth) -> None:
         try:

@@ -19,6 +19,7 @@ from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.log import Log
 from hookrun.runtime.process import channel, placement, scheduling, terminal
 from hookrun.runtime.process import process as processes
+from hookrun.runtime.process.channel import Message
 from hookrun.runtime.process.spawn import Namespaces
 from hookrun.runtime.rootfs import rootfs
 from hookrun.runtime.rootfs.cgroup_mounts import CgroupMounts
@@ -101,7 +102,7 @@ class Init:
         self._open_console(filesystem)
         self._finish_rootfs(filesystem)
         self._set_attributes()
-        self.line.ask(channel.READY)
+        self.line.ask(Message.READY)
         self._become_user_and_wait(variables)
 
     def _detach_from_parent(self) -> None:
@@ -120,7 +121,7 @@ class Init:
         attributes.reset_cpu_affinity()
         if self.plan.namespaces.is_new("user"):
             if not self._is_mapped():
-                self.line.ask(channel.MAPPINGS)
+                self.line.ask(Message.MAPPINGS)
             self._become_root()
         elif "user" in self.kinds:
             self._become_root()
@@ -131,7 +132,7 @@ class Init:
             namespaces.unshare(late)
 
     def _is_mapped(self) -> bool:
-        """Whether the midwife had the maps written already."""
+        """Whether the intermediate process had the maps written already."""
         with open("/proc/self/uid_map", "rb", buffering=0) as file:
             return bool(file.read(1))
 
@@ -157,7 +158,7 @@ class Init:
         filesystem = rootfs.prepare(self.config, plan.bundle, plan.sources, plan.judged, plan.cgroup_mounts, plan.log)
         # Now that devices are made, the parent restricts them and sets the limits; before, the way to them would be
         # closed for a moment. It also moves devices in and runs the prestart and createRuntime hooks.
-        self.line.ask(channel.PREPARED)
+        self.line.ask(Message.PREPARED)
         os.fchdir(filesystem.root)
         self._run_hooks("createContainer")
         filesystem.enter(plan.no_pivot)
@@ -181,7 +182,7 @@ class Init:
         hooks.run_stage(self.config, stage, state, self._report_hook, self.process.get("env"))
 
     def _report_hook(self, result: dict[str, Any]) -> None:
-        self.line.tell(channel.HOOK_RESULT, jsonio.dumps(result))
+        self.line.tell(Message.HOOK_RESULT, jsonio.dumps(result))
 
     def _open_console(self, filesystem: rootfs.Rootfs) -> None:
         if self.plan.console is None:
@@ -241,14 +242,14 @@ class Init:
             memory.let_go(self._mappings)
             self._install_seccomp()
         for warning in processes.settle(self.process, self.plan.identity):
-            self.line.tell(channel.WARNING, warning)
+            self.line.tell(Message.WARNING, warning)
         attributes.set_dumpable(False)
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)
         if late:
             memory.let_go(self._mappings)
             self._install_seccomp()
-        self.line.ask(channel.FINISHED)
+        self.line.ask(Message.FINISHED)
         self.line.close()
         self._wait_for_start()
         self._run_start_hooks(variables)
@@ -264,7 +265,7 @@ class Init:
         if self.plan.seccomp is not None:
             listener = seccomp.install(self.plan.seccomp)
             if listener is not None:
-                self.line.ask(channel.SECCOMP, f"{os.getpid()} {listener}")
+                self.line.ask(Message.SECCOMP, f"{os.getpid()} {listener}")
                 os.close(listener)
 
     def _wait_for_start(self) -> None:

@@ -1,7 +1,7 @@
 """The birth of the container's first process: one clone3 into all new namespaces, or two where some are joined.
 
 Where a namespace is joined by its path, or a time namespace is made (whose offsets must be set before anybody is in
-it), a midwife process goes there first and clones again with CLONE_PARENT, so that the container's process is
+it), an intermediate process goes there first and clones again with CLONE_PARENT, so that the container's process is
 hookrun's child, and so its caller's subreaper's, all the same. Sources: clone(2), setns(2), time_namespaces(7); runc:
 nsexec.c.
 """
@@ -16,6 +16,7 @@ from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import namespaces, pids
 from hookrun.runtime.process import channel, mappings
+from hookrun.runtime.process.channel import Message
 from hookrun.runtime.rootfs.judged import Namespaces as Judged
 from hookrun.runtime.spec.sections import linux, namespace_paths
 
@@ -66,7 +67,7 @@ class Namespaces:
     def is_new(self, kind: str) -> bool:
         return bool(self.new & namespaces.FLAGS[kind])
 
-    def needs_midwife(self) -> bool:
+    def needs_intermediate(self) -> bool:
         return bool(self.joined) or self.is_new("time")
 
     def at_clone(self) -> int:
@@ -103,7 +104,7 @@ class Namespaces:
 
 def give_birth(wanted: Namespaces, entrance: Entrance, main: Callable[[channel.ChildLine], NoReturn]) -> Birth:
     """Make a process in its namespaces and cgroups, which runs `main`. Raises Failure."""
-    if not wanted.needs_midwife():
+    if not wanted.needs_intermediate():
         return give_birth_at_once(wanted.at_clone(), entrance, main)
 
     def deliver(line: channel.ChildLine) -> NoReturn:
@@ -112,7 +113,7 @@ def give_birth(wanted: Namespaces, entrance: Entrance, main: Callable[[channel.C
         if wanted.is_new("time"):
             if wanted.is_new("user"):
                 namespaces.unshare(namespaces.NEWUSER)
-                line.ask(channel.MAPPINGS, str(os.getpid()))
+                line.ask(Message.MAPPINGS, str(os.getpid()))
                 flags &= ~namespaces.NEWUSER
             namespaces.unshare(namespaces.NEWTIME)
             _set_offsets(wanted.config)
@@ -152,7 +153,7 @@ def give_birth_at_once(
 
 
 def _deliver(flags: int, line: channel.ChildLine, main: Callable[[channel.ChildLine], NoReturn]) -> NoReturn:
-    """The midwife's last act: the container's process, as a child of her own parent.
+    """The intermediate process's last act: the container's process, as a child of its own parent.
 
     The two share the line, and either may run first: the process says nothing before the parent has its number.
     """
@@ -160,7 +161,7 @@ def _deliver(flags: int, line: channel.ChildLine, main: Callable[[channel.ChildL
     if pid == 0:
         line.is_announced = False
         _live(main, line)
-    line.tell(channel.PID, str(pid))
+    line.tell(Message.PID, str(pid))
     os._exit(0)
 
 
@@ -180,7 +181,7 @@ def _live(main: Callable[[channel.ChildLine], NoReturn], line: channel.ChildLine
 
 def _report(line: channel.ChildLine, text: str) -> None:
     try:
-        line.tell(channel.ERROR, text)
+        line.tell(Message.ERROR, text)
     except (Failure, OSError):
         # The parent has gone: after `start`, the container's stderr is the only place left, as in runc.
         os.write(2, f"{text}\n".encode("utf-8", "surrogateescape"))
@@ -224,20 +225,13 @@ def _set_offsets(config: dict[str, Any]) -> None:
 
 
 def _await_child(birth: Birth, config: dict[str, Any]) -> Birth:
-    """Help the midwife until she says which process is the container's; she ends then. Raises Failure."""
-    midwife = birth.pid
-    child = 0
-    while not child:
-        kind, text = birth.line.receive()
-        if kind == channel.MAPPINGS:
-            mappings.write(config, int(text))
-            birth.line.answer()
-        elif kind == channel.PID:
-            child = int(text)
-            birth.line.answer()
-        else:
-            birth.kill()
-            raise Failure(f"error during container init: {text or 'the process ended'}")
+    """Help the intermediate process until it says which one is the container's; it ends then. Raises Failure."""
+    message, text = birth.line.attend({Message.MAPPINGS: lambda text: mappings.write(config, int(text))})
+    if message is not Message.PID:
+        birth.kill()
+        raise Failure(f"error during container init: {text or 'the process ended'}")
+    birth.line.answer()
     os.close(birth.pidfd)
-    os.waitpid(midwife, 0)
-    return Birth(child, pids.open_pidfd(child), birth.line)
+    os.waitpid(birth.pid, 0)
+    pid = int(text)
+    return Birth(pid, pids.open_pidfd(pid), birth.line)
