@@ -20,9 +20,9 @@
         |    pid file, state.json               |
         |--- done ----------------------------->|  waits at the exec fifo
 
-`exec` has READY, SECCOMP and WARNING alone; its line ends just before execve. Where namespaces are joined by their paths,
-an intermediate process begins and says PID before it ends; the container's process says nothing before that is answered.
-ERROR can come at any time; the end of the line means death.
+`exec` has READY, SECCOMP and WARNING alone; its line ends just before execve. Where namespaces are joined by their
+paths, an intermediate process begins and says PID before it ends; the container's process says nothing before that is
+answered. ERROR can come at any time; the end of the line means death.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ It can import nothing (see `linux.imports`): all that it calls was imported befo
 from __future__ import annotations
 
 import os
-import signal
 from typing import Any, NoReturn
 
 from hookrun.runtime.cgroups.entrance import Entrance
@@ -18,8 +17,6 @@ from hookrun.runtime.process import channel, placement, scheduling, terminal
 from hookrun.runtime.process import process as processes
 from hookrun.runtime.process.channel import Message
 
-_SIGPIPE = 13
-_SIGXFSZ = 25
 _SIGKILL = 9
 
 
@@ -75,9 +72,7 @@ class Entry:
     def run(self) -> NoReturn:
         """From the host to execve; does not return. Raises Failure, OSError."""
         attributes.set_parent_death_signal(_SIGKILL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        for number in (_SIGPIPE, _SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
+        processes.leave_parents_signals()
         processes.set_oom_score(self.process.get("oomScoreAdj"))
         # From here to execve nobody in the container may look into this process (CVE-2016-9962).
         attributes.set_dumpable(False)

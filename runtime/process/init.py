@@ -27,8 +27,6 @@ from hookrun.runtime.rootfs.judged import Judged
 from hookrun.runtime.spec.hooks import STATUSES, of_stage
 from hookrun.runtime.spec.sections import linux, namespace_paths
 
-_SIGPIPE = 13
-_SIGXFSZ = 25
 _SIGKILL = 9
 _ENDING = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM
 
@@ -107,9 +105,7 @@ class Init:
 
     def _detach_from_parent(self) -> None:
         attributes.set_parent_death_signal(_SIGKILL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        for number in (_SIGPIPE, _SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
+        processes.leave_parents_signals()
         # The kernel keeps signals without a handler from the first process of a pid namespace.
         for number in _ENDING:
             signal.signal(number, _end)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from typing import Any
 
 from hookrun.runtime.errors import Failure, failing, reason
@@ -22,6 +23,18 @@ _DIRECTORY = 0o040000
 _TYPE_MASK = 0o170000
 _NULL_DEVICE = 0x103
 _NGROUPS_MAX = 65536  # include/uapi/linux/limits.h
+
+
+def leave_parents_signals() -> None:
+    """Have nothing of the parent's handling of signals in a child: not blocked, not ignored, not told to anybody.
+
+    The parent's watch (`foreground`) has a descriptor that the child closes soon. A signal would make Python complain
+    of that with the line of source where it is, which it would look for in the container.
+    """
+    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def set_rlimits(pid: int, limits: list[dict[str, Any]] | None) -> None:
