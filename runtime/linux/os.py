@@ -41,9 +41,17 @@ def getenv(name: str, default: str = "") -> str:
 
 def makedirs(name: str, mode: int = 0o777, exist_ok: bool = False) -> None:
     """Make a directory, and with the usual mode those above it. Raises OSError."""
+    missing: list[str] = []
     above = path.dirname(name.rstrip("/"))
-    if above and not path.exists(above):
-        makedirs(above, exist_ok=True)
+    while above and not path.exists(above):
+        missing.append(above)
+        above = path.dirname(above.rstrip("/"))
+    for directory in reversed(missing):
+        _mkdir(directory, 0o777, exist_ok=True)
+    _mkdir(name, mode, exist_ok)
+
+
+def _mkdir(name: str, mode: int, exist_ok: bool) -> None:
     try:
         posix.mkdir(name, mode)
     except OSError:
