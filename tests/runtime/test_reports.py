@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from tests.support.bundles import Bundle
@@ -25,3 +26,11 @@ def test_a_bundle_that_is_given_by_a_link(either: Runtime, bundle: Bundle, tmp_p
     assert log.read_text().splitlines() == [f'{stage} "bundle":"{bundle.path}"' for stage in STAGES]
     bundle.command("true")
     assert either.run(Path("link"), cwd=tmp_path).status == 0
+
+
+def test_a_working_directory_that_is_too_deep(either: Runtime, bundle: Bundle) -> None:
+    """The fuzz of tests/security found it: the reason is the kernel's, however many directories it would take."""
+    bundle.process["cwd"] = "/x" * 2100
+    done = either.run(bundle.write().path)
+    subprocess.run(["rm", "-rf", bundle.rootfs / "x"], check=True)  # deeper than shutil.rmtree goes
+    assert (done.status, "file name too long" in done.err) == (1, True), done.err
