@@ -8,6 +8,7 @@ import sys
 from hookrun.runtime import log as logs
 from hookrun.runtime.context import Context, default_root
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import files
 from hookrun.wrapper import STATE, argv, cold, settings, snapshot
 from hookrun.wrapper.record import Record
 
@@ -281,7 +282,7 @@ def _root(options: dict[str, Any]) -> str:
     if root.startswith("/run/hookrun"):
         return root
     try:
-        os.makedirs(root, 0o700, exist_ok=True)
+        files.make_directories(root, 0o700)
         os.chmod(root, 0o1700)  # sticky, or what cleans $XDG_RUNTIME_DIR may take it (XDG base directory specification)
     except OSError as error:
         raise Failure(

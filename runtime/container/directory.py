@@ -25,7 +25,7 @@ class Draft:
         self.id = container_id
         self.directory = f"{root}/{container_id}"
         with failing(f"mkdir {root}"):
-            os.makedirs(root, mode=0o700, exist_ok=True)
+            files.make_directories(root, 0o700)
         try:
             os.mkdir(self.directory, 0o711)
         except FileExistsError:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hookrun.runtime.criu.service import Service
 from hookrun.runtime.errors import Failure, failing
-from hookrun.runtime.linux import paths
+from hookrun.runtime.linux import files, paths
 from hookrun.runtime.linux.namespaces import in_user_namespace
 
 _CGROUP_MODES = {"": "DEFAULT", "soft": "SOFT", "full": "FULL", "strict": "STRICT", "ignore": "IGNORE"}
@@ -58,7 +58,7 @@ class Directories:
 def make_directory(path: str) -> None:
     """Make a directory of images or logs where it is missing. Raises Failure."""
     with failing(f"mkdir {path}"):
-        os.makedirs(path, 0o700, exist_ok=True)
+        files.make_directories(path, 0o700)
 
 
 def _opened(path: str, opened: list[int], criu: Service) -> int:

@@ -1,7 +1,8 @@
-"""Whole files: read in one piece, and written so that they are there whole or not at all."""
+"""Whole files: read in one piece, and written so that they are there whole or not at all; and directories for them."""
 
 from __future__ import annotations
 
+import errno
 import os
 
 _CHUNK = 16384  # of more, malloc would give the memory back to the kernel after each read
@@ -21,6 +22,25 @@ def read_bytes(path: str) -> bytes:
         return data
     finally:
         os.close(descriptor)
+
+
+def make_directories(path: str, mode: int) -> None:
+    """A directory with those above it; one that is there already is no fault. Raises OSError.
+
+    os.makedirs calls itself for each part of a path, and a path has room for more parts than Python's stack.
+    """
+    missing = []
+    above = path.rstrip("/") or "/"
+    while above and not os.path.exists(above):
+        missing.append(above)
+        above = os.path.dirname(above)
+    for directory in reversed(missing):
+        try:
+            os.mkdir(directory, mode if directory == missing[0] else 0o777)
+        except FileExistsError:
+            pass  # somebody else made it meanwhile
+    if not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
 
 def replace(path: str, data: bytes) -> None:

@@ -13,7 +13,7 @@ from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.container import hooks
 from hookrun.runtime.errors import Failure, failing, reason
-from hookrun.runtime.linux import attributes, lsm, memory, namespaces, network, seccomp
+from hookrun.runtime.linux import attributes, files, lsm, memory, namespaces, network, seccomp
 from hookrun.runtime.linux.seccomp import Program
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.log import Log
@@ -165,7 +165,7 @@ class Init:
         """The working directory is made where missing, as the container's root does it (runc: prepareRootfs)."""
         cwd = self.process["cwd"]
         try:
-            os.makedirs(cwd, 0o755, exist_ok=True)
+            files.make_directories(cwd, 0o755)
         except FileExistsError:
             raise Failure(f"mkdir {cwd}: not a directory") from None
         except OSError as error:
