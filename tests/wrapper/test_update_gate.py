@@ -171,7 +171,7 @@ def test_simulate_and_explain_know_updates(own: Box) -> None:
     own.reset()
     assert own.update("--pids-limit", "5000").status == 0
     simulated = own.host.hookctl("policy", "simulate").out
-    assert [line.split()[1:] for line in simulated.splitlines() if line.startswith(f"{own.id[:12]} update")][-1] == [
+    assert [line.split()[1:] for line in simulated.splitlines() if line.startswith(f"{own.id} update")][-1] == [
         *("update", "p0", "changed", "/linux/resources/pids/limit")
     ]
     assert "-> patched\n     replace /linux/resources/pids/limit 100" in own.host.hookctl("policy", "explain", own.last()["id"]).out

@@ -16,14 +16,13 @@ from hookrun.wrapper.admin.sources import Sources
 
 app = typer.Typer(help="Check and pack a fleet's policies, hooks and settings.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("build")
 def build(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle's directory, with a bundle.yaml.")],
     to: Annotated[Path | None, typer.Option("--output", "-o", help="The archive, or the directory for it.")] = None,
-    as_json: AsJson = False,
+    as_json: output.AsJson = False,
 ) -> None:
     """Lint, test and compile a bundle, and pack it: the same files make the same archive, byte for byte."""
     manifest = bundle.manifest(directory)

@@ -28,7 +28,6 @@ Reload = Annotated[bool, typer.Option("--reload", help="Have the engine take the
 Units = Annotated[
     Path, typer.Option("--unit-directory", help="Where drop-ins of systemd units go, if not where they always do.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -132,7 +131,7 @@ def _remove_unused(state: Path, name: str) -> None:
 
 
 @app.command("list")
-def list_engines(context: typer.Context, as_json: AsJson = False) -> None:
+def list_engines(context: typer.Context, as_json: output.AsJson = False) -> None:
     """Show the engines of this host and how hookrun is registered with each."""
     machine = host.of(context)
     found = [Standing.of(engine, machine) for engine in engines.found()]
@@ -144,7 +143,7 @@ def list_engines(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def status(context: typer.Context, engine: Kind, file: File = None, as_json: AsJson = False) -> None:
+def status(context: typer.Context, engine: Kind, file: File = None, as_json: output.AsJson = False) -> None:
     """Show an engine's runtimes; exit status 1 where hookrun is not among them, or can't be executed."""
     standing = Standing.of(engines.of(engine, file), host.of(context))
     if as_json:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hookrun.policies import compiler, policy
+from hookrun.policies import compiler, exception_lint, policy
 from hookrun.policies.compiler import Source
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import ownership
@@ -39,7 +39,7 @@ def _places(machine: Host, found: Sources) -> Iterator[Path]:
     hooks = found.settings.hooks
     directories = [*hooks["directories"], *hooks["cdi"]["directories"]]
     tops = [machine.settings_file, *(machine.config / file for file in hooks["addHooks"])]
-    folders = [machine.config, machine.policies, machine.state, machine.launchers, machine.history]
+    folders = [machine.config, machine.policies, machine.state, machine.launchers, machine.history, machine.fleet]
     folders += [machine.config / directory for directory in directories]
     for folder in dict.fromkeys(folders):
         yield from (folder, *_inside(folder))
@@ -126,6 +126,8 @@ def sources(machine: Host, content: dict[str, Any], found: Sources) -> Iterator[
         yield Finding(NOTE, "configuration", text, "`hookctl apply` puts that in force, if it is meant")
     if not found.problems and not changed:
         yield Finding(GOOD, "configuration", f"{machine.config} is what is in force")
+    for text in (line for source in found.policies for line in exception_lint.ended(source)):
+        yield Finding(NOTE, "exceptions", text, "take it out, or give it another end, then `hookctl apply`")
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

@@ -629,7 +629,7 @@ def _recorded_calls(context: typer.Context) -> list[tuple[str, dict[str, Any], d
     for call in list(store.select(Query())):  # the index is closed before it is asked for single calls
         judged = _as_judged(store, call)
         if judged is not None:
-            found.append((f"{call['container'][:12]} {call['command']}", *judged))
+            found.append((f"{call['container']} {call['command']}", *judged))
     return found
 
 

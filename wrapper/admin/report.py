@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from hookrun.policies.policy import Policy as Compiled
-from hookrun.wrapper.admin import host, output, store, trace, trace_audit
-from hookrun.wrapper.admin.trace_store import Query, parsed_time
+from hookrun.wrapper.admin import export_policy_report, host, output, trace, trace_audit
+from hookrun.wrapper.admin import store as snapshots
+from hookrun.wrapper.admin.trace_store import Query, Store, parsed_time
 
 _NUMBERS = ("CALLS", "DENIED", "CHANGED", "WOULD DENY", "WOULD CHANGE")
 _WHEN = ("FIRST", "LAST", "EXAMPLE")
@@ -25,7 +27,13 @@ def report(
     since: trace.Since = "",
     until: trace.Until = "",
     running: Annotated[bool, typer.Option("--running", help="Only containers that run on this host now.")] = False,
-    as_json: trace.AsJson = False,
+    policy_report: Annotated[
+        bool,
+        typer.Option(
+            "--policy-report", help="Print a ClusterPolicyReport in JSON, for those who look with Kyverno's tools."
+        ),
+    ] = False,
+    as_json: output.AsJson = False,
 ) -> None:
     """Sum up by policy and by container what was denied and changed, and what policies in audit mode would have."""
     trace.choose_record(context, directory)
@@ -36,10 +44,14 @@ def report(
         since=parsed_time(since) if since else None,
         until=parsed_time(until) if until else None,
     )
-    index = trace.store_of(context).index()
+    store = trace.store_of(context)
+    index = store.index()
     alive = trace_audit.running(index)
     found = trace_audit.report(index, query, alive if running else None)
-    known = store.policies(host.of(context))
+    known = snapshots.policies(host.of(context))
+    if policy_report:
+        output.as_json(export_policy_report.render(sorted(found.pairs.items()), known, _words_of(store)))
+        return
     policies = [
         {"policy": name, **_about(known.get(name)), "containers": len(said.names - {""}), **_timed(said.values())}
         for name, said in sorted(found.policies.items())
@@ -60,6 +72,15 @@ def report(
         output.as_json({"policies": policies, "containers": containers})
         return
     _print(policies, containers)
+
+
+def _words_of(store: Store) -> Callable[[str, str], str]:
+    """What gives a policy's words about a call."""
+
+    def words(policy: str, call: str) -> str:
+        return next((one["message"] for one in store.find(call)["decisions"] if one["policy"] == policy), "")
+
+    return words
 
 
 def _about(one: Compiled | None) -> dict[str, str]:

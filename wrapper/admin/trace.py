@@ -31,7 +31,7 @@ from hookrun.wrapper.admin import (
     trace_stats,
     trace_timeline,
 )
-from hookrun.wrapper.admin.output import harmless
+from hookrun.wrapper.admin.output import AsJson, harmless
 from hookrun.wrapper.admin.trace_index import is_audited, is_denied, is_failed
 from hookrun.wrapper.admin.trace_store import Names, Query, Store, parsed_time
 
@@ -51,7 +51,6 @@ Directory = Annotated[
     Path | None, typer.Option("--directory", help="The record's directory, where the settings do not say it.")
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Start of a call's id, or of a container's.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Full = Annotated[bool, typer.Option("--full", help="Show large changes field by field, too.")]
 Container = Annotated[str, typer.Option("--container", help="Only calls of containers whose id starts so.")]
 Engine = Annotated[str, typer.Option("--engine", help="Only calls of this engine: docker, podman, kubernetes ...")]

@@ -14,8 +14,15 @@ from hookrun.wrapper.admin.trace_index import Effect, Index
 from hookrun.wrapper.admin.trace_store import Query
 
 # What an example is wanted of first.
-_WEIGHTY = (Effect.denied, Effect.would_deny, Effect.changed, Effect.would_change, Effect.none)
-_COUNTED = _WEIGHTY[:-1]
+_WEIGHTY = (
+    Effect.denied,
+    Effect.would_deny,
+    Effect.exempt,
+    Effect.changed,
+    Effect.would_change,
+    Effect.none,
+)
+_COUNTED = (Effect.denied, Effect.would_deny, Effect.changed, Effect.would_change)
 _MAKING = "command IN ('create', 'run', 'restore')"
 
 
@@ -46,6 +53,11 @@ class Said:
         """Whether anything was refused or changed, or would have been."""
         return any(self.counts[effect] for effect in _COUNTED)
 
+    @property
+    def gravest(self) -> Effect:
+        """What weighs most of all that was decided."""
+        return _WEIGHTY[self._weight]
+
     def values(self) -> dict[str, Any]:
         """Numbers of decisions by effect, when, and the newest call of the gravest effect."""
         counts = {str(effect): self.counts[effect] for effect in _COUNTED}
@@ -54,21 +66,23 @@ class Said:
 
 @dataclass
 class Report:
-    """By policy's name, and by container's id (with its engine)."""
+    """By policy's name, by container's id (with its engine), and by both."""
 
-    policies: dict[str, Said]
-    containers: dict[str, Said]
-    engines: dict[str, str]
+    policies: dict[str, Said] = field(default_factory=dict)
+    containers: dict[str, Said] = field(default_factory=dict)
+    engines: dict[str, str] = field(default_factory=dict)
+    pairs: dict[tuple[str, str], Said] = field(default_factory=dict)
 
 
 def report(index: Index, query: Query, only: set[str] | None) -> Report:
     """Sum up the decisions on the calls asked for; `only` names the containers to look at, None all."""
-    made = Report({}, {}, {})
+    made = Report()
     for policy, effect, call, time, container, engine in _decisions(index, query):
         if only is not None and container not in only:
             continue
         made.policies.setdefault(policy, Said()).add(call, time, Effect(effect), container)
         made.containers.setdefault(container, Said()).add(call, time, Effect(effect), policy)
+        made.pairs.setdefault((policy, container), Said()).add(call, time, Effect(effect), container)
         made.engines[container] = engine
     return made
 

@@ -56,11 +56,12 @@ class Effect(StrEnum):
     changed = "changed"
     would_deny = "would_deny"
     would_change = "would_change"
+    exempt = "exempt"
     none = "none"
 
 
 # A decision's action, or in audit mode the word after "would be" in its message (policies/decide.py).
-_EFFECTS = {"denied": Effect.denied, "patched": Effect.changed, "hooked": Effect.changed}
+_EFFECTS = {"denied": Effect.denied, "patched": Effect.changed, "hooked": Effect.changed, "exempt": Effect.exempt}
 _AUDITED = {Effect.denied: Effect.would_deny, Effect.changed: Effect.would_change}
 _WOULD_BE = re.compile(r"would be (\w+)")
 

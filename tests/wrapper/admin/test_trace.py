@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -142,6 +143,37 @@ def report(bench: Bench, *words: str) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_report_for_those_who_look_with_kyvernos_tools(bench: Bench) -> None:
+    """The gravest of what a policy said of a container; the words of a report by policyreport_types.go."""
+    passed, denied = recorded.decision("p", "passed"), recorded.decision("p", "denied", "no")
+    audited, exempt = recorded.decision("r", "audited", "would be denied: no"), recorded.decision("q", "exempt", "for now")
+    bench.write(
+        made(0, id="a0", container="one", command="create", decisions=[denied, audited]),
+        made(1, id="a1", container="one", command="exec", decisions=[passed, exempt]),
+        made(2, id="a2", container="two", command="create", decisions=[passed]),
+    )
+    done = subprocess.run(
+        [HOOKCTL, "report", "--directory", bench.directory, "--policy-report"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert (found["apiVersion"], found["kind"]) == ("wgpolicyk8s.io/v1alpha2", "ClusterPolicyReport")
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", found["metadata"]["name"])
+    assert found["summary"] == {"pass": 1, "fail": 1, "warn": 1, "error": 0, "skip": 1}
+    rows = [(one["policy"], one["resources"][0]["name"], one["result"], one.get("message"), one["scored"]) for one in found["results"]]
+    assert rows == [
+        ("p", "one", "fail", "no", True),
+        ("p", "two", "pass", None, True),
+        ("q", "one", "skip", "for now", False),
+        ("r", "one", "warn", "would be denied: no", False),
+    ]
+    assert [one["properties"]["example"] for one in found["results"]] == ["a0", "a2", "a1", "a0"]
 
 
 def test_report_sums_up_by_policy_and_by_container(bench: Bench) -> None:

@@ -31,7 +31,6 @@ Fleet = Annotated[
     Path, typer.Option("--fleet", "-d", envvar="HOOKCTL_FLEET", help="The fleet's directory, made by `fleet init`.")
 ]
 Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle's name.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("init")
@@ -162,7 +161,7 @@ def refresh(fleet: Fleet = Path()) -> None:
 
 
 @app.command("list")
-def list_bundles(fleet: Fleet = Path(), as_json: AsJson = False) -> None:
+def list_bundles(fleet: Fleet = Path(), as_json: output.AsJson = False) -> None:
     """List the published versions, and which of them is for whom."""
     repository = _library("repository").FleetRepository(fleet)
     tracks = repository.tracks
@@ -186,7 +185,7 @@ def _place(track: Track, version: str) -> tuple[str, str]:
 
 
 @keys_app.command("list")
-def list_keys(fleet: Fleet = Path(), as_json: AsJson = False) -> None:
+def list_keys(fleet: Fleet = Path(), as_json: output.AsJson = False) -> None:
     """List who signs what, and whether the key is here."""
     repository = _library("repository").FleetRepository(fleet)
     rows = []
@@ -266,7 +265,7 @@ def follow(
 
 
 @app.command("show")
-def show(context: typer.Context, as_json: AsJson = False) -> None:
+def show(context: typer.Context, as_json: output.AsJson = False) -> None:
     """Say how this host stands to its fleet."""
     host = hosts.of(context)
     found = standing.read(host)
@@ -297,7 +296,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command("status")
 def status(
     prometheus: Annotated[str, typer.Option("--prometheus", help="URL of the Prometheus that knows the hosts.")],
-    as_json: AsJson = False,
+    as_json: output.AsJson = False,
 ) -> None:
     """Say how the fleet stands: which hosts have which version, which are behind, which refused and why."""
     found = _library("status").status(prometheus)
