@@ -27,9 +27,10 @@ from typing import Any
 import pytest
 
 import hookrun
-from hookrun.runtime import config as configs
-from hookrun.runtime import jsonio, shape
+from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.spec import config as configs
+from hookrun.runtime.spec import shape
 from hookrun.wrapper import grammar, seal, shim
 from hookrun.wrapper.start import modules
 from tests.support.bundles import DEFAULT_CONFIG, Bundle, busybox_rootfs
