@@ -112,7 +112,7 @@ def test_trace_shows_what_docker_asked_for(site: Site) -> None:
     site.docker.check("run", "--name", name, "--runtime", "hookrun", "--network", "none", IMAGE, "true")
     container = site.docker.inspect(name, "{{.Id}}")
     site.docker.check("rm", name)
-    assert container[:12] in site.hookctl("trace", "list")
+    assert name in site.hookctl("trace", "list", "--container", container[:12])
     create = next(line for line in site.lines() if line["container"] == container and line["command"] == "create")
     shown = site.hookctl("trace", "show", str(create["id"]))
     assert "--bundle" in shown

@@ -129,7 +129,7 @@ def test_the_report_opens_and_shows_a_call_with_its_diff(browser: Browser, tmp_p
     width = "parseFloat(document.querySelector('rect[data-call=other1]').getAttribute('width'))"
     before = browser.run(width)
     browser.run("{const box = document.getElementById('timeline').getBoundingClientRect(); for (let i = 0; i < 8; i++)"
-                " document.getElementById('timeline').dispatchEvent(new WheelEvent('wheel', {deltaY: -1, clientX: box.left + 135, cancelable: true}))}")  # fmt: skip
+                " document.getElementById('timeline').dispatchEvent(new WheelEvent('wheel', {deltaY: -1, clientX: box.left + 9, cancelable: true}))}")  # fmt: skip
     assert browser.run(width) > before
     browser.run("document.getElementById('whole').click()")
 
