@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from hookrun.wrapper.admin.fleet import bundle, follow, repository
+from hookrun.wrapper.admin.fleet import standing as standings
 from tests.fleet.fleets import Follower, Publisher
 from tests.fleet.web import Web
 from tests.support.runtimes import CHECKOUT
@@ -137,8 +138,7 @@ def test_freeze(
 def test_freeze_where_new_containers_are_refused(
     publisher: Publisher, follower: Follower, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    strict = follower.source.__class__(**{**vars(follower.source), "on_expired": follow.DENY})
-    follower.source = strict
+    follower.source = follow.Source(**{**vars(follower.source), "on_expired": follow.DENY})
     with monkeypatch.context() as patched:
         later(patched, 10)
         assert "new containers are refused" in follower.refusal()
@@ -148,6 +148,19 @@ def test_freeze_where_new_containers_are_refused(
         fleet.refresh()
     assert "nothing to change" in follower.follow()
     assert follower.policies == ["of-1.0"]
+
+
+def test_a_line_that_was_cut_is_no_way_to_stay_behind(follower: Follower, web: Web, tmp_path: Path) -> None:
+    """As with a mirror that stands still: it works as long as the metadata holds."""
+    follower.source = follow.Source(**{**vars(follower.source), "on_expired": follow.DENY})
+    web.directory = tmp_path / "nowhere"
+    assert follower.refusal().endswith("answers with HTTP status 404")
+    assert follower.policies == ["of-1.0"]
+    found = follower.standing
+    found.expires = 1
+    standings.write(follower.host, found)
+    assert "new containers are refused, as fleet.onExpired says; http" in follower.refusal()
+    assert "fleet-expired" in follower.policies
 
 
 def later(monkeypatch: pytest.MonkeyPatch, days: int) -> None:

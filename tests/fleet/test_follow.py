@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hookrun.wrapper.admin import sources, store
 from hookrun.wrapper.admin.fleet import bundle, repository, rollout
 from hookrun.wrapper.admin.fleet.rollout import Gate, Track
 from tests.fleet.fleets import Follower, Publisher, denial, policy
@@ -51,17 +52,17 @@ def test_the_hosts_own_policies_stay_and_the_fleets_count_more(publisher: Publis
 
 def test_settings_and_hooks_of_a_bundle(publisher: Publisher, follower: Follower) -> None:
     hook = {"version": "1.0.0", "hook": {"path": "/bin/true"}, "when": {"always": True}, "stages": ["poststop"]}
-    files = {"config.yaml": json.dumps({"errors": {"traceHint": False}}), "hooks.d/a.json": json.dumps(hook)}
+    theirs = {"errors": {"traceHint": False}, "fleet": {"url": "http://elsewhere"}}
+    files = {"config.yaml": json.dumps(theirs), "hooks.d/a.json": json.dumps(hook)}
     publisher.publish("1.0", files=files)
     publisher.promote("1.0")
     follower.follow()
-    from hookrun.wrapper.admin import store
-
     content = store.running(follower.host)
     assert content is not None
     assert content["settings"]["errors"] == {"traceHint": False}
     assert content["settings"]["record"]["directory"] == str(follower.record)
     assert [entry["hook"]["path"] for entry in content["hooks"]["entries"]] == ["/bin/true"]
+    assert sources.read(follower.host).settings.fleet == {}, "which fleet it follows is the host's own matter"
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

@@ -139,12 +139,13 @@ def _untrusted_hooks(policy: Policy) -> list[str]:
 
 def _settings(host: Host, texts: dict[str, str], problems: list[str]) -> Settings:
     values = _settings_in(host.settings_file, texts, problems)
+    fleet = values.pop("fleet", {})
     if host.bundle:
         values = settings.completed(_settings_in(host.bundle / host.settings_file.name, texts, problems), values)
+        values.pop("fleet", None)  # which fleet a host follows, and as what, is the host's own matter
     profiles = values.pop("profiles", {})
     hook_settings = settings.completed(values.pop("hooks", {}), hooks.DEFAULTS)
     on_error = values.pop("onError", snapshot.DENY)
-    fleet = values.pop("fleet", {})
     full = settings.completed(values)
     completed = {name: settings.completed(profile, full) for name, profile in profiles.items()}
     return Settings(full, completed, hook_settings, on_error, fleet)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tuf.api import exceptions as tuf
 from tuf.api.metadata import Metadata, TargetFile
@@ -110,11 +110,16 @@ class Follower:
 
     def run(self) -> str:
         """Look, decide, take over; returns what happened, in one line. Raises Failure."""
-        with _explained(self._base):
-            try:
+        try:
+            with _explained(self._base):
                 tracks = self._refreshed()
-            except tuf.ExpiredMetadataError:
-                return self._expired()
+        except tuf.ExpiredMetadataError:
+            self._expire("")
+        except Failure as failure:
+            # Whoever cuts the line to the fleet must not keep a host on old policies longer than a stale mirror could.
+            if 0 < self.standing.expires < time.time():
+                self._expire(f"; {failure.text}")
+            raise
         self._unexpire()
         name = self._name(tracks)
         known = self.standing.refused.get(name, {})
@@ -263,13 +268,14 @@ class Follower:
                 return f"{count} calls {word} since it is in force, {most} may be"
         return ""
 
-    def _expired(self) -> str:
-        if self._source.on_expired == DENY:
-            if not self._host.expired_policy.exists():
-                files.replace(self._host.expired_policy, _EXPIRED_POLICY)
-                _put_in_force(self._host, "fleet: metadata expired")
-            raise Failure("the fleet's metadata has expired: new containers are refused, as fleet.onExpired says")
-        raise Failure("the fleet's metadata has expired: this host goes on with what it has")
+    def _expire(self, why: str) -> NoReturn:
+        expired = "the fleet's metadata has expired"
+        if self._source.on_expired != DENY:
+            raise Failure(f"{expired}: this host goes on with what it has{why}")
+        if not self._host.expired_policy.exists():
+            files.replace(self._host.expired_policy, _EXPIRED_POLICY)
+            _put_in_force(self._host, "fleet: metadata expired")
+        raise Failure(f"{expired}: new containers are refused, as fleet.onExpired says{why}")
 
     def _unexpire(self) -> None:
         if self._host.expired_policy.exists():
