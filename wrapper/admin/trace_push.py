@@ -30,6 +30,7 @@ from hookrun.runtime.errors import Failure
 from hookrun.wrapper import VERSION
 from hookrun.wrapper.admin import export_otlp, files, record_position, trace_index
 from hookrun.wrapper.admin.record_position import Position
+from hookrun.wrapper.admin.trace_store import Names, Store
 
 # Its words for a collector that is gone are Python's.
 logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
@@ -51,7 +52,8 @@ def push(directory: Path, kept: Path, endpoint: str) -> int:
     position = _position(kept)
     sent = 0
     try:
-        calls = position.new_calls(directory)
+        names = Names(Store(directory))
+        calls = ({**call, "name": names.of(call)} for call in position.new_calls(directory))
         while batch := list(itertools.islice(calls, _BATCH)):
             _send(spans, logs, batch, resource, endpoint)
             files.replace(kept, json.dumps({"ends": position.ends}), 0o600)
