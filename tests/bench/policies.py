@@ -32,6 +32,7 @@ package = type(sys)("hookrun")
 package.__path__ = [{source!r}]
 sys.modules["hookrun"] = package
 from hookrun.runtime import jsonio
+from hookrun.runtime.linux import files
 from hookrun.wrapper import snapshot
 config = jsonio.loads(files.read_bytes({state!r} + "/config.json"))
 call = dict(engine="docker", command="create", runtime="hookrun", container="x", labels=dict(), host_namespaces=None,
