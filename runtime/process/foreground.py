@@ -6,6 +6,7 @@ streams; nothing is copied.
 
 from __future__ import annotations
 
+import _signal  # `signal` makes an enum of each answer: half a millisecond for all signals
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ import signal
 from hookrun.runtime.linux import pids
 from hookrun.runtime.process import terminal
 
+_KEPT = frozenset(map(int, (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD)))
 _NOT_PASSED_ON = frozenset((signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGURG, signal.SIGWINCH))
 _CHUNK = 32768
 
@@ -32,11 +34,11 @@ class Foreground:
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wakeup = reader
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in signal.valid_signals():
-            if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD):
+        for number in range(1, signal.NSIG):
+            if number not in _KEPT:
                 try:
-                    signal.signal(number, _ignore)
-                except (OSError, ValueError):
+                    _signal.signal(number, _ignore)
+                except OSError:  # the C library keeps some for itself
                     continue
 
     def watch(self, pid: int, pidfd: int, pty_line: int | None) -> int:
