@@ -319,9 +319,13 @@ class Agent:
 
     def _answer(self, notifier: int) -> None:
         request = bytearray(80)
-        fcntl.ioctl(notifier, RECEIVE, request)
+        try:
+            fcntl.ioctl(notifier, RECEIVE, request)
+        except FileNotFoundError:  # interrupted even before
+            return
         (identifier,) = struct.unpack_from("=Q", request)
-        fcntl.ioctl(notifier, SEND, struct.pack("=QqiI", identifier, 0, -28, 0))
+        with contextlib.suppress(FileNotFoundError):  # a signal interrupted who asked: he asks again (seccomp_unotify(2))
+            fcntl.ioctl(notifier, SEND, struct.pack("=QqiI", identifier, 0, -28, 0))
 
     def close(self) -> None:
         os.close(self._stopped)
