@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hookrun.runtime.errors import Failure, reason
@@ -41,6 +42,43 @@ def replace(path: Path, text: str, mode: int = 0o644) -> None:
 
 def _for_us_alone(name: str, flags: int) -> int:
     return os.open(name, flags, 0o600)
+
+
+def replace_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file of our own, whole or not at all; what was there before it, a crash leaves. Raises Failure."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb", opener=_for_us_alone) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise Failure(f"cannot write {path}: {reason(error)}") from None
+
+
+@contextmanager
+def locked(directory: Path, busy: str = "") -> Iterator[None]:
+    """Keep out whoever locks the same directory: wait for him, or give up at once with the words `busy`.
+
+    Raises Failure.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Failure(f"cannot open {directory}: {reason(error)}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError:
+            raise Failure(busy) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: Path) -> None:

@@ -6,13 +6,10 @@ Names and units follow Prometheus' own conventions.
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import json
-import os
 import socketserver
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import HTTPServer
 from pathlib import Path
@@ -162,7 +159,8 @@ def _serve(listen: str, handler: Any) -> None:
     try:
         if listen.startswith(_UNIX):
             path = listen.removeprefix(_UNIX)
-            Path(path).unlink(missing_ok=True)
+            if Path(path).is_socket():  # of a server before; anything else stays
+                Path(path).unlink()
             server: socketserver.BaseServer = _UnixServer(path, handler)
         else:
             server = _Server(_loopback(listen), handler)
@@ -198,7 +196,7 @@ class _Collector:
 def counted(host: Host) -> Tally:
     """What was counted on this host up to now. Raises Failure."""
     path = host.state / _KEPT
-    with _alone(host.state):
+    with files.locked(host.state):  # two at once would count a call twice
         kept = record_position.read(path)
         try:
             tally = Tally.unpacked(kept["tally"])
@@ -209,20 +207,6 @@ def counted(host: Host) -> Tally:
             tally.add(call)
         files.replace(path, json.dumps({"tally": tally.packed(), "ends": position.ends}), 0o600)
     return tally
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Two at once would count a call twice. Raises Failure."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise Failure(f"cannot read {directory}: {reason(error)}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _counters(tally: Tally) -> Iterator[Metric]:

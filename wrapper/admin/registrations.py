@@ -5,10 +5,8 @@ It is what `unregister` puts back byte for byte, and how hookctl knows files tha
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -48,14 +46,10 @@ def locked(state: Path) -> Iterator[None]:
     """Keep other hookctls from registering and unregistering meanwhile. Raises Failure."""
     try:
         state.mkdir(0o755, parents=True, exist_ok=True)
-        directory = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise Failure(f"cannot open {state}: {reason(error)}") from None
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+    with files.locked(state):
         yield
-    finally:
-        os.close(directory)
 
 
 def all_of(state: Path) -> list[Registration]:

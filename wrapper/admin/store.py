@@ -153,11 +153,11 @@ def apply(host: Host, new: dict[str, Any], sources: Sources, why: str) -> int:
         _refuse_others(host.state)
         directory.mkdir(parents=True)
         host.history.chmod(0o700)
-        _write(directory / snapshot.NAME, data)
+        files.replace_bytes(directory / snapshot.NAME, data)
         files.replace(directory / _TEXTS, json.dumps(sources.texts), 0o600)
         files.replace(directory / _ABOUT, json.dumps({"who": _who(), "why": why}), 0o600)
         files.replace(host.state / snapshot.ON_ERROR, f"{sources.settings.on_error}\n")
-        _write(host.snapshot, data)
+        files.replace_bytes(host.snapshot, data)
     except OSError as error:
         raise Failure(f"cannot write {error.filename or host.state}: {reason(error)}") from None
     _drop_old(history(host))
@@ -168,10 +168,7 @@ def roll_back(host: Host, number: int | None) -> int:
     """Put an earlier snapshot in force, the one before by default; returns its number. Raises Failure."""
     found = _before(host) if number is None else entry(host, number)
     loaded(found)
-    try:
-        _write(host.snapshot, found.data)
-    except OSError as error:
-        raise Failure(f"cannot write {host.snapshot}: {reason(error)}") from None
+    files.replace_bytes(host.snapshot, found.data)
     return found.number
 
 
@@ -217,17 +214,6 @@ def _refuse_others(directory: Path) -> None:
     problem = trouble(directory)
     if problem:
         raise Failure(problem)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """A file that is there as a whole or not at all. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.chmod(0o644)
-    temporary.replace(path)
 
 
 def _drop_old(entries: list[Entry]) -> None:

@@ -143,6 +143,16 @@ def test_served_and_written(host: Host, tmp_path: Path) -> None:
     assert calls_served(host, f"unix:{path}", 0, path) == 7
 
 
+def test_what_is_no_socket_is_not_listened_on(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("kept")
+    done = subprocess.run(
+        hookctl(host, "--listen", f"unix:{path}"), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, f"hookctl: cannot listen on unix:{path}: address already in use\n")
+    assert path.read_text() == "kept"
+
+
 def calls_served(host: Host, address: str, port: int, path: Path | None) -> float:
     server = subprocess.Popen(hookctl(host, "--listen", address), stdin=subprocess.DEVNULL)
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthM
 from tuf.ngclient import FetcherInterface
 
 from hookrun.wrapper import VERSION
+from hookrun.wrapper.admin import files
 from hookrun.wrapper.admin.fleet.bundle import MOST_PACKED
 
 _BLOCK = 64 * 1024
@@ -84,7 +84,7 @@ class Fetcher(FetcherInterface):
                 parts.clear()
         tag = response.headers.get("ETag", "")
         if tag and parts and size <= _KEPT:
-            _replace(kept, json.dumps({"tag": tag}).encode() + b"\n" + b"".join(parts))
+            files.replace_bytes(kept, json.dumps({"tag": tag}).encode() + b"\n" + b"".join(parts))
 
     def _bundle(self, place: str, part: Path) -> Iterator[bytes]:
         """A large file's bytes; what arrived before a failure is not asked for again."""
@@ -184,9 +184,3 @@ def _tagged(path: Path) -> tuple[str, bytes]:
         return str(json.loads(head)["tag"]), body
     except (OSError, ValueError, KeyError, TypeError):
         return "", b""
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)

@@ -6,8 +6,6 @@ here, put in force and watched. What fails on the way leaves in force what was. 
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,16 +83,10 @@ def _alone(host: Host) -> Iterator[None]:
     """Nobody else follows on this host meanwhile. Raises Failure."""
     try:
         host.fleet.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(host.fleet, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise Failure(f"cannot use {host.fleet}: {reason(error)}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with files.locked(host.fleet, "another `hookctl fleet follow` is at work on this host"):
         yield
-    except BlockingIOError:
-        raise Failure("another `hookctl fleet follow` is at work on this host") from None
-    finally:
-        os.close(descriptor)
 
 
 class Follower:

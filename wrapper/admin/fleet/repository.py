@@ -10,9 +10,7 @@ What refers to a file is written after it, the timestamp last: a host that fetch
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -93,7 +91,7 @@ class FleetRepository(Repository):
         for owner in owners:
             _demand_signatures(owner, role, md)
         name = f"{role}.json" if role == "timestamp" else f"{md.signed.version}.{role}.json"
-        _write(self.metadata / name, md.to_bytes(JSONSerializer()))
+        files.replace_bytes(self.metadata / name, md.to_bytes(JSONSerializer()))
 
     def _newest(self, role: str) -> Path | None:
         if role == "timestamp":
@@ -136,7 +134,7 @@ class FleetRepository(Repository):
             )
         target = TargetFile.from_data(manifest.file_name, data, ["sha256"])
         target.unrecognized_fields["custom"] = {**described, "published": _now().isoformat()}
-        _write(self.targets_directory / f"{target.hashes['sha256']}.{manifest.file_name}", data)
+        files.replace_bytes(self.targets_directory / f"{target.hashes['sha256']}.{manifest.file_name}", data)
         with self.edit_targets() as targets:
             targets.targets[manifest.file_name] = target
         self.close_update()
@@ -145,7 +143,7 @@ class FleetRepository(Repository):
         """Say what a bundle's hosts are to have from now on."""
         data = rollout.packed({**self.tracks, name: track})
         target = TargetFile.from_data(rollout.TARGET, data, ["sha256"])
-        _write(self.targets_directory / f"{target.hashes['sha256']}.{rollout.TARGET}", data)
+        files.replace_bytes(self.targets_directory / f"{target.hashes['sha256']}.{rollout.TARGET}", data)
         with self.edit_targets() as targets:
             targets.targets[rollout.TARGET] = target
             for version in track.revoked:
@@ -244,14 +242,8 @@ def create(directory: Path, thresholds: dict[str, int], days: dict[str, int]) ->
 def opened(directory: Path) -> Iterator[FleetRepository]:
     """A fleet's repository, which nobody else changes meanwhile. Raises Failure."""
     found = FleetRepository(directory)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with files.locked(directory, f"somebody else is changing {directory}: try again"):
         yield found
-    except BlockingIOError:
-        raise Failure(f"somebody else is changing {directory}: try again") from None
-    finally:
-        os.close(descriptor)
 
 
 def _demand_signatures(root: Root, role: str, md: Metadata[Any]) -> None:
@@ -283,17 +275,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Failure(f"cannot read {path}: {reason(error)}") from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise Failure(f"cannot write {path}: {reason(error)}") from None
