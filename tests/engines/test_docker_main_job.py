@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -162,7 +163,7 @@ def test_many_containers_leave_nothing(site: Site, everything: bool) -> None:
         assert set(pool.map(live, range(containers))) == {0}
     assert site.docker.check("ps", "-aq") == ""
     assert [mount for mount in leaks.mounts() if mount not in mounts] == []
-    roots = list((site.place / "exec").rglob("state.json"))
+    roots = [directory for directory, _, files in os.walk(site.place / "exec") if "state.json" in files]
     assert roots == []
     ids = {str(line["container"]) for line in site.lines()}
     left = [path for path in leaks.cgroups("") if path.rsplit("/", 1)[-1] in ids]

@@ -54,7 +54,7 @@ def cgroups_but_misc(pid: int) -> list[str]:
 
 def remove_parents(name: str) -> None:
     """What runc leaves as well: the parents of a cgroup given by a path."""
-    for top in ROOT.rglob(name):
+    for top in leaks.cgroups(name):
         for directory, _, _ in os.walk(top, topdown=False):
             os.rmdir(directory)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ def show(name: str, outcome: machine.Outcome) -> None:
     place = Path(os.environ.get("CI_ARTEFACTS", "artefacts"))
     place.mkdir(parents=True, exist_ok=True)
     (place / f"vm-{name}.log").write_text(outcome.console)
+    # CI shows the end of what a test prints: of each suite, what went wrong in it.
+    print("\n".join(re.findall(r"^=+ FAILURES =+$.*?(?=^=+ )", outcome.console, re.MULTILINE | re.DOTALL)))
     print("\n".join(outcome.console.splitlines()[-60:]))
 
 
