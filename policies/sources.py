@@ -135,12 +135,21 @@ def stated(sources: dict[str, dict[str, Any]]) -> Look:
     return look
 
 
-def lexically(mounts: list[dict[str, Any]]) -> list[str]:
-    """A Land without a rootfs: the destinations as they are spelled."""
-    return [_inside(str(mount.get("destination"))) for mount in mounts]
+def landed(lands: dict[str, str]) -> Land:
+    """Where mounts land by what is stated of their destinations; as these are spelled where nothing is."""
+
+    def land(mounts: list[dict[str, Any]]) -> list[str]:
+        spelled = [inside(str(mount.get("destination"))) for mount in mounts]
+        return [lands.get(destination, destination) for destination in spelled]
+
+    return land
 
 
-def _inside(destination: str) -> str:
+# A Land without a rootfs.
+lexically = landed({})
+
+
+def inside(destination: str) -> str:
     """A destination from the container's root, without `.`, `..` and `//`."""
     found: str = normpath("/" + destination.lstrip("/"))
     return found
@@ -183,7 +192,7 @@ class Destination(str):
 
     def fits(self, tests: tuple[conditions.Test, ...]) -> bool:
         """Whether one of its names passes all tests, each an operator and its operand."""
-        return any(conditions.fits(name, tests) for name in {_inside(self), self.real})
+        return any(conditions.fits(name, tests) for name in {inside(self), self.real})
 
 
 class Source(str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node
 
 _TEST = ("name", "config", "invocation", "expect")
-_INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces", "sources", "time")
+_INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces", "sources", "lands", "time")
 _SOURCE = ("realPath", "names", "shows", "mountsBelow", "mayBeAnything", "devices", *sources.ATTRIBUTES)
 _EXPECT = ("matched", "exempt", "denied", "error", "changed", "fields", "hooks")
 
@@ -44,7 +45,7 @@ def invocation(given: dict[str, Any] | None = None) -> dict[str, Any]:
     found = {**known, "labels": {}, "image": "", **(given or {})}
     found["host_namespaces"] = found.pop("hostNamespaces", None)
     found["look"] = sources.stated(found.pop("sources", {}))
-    found["land"] = sources.lexically
+    found["land"] = sources.landed(found.pop("lands", {}))
     found["is_whole"] = False
     return found
 
@@ -67,8 +68,8 @@ def check_form(node: Node) -> None:
         node.fail("expect is missing")
     if not members["expect"].members(_EXPECT):
         members["expect"].fail(f"it must have one of {', '.join(_EXPECT)}")
-    _check_sources(members)
     if "invocation" in members:
+        _check_facts(members["invocation"])
         _stated(members["invocation"])
 
 
@@ -107,15 +108,24 @@ def _denial(source: Source, test: Node) -> messages.Message | None:
     return decide.denial(source.policy, view)
 
 
-def _check_sources(members: dict[str, Node]) -> None:
-    """Only what a fact can be may be stated of a source."""
-    stated = members["invocation"].members(_INVOCATION).get("sources") if "invocation" in members else None
-    if stated is None:
-        return
-    for path, facts in stated.members().items():
-        if not path.startswith("/"):
-            stated.key(path).fail("it must be an absolute path, as it stands in the config")
+def _check_facts(call: Node) -> None:
+    """Only what a fact can be may be stated of a source, and of where a mount lands."""
+    members = call.members(_INVOCATION)
+    for facts in _by_path(members, "sources"):
         facts.members(_SOURCE)
+    for place in _by_path(members, "lands"):
+        if not place.text().startswith("/"):
+            place.fail("it must be an absolute path in the container")
+
+
+def _by_path(members: dict[str, Node], name: str) -> Iterator[Node]:
+    """What a member says of each of some paths."""
+    if name not in members:
+        return
+    for path, stated in members[name].members().items():
+        if not path.startswith("/"):
+            members[name].key(path).fail("it must be an absolute path, as it stands in the config")
+        yield stated
 
 
 def _defaults(expect: dict[str, Node], node: Node) -> list[tuple[str, Node]]:

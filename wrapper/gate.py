@@ -67,6 +67,7 @@ class Sources:
         """Leave in the verdict what was found: for the record, and for the core, which mounts nothing else."""
         if self._exposure is not None:
             verdict.sources = self._exposure.noted
+            verdict.lands = self._exposure.lands()
             self._exposure.judged(verdict.judged)
 
 

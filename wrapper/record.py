@@ -190,6 +190,7 @@ class Record:
             "told": self._told(),
             "hooks": [self._mask.process(hook) for hook in verdict.hooks] if verdict else [],
             "sources": self._sources,
+            "lands": verdict.lands if verdict else {},
             "criu": context.statistics,
             "hook_results": self._mask.texts(context.hook_results),
             "harm": context.harm,

@@ -296,10 +296,16 @@ def test_what_the_sources_were_is_on_record(
     line = host.lines("run")[-1]
     assert line["sources"][f"{ground.place}/link"]["realPath"] == [str(ground.good)]
     spec = {"mounts": {"forbid": [{"source": str(ground.good / "file"), "message": "not good"}]}}
+    assert "not good" in explained(host, spec, line["id"], tmp_path)
+
+
+def explained(host: ConfiguredHost, spec: dict[str, Any], call: str, place: Path) -> str:
+    """What a policy of this spec says of a recorded call."""
     policy = {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": "later"}, "spec": spec}
-    (tmp_path / "later.yaml").write_text(json.dumps(policy))
-    told = host.hookctl("policy", "explain", line["id"], "--policies", str(tmp_path / "later.yaml"))
-    assert "not good" in told.out, told.err
+    (place / "later.yaml").write_text(json.dumps(policy))
+    told = host.hookctl("policy", "explain", call, "--policies", str(place / "later.yaml"))
+    assert told.status == 0, told.err
+    return told.out
 
 
 @pytest.mark.parametrize("mount", [{}, {"source": None}, {"source": ""}])
@@ -423,6 +429,19 @@ def test_a_destination_is_where_the_mount_lands(
     result = host.runtime.run(bundle.path)
     assert ("not there" in result.err) == is_refused, result.err
     assert (result.status == 1) == is_refused, result.err
+
+
+def test_where_a_mount_landed_is_on_record(
+    host: ConfiguredHost, bundle: Bundle, ground: Ground, tmp_path: Path
+) -> None:
+    """A policy that is tried later on the recorded call judges the place that the image's link led to then."""
+    (bundle.rootfs / "link").symlink_to("etc")
+    in_force(host, {"mounts": {"forbid": [{"destination": "/never"}]}})
+    assert judged(host, bundle, [{**bind(ground.good)[0], "destination": "/link/h"}]).status == 0
+    line = host.lines("run")[-1]
+    assert line["lands"] == {"/link/h": "/etc/h"}
+    spec = {"mounts": {"forbid": [{"destination": {"startsWith": "/etc/h"}, "message": "not there"}]}}
+    assert "not there" in explained(host, spec, line["id"], tmp_path)
 
 
 def test_a_link_in_the_rootfs_is_not_exchanged(

@@ -456,7 +456,7 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         **(call.get("told") or _told(call["engine"], call["container"], config)),
         "host_namespaces": None,
         "look": policy_sources.stated(call.get("sources") or {}),
-        "land": policy_sources.lexically,
+        "land": policy_sources.landed(call.get("lands") or {}),
         "is_whole": True,
     }
 

@@ -6,7 +6,7 @@ For the record, so that the same call can be judged again, and for the core, whi
 from __future__ import annotations
 
 from hookrun.policies.mounts import is_bind
-from hookrun.policies.sources import Stated
+from hookrun.policies.sources import Stated, inside
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import paths
 from hookrun.runtime.linux.mounts import MS_SHARED, MS_SLAVE
@@ -103,6 +103,15 @@ class Exposure:
         judged.sources = {origin: bind.identity(self._root) for origin, bind in self._binds.items()}
         judged.sources |= {origin: Identity(None, recursive=False) for origin in self._missing}
         judged.places = self._places
+
+    def lands(self) -> dict[str, str]:
+        """Where mounts land, of those that land elsewhere than their destinations say; for the record, as `noted`."""
+        return {
+            inside(destination): f"/{place}"
+            for destination, places in self._places.items()
+            for place in places
+            if inside(destination) != f"/{place}"
+        }
 
     def noted(self) -> dict[str, Any]:
         """The facts for the record, in the form that tests state them in (`invocation: {sources: …}`)."""
