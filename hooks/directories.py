@@ -77,8 +77,10 @@ def read_json(path: Path) -> tuple[Any, str]:
         return json.loads(text), text
     except json.JSONDecodeError as error:
         raise HookError(f"{path}:{error.lineno}:{error.colno}: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise HookError(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        raise HookError(f"{path}: not UTF-8") from None
+    except (ValueError, RecursionError):
+        raise HookError(f"{path}: nested too deeply, or a number of too many digits") from None
     except OSError as error:
         raise HookError(f"{path}: {error.strerror}") from None
 

@@ -11,7 +11,7 @@ packages="python3 python3-venv python3-dev gcc libc6-dev libpython3.11-dev libse
  docker-compose qemu-system-x86 qemu-user debootstrap e2fsprogs slirp4netns chromium
  debhelper dh-python dpkg-dev lintian rpm pipx python3-setuptools
  python3-jsonpatch python3-jsonschema python3-loguru python3-markdown-it python3-protobuf python3-rich python3-ruamel.yaml python3-tomlkit
- python3-typer nginx-light prometheus prometheus-node-exporter bash-completion fish zsh man-db groff openssl shellcheck systemd"
+ python3-typer softhsm2 nginx-light prometheus prometheus-node-exporter bash-completion fish zsh man-db groff openssl shellcheck systemd"
 
 missing=""
 for package in $packages; do

@@ -94,9 +94,14 @@ def judge(one: Policy, config: dict[str, Any], view: match.View) -> Step:
             _change(one, step, view.invocation)
     except Fault as fault:
         step.config, step.hooks, step.fault = config, [], str(fault)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a list where an object should be, and the like
-        step.config, step.hooks, step.fault = config, [], f"the config has not the form it should have: {error}"
+    except (AttributeError, KeyError, TypeError, ValueError):  # a list where an object should be, and the like
+        step.config, step.hooks, step.fault = config, [], _misformed(view.invocation)
     return step
+
+
+def _misformed(invocation: dict[str, Any]) -> str:
+    told: str = invocation["form"]() if "form" in invocation else ""
+    return told or "the config does not have the form that the runtime specification gives it"
 
 
 def _refusal(one: Policy, config: dict[str, Any], view: match.View) -> str:

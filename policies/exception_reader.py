@@ -51,6 +51,6 @@ def moment(node: Node) -> int:
         node.fail("it has no time zone: end it with Z (UTC), or with an offset like +01:00")
     try:
         parsed = datetime.fromisoformat(text.upper())
-    except ValueError as error:
-        node.fail(f"{text!r} is no date: {error}")
+    except ValueError:
+        node.fail(f"there is no {text}: that month, day or hour does not exist")
     return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp())

@@ -48,7 +48,8 @@ class View:
 
     `invocation` has "engine", "command", "runtime", "container" (its id), "labels" and "image"; "look", a
     `sources.Look`, "land", a `sources.Land`, and "is_whole", false where what the config leaves out says nothing;
-    "mask" and "time" may be there, see `messages` and `exceptions`.
+    "mask" and "time" may be there, see `messages` and `exceptions`; and "form", which says what is wrong with the form
+    of the config that came in, "" if nothing is.
     """
 
     __slots__ = ("_known", "_mounts", "config", "invocation")

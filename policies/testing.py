@@ -11,7 +11,8 @@ from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node
 
 _TEST = ("name", "config", "invocation", "expect")
-_INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces", "sources", "lands", "time")
+_FACTS = ("sources", "lands")
+_INVOCATION = ("engine", "command", "runtime", "container", "labels", "image", "hostNamespaces", *_FACTS, "time")
 _SOURCE = ("realPath", "names", "shows", "mountsBelow", "mayBeAnything", "devices", *sources.ATTRIBUTES)
 _EXPECT = ("matched", "exempt", "denied", "error", "changed", "fields", "hooks")
 

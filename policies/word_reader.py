@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -199,9 +200,11 @@ def _profile_in_file(node: Node) -> dict[str, Any]:
     if not path.is_absolute():
         node.fail("it must be an absolute path, or the profile itself")
     try:
-        profile = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        node.fail(f"{path} can't be read: {error}")
+        profile = json.loads(path.read_bytes())
+    except OSError as error:
+        node.fail(f"cannot read {path}: {os.strerror(error.errno or 0)}")
+    except ValueError:
+        node.fail(f"{path} does not hold JSON")
     if not isinstance(profile, dict):
         node.fail(f"{path} holds no JSON object")
     return profile

@@ -6,6 +6,7 @@ import os
 
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.namespaces import PROC_NAMES
+from hookrun.runtime.spec import config as configs
 from hookrun.wrapper import masking, settings
 from hookrun.wrapper.verdict import Verdict
 
@@ -82,7 +83,12 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look, 
     namespaces = joined_namespaces(config) if "namespaces.forbidHost" in plan["asks"] else None
     verdict.judged.namespaces = namespaces or {}
     verdict.told = _told(engine, call.container, config, plan["asks"])
-    invocation = {**_invocation(call, engine, namespaces, verdict.told), "look": look, "land": land}
+    invocation = {
+        **_invocation(call, engine, namespaces, verdict.told),
+        "look": look,
+        "land": land,
+        "form": lambda: misform(config),
+    }
     if "mask" in plan["asks"]:
         invocation["mask"] = lambda: masking.Mask(settings.chosen(content, _program(call)))
     outcome = policies.decide(plan, config, invocation)
@@ -91,6 +97,15 @@ def judge(call: Call, config: Config, content: Config, engine: str, look: Look, 
     verdict.decisions = outcome.decisions
     verdict.hooks = outcome.hooks
     return verdict
+
+
+def misform(config: Config) -> str:
+    """What of a config has another type than the runtime specification gives it, "" if nothing."""
+    try:
+        configs.check_form(config)
+    except Failure as failure:
+        return failure.text
+    return ""
 
 
 def demand_settled(verdict: Verdict) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import _signal
 import os
 
-from hookrun.runtime.errors import Failure
+from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.wrapper import delegate
 
@@ -72,7 +72,7 @@ def _become(runtime: str, command_line: Call, parent: int, writer: int) -> NoRet
     except Failure as failure:
         os.write(writer, failure.text.encode("utf-8", "surrogateescape"))
     except OSError as error:
-        os.write(writer, f"cannot start {runtime}: {error}".encode())
+        os.write(writer, f"cannot start {runtime}: {reason(error)}".encode())
     os._exit(1)
 
 

@@ -15,9 +15,9 @@ class Verdict:
     """What was decided. `config` is the config to run with, the very object that came in where nothing changes.
 
     `decisions` and `hooks` are for the record: which policy did what in how many milliseconds, and which hook comes
-    from where; so is what `sources` gives: what the mounts' sources are, and `lands`, where they land. `denied` is the message of the policy that
-    forbids the call. `judged` is for the core. `told` is "image" and "labels" from the engine's own
-    records, None where no policy asked for them.
+    from where; so is what `sources` gives: what the mounts' sources are, and `lands`, where they land. `denied` is the
+    message of the policy that forbids the call. `judged` is for the core. `told` is "image" and "labels" from the
+    engine's own records, None where no policy asked for them.
     """
 
     __slots__ = ("config", "decisions", "denied", "hooks", "judged", "lands", "sources", "told")

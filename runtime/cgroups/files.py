@@ -71,7 +71,7 @@ def write(directory: str, name: str, *values: str) -> None:
 def write_open(descriptor: int, path: str, value: str) -> None:
     """Write a value into an open cgroup file."""
     try:
-        os.write(descriptor, value.encode())
+        os.write(descriptor, os.fsencode(value))
     except OSError as error:
         fail(f"failed to write {quoted(value)}: write {path}", error)
 

@@ -226,6 +226,6 @@ def _read(path: str) -> str:
 def _write(path: str, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(descriptor, text.encode())
+        os.write(descriptor, os.fsencode(text))
     finally:
         os.close(descriptor)

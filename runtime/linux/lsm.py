@@ -23,13 +23,13 @@ def apply_apparmor(profile: str) -> None:
     """Have the profile in effect from the next execve on. Raises Failure in runc's words."""
     attribute = _apparmor_attribute()
     with failing(f"apparmor failed to apply profile: write /proc/self/{attribute}"):
-        _write(attribute, f"exec {profile}".encode())
+        _write(attribute, os.fsencode(f"exec {profile}"))
 
 
 def set_selinux_exec_label(label: str) -> None:
     """Have the context in effect from the next execve on. Raises Failure."""
     with failing("can't set process label"):
-        _write("attr/exec", label.encode())
+        _write("attr/exec", os.fsencode(label))
 
 
 def _apparmor_attribute() -> str:

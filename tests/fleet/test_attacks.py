@@ -306,20 +306,6 @@ def test_a_key_that_was_stolen_is_replaced(publisher: Publisher, follower: Follo
     assert [one["keyid"] for one in signed] == [key.keyid]
 
 
-def test_too_few_signatures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hookrun.runtime.errors import Failure
-    from hookrun.wrapper.admin.fleet import keys
-
-    monkeypatch.setenv(keys.PASSPHRASE, "geheim")
-    publisher = Publisher(tmp_path / "strict", targets=2)
-    publisher.publish("1.0")
-    (publisher.directory / "keys/targets-2.pem").unlink()
-    before = sorted((publisher.public / "metadata").iterdir())
-    with pytest.raises(Failure, match="targets needs 2 signatures, here are keys for 1"):
-        publisher.publish("2.0")
-    assert sorted((publisher.public / "metadata").iterdir()) == before
-
-
 def test_an_offline_root_is_not_needed_from_day_to_day(
     publisher: Publisher, follower: Follower, tmp_path: Path
 ) -> None:
@@ -375,6 +361,7 @@ def test_killed_at_any_moment(publisher: Publisher, web: Web, tmp_path: Path, ev
     publisher.promote("0")
     follower.follow()
     seen = set()
+    window = 0.25  # seconds; it follows the machine, so that both happen: ended before the kill, and not
     for number in range(1, (200 if everything else 12) + 1):
         publisher.publish(str(number))
         publisher.promote(str(number), str(number - 1))
@@ -387,11 +374,13 @@ def test_killed_at_any_moment(publisher: Publisher, web: Web, tmp_path: Path, ev
         process.stdout.readline()
         process.stdin.write(b"\n")
         process.stdin.flush()
-        time.sleep(chance.uniform(0, 0.25))
+        time.sleep(chance.uniform(0, window))
         process.kill()
         process.communicate()
         assert follower.policies in ([f"of-{number - 1}"], [f"of-{number}"])
-        seen.add(follower.policies == [f"of-{number}"])
+        has_ended = follower.policies == [f"of-{number}"]
+        seen.add(has_ended)
+        window *= 0.7 if has_ended else 1.4
         follower.follow()
         assert follower.policies == [f"of-{number}"]
         assert not [path for path in follower.host.state.rglob(".*partial")]

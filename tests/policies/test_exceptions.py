@@ -131,7 +131,7 @@ WRONG = [
     (
         "[{match: {engine: docker}, reason: r, until: 2026-02-30}]",
         "5:60",
-        "'2026-02-30' is no date: day is out of range",
+        "there is no 2026-02-30",
     ),
     ("[{match: {engine: docker}, reason: r, until: tomorrow}]", "5:60", "'tomorrow' is no date: write 2027-01-31"),
     ("[{match: {engine: docker}, reason: r, until: 20270131}]", "5:60", "it must be a text"),

@@ -312,7 +312,7 @@ def _is_program(call: list[str], index: int) -> bool:
     return not call[index].startswith("--") and (index == 0 or call[index - 1] not in takes_value)
 
 
-@pytest.mark.parametrize("label", ["--apparmor=none-such", "--process-label=a:b:c", "--apparmor=", "--process-label="])
+@pytest.mark.parametrize("label", ["--apparmor=none-such", "--apparmor=\udcd8", "--process-label=a:b:c", "--apparmor=", "--process-label="])
 def test_exec_with_a_label_that_no_module_knows(bundle: Bundle, hookrun: Runtime, runc: Runtime, label: str) -> None:
     bundle.command(*SLEEP)
     seen = [told(runtime.exec(label, runtime.run_detached(bundle.path), "id", "-u")) for runtime in (hookrun, runc)]

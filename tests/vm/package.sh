@@ -49,6 +49,20 @@ still_works() {
     systemctl start hookrun-prune.service
 }
 
+# No name and no build leads past hookrun, nor does a restart of the daemons by their units undo it.
+every_name_leads_to_hookrun() {
+    hookctl engine register docker --only --reload
+    docker_runs_by hookrun
+    calls() { hookctl trace list --last 0 | wc --lines; }
+    before_only=$(calls)
+    test "$(docker run --rm --runtime runc tiny echo hello)" = hello
+    test "$(calls)" -gt "$before_only"
+    before_build=$(calls)
+    printf 'FROM tiny\nRUN echo built\n' | DOCKER_BUILDKIT=1 docker build --tag built -
+    test "$(calls)" -gt "$before_build"
+    hookctl engine status docker
+}
+
 unregister_and_purge() {
     hookctl engine unregister docker --reload
     docker_runs_by runc
@@ -75,5 +89,6 @@ if [ ! -e /var/rebooted ]; then
     sleep infinity
 fi
 still_works
+every_name_leads_to_hookrun
 unregister_and_purge
 etc_is_as_before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -11,7 +10,6 @@ import typer
 
 from hookrun.policies import compiler, exception_lint, policy, validation
 from hookrun.policies.compiler import Source
-from hookrun.runtime.errors import Failure
 from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin import launcher, output, sources, store
@@ -23,7 +21,6 @@ history_app = typer.Typer(help="The snapshots applied on this host.", invoke_wit
 
 _COMPARED = [name for name in policy.Policy.__slots__ if name not in ("file", "line")]
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @dataclass
@@ -53,7 +50,7 @@ class Difference:
 
 def apply(
     context: typer.Context,
-    yes: Yes = False,
+    yes: output.Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, change nothing.")] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="With --dry-run: exit status 1 if something would change.")
@@ -75,7 +72,7 @@ def apply(
         _show(notes, difference, is_same=is_same)
     number = None
     if not (is_same or dry_run):
-        _ask(yes, "Put this in force?")
+        output.confirm("Put this in force?", yes=yes)
         number = store.apply(host, new, found, message)
     if as_json:
         output.as_json({"changed": not is_same, **difference.values(), "notes": notes, "number": number})
@@ -141,11 +138,11 @@ def diff(
 def rollback(
     context: typer.Context,
     number: Annotated[int | None, typer.Argument(help="From `hookctl history`; the one before by default.")] = None,
-    yes: Yes = False,
+    yes: output.Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Put an earlier snapshot in force again. The files in the configuration's directory stay as they are."""
-    _ask(yes, "Roll back?")
+    output.confirm("Roll back?", yes=yes)
     host = hosts.of(context)
     now = store.roll_back(host, number)
     if as_json:
@@ -172,15 +169,6 @@ def add_to(app: typer.Typer) -> None:
     app.command()(refresh)
 
 
-def _ask(yes: bool, question: str) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Failure("nobody to ask: add --yes")
-    if not typer.confirm(question, err=True):
-        raise Failure("nothing was changed")
-
-
 def changes(host: Host, old: dict[str, Any] | None, new: dict[str, Any], found: Sources) -> Difference:
     """What differs between the snapshot in force and a new one; of the files only if something else does."""
     difference = _difference(old, new)
@@ -193,11 +181,11 @@ def changes(host: Host, old: dict[str, Any] | None, new: dict[str, Any], found: 
     return difference
 
 
-def differences(old: Sources, new: Sources) -> list[str]:
+def difference(old: Sources, new: Sources) -> Difference:
     """What differs between two sets of files: by policy, then the lines of the files."""
-    difference = _policy_difference(compiler.plan(old.policies), compiler.plan(new.policies))
-    difference.files = _text_changes(old.texts, new.texts)
-    return difference.lines()
+    found = _policy_difference(compiler.plan(old.policies), compiler.plan(new.policies))
+    found.files = _text_changes(old.texts, new.texts)
+    return found
 
 
 def changed_policies(before: list[Source], after: list[Source]) -> list[str]:

@@ -44,12 +44,14 @@ def build(
 def diff(
     before: Annotated[Path, typer.Argument(metavar="A", help="A bundle's directory or archive.")],
     after: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+    as_json: output.AsJson = False,
 ) -> None:
     """Say what changes between two bundles: policy by policy, then the lines of the files."""
     with tempfile.TemporaryDirectory(prefix="hookctl-") as place:
         old, new = (_examined(path, Path(place) / str(number)) for number, path in enumerate((before, after)))
-    lines = apply.differences(old, new)
-    typer.echo("\n".join(lines) if lines else "they are the same")
+    found = apply.difference(old, new)
+    said = "\n".join(found.lines()) or "they are the same"
+    output.tell(said, {"changed": bool(found), **found.values()}, in_json=as_json)
 
 
 def _examined(path: Path, place: Path) -> Sources:

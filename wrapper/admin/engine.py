@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from loguru import logger
@@ -43,9 +43,11 @@ def register(
     units: Units = stock_runc.UNIT_DIRECTORY,
     dry_run: DryRun = False,
     reload: Reload = False,
+    as_json: output.AsJson = False,
 ) -> None:
     """Have an engine know hookrun as a runtime, by a launcher of that name."""
     launcher.check_name(name)
+    told = Told(in_json=as_json)
     state = host.of(context).state
     program = launcher.path_of(state, name)
     chosen = engines.of(engine, file)
@@ -54,13 +56,14 @@ def register(
     drop_ins = stock_runc.changes(chosen, units.absolute(), program.parent) if only else []
     if dry_run:
         for one in (change, *drop_ins):
-            _show(one)
+            told.plan(one)
+        told.end()
         return
     with registrations.locked(state):
         is_new = not program.exists()
         launcher.install(state, name)
         try:
-            _make(chosen, change, reload)
+            _make(chosen, change, told, reload=reload)
         except Failure:
             if is_new and chosen.runtime(name) is None:
                 launcher.remove(state, name)
@@ -68,11 +71,12 @@ def register(
         registrations.note(state, chosen, name, change, drop_ins)
         if only:
             launcher.install(state, stock_runc.NAME)
-            _make_drop_ins(chosen, drop_ins, reload)
+            _make_drop_ins(chosen, drop_ins, told, reload=reload)
     found = chosen.runtime(name)
     if default and not (found and found.is_default):
         logger.warning("{} is not the default: a file that is read later than {} names another", name, change.path)
-    typer.echo(f"Use it: {chosen.usage(name, program)}")
+    told.note(f"Use it: {chosen.usage(name, program)}")
+    told.end()
 
 
 @app.command()
@@ -84,9 +88,11 @@ def unregister(
     units: Units = stock_runc.UNIT_DIRECTORY,
     dry_run: DryRun = False,
     reload: Reload = False,
+    as_json: output.AsJson = False,
 ) -> None:
     """Take hookrun away from an engine; the default runtime, and the name runc, are again what they were before."""
     launcher.check_name(name)
+    told = Told(in_json=as_json)
     state = host.of(context).state
     program = launcher.path_of(state, name)
     chosen = engines.of(engine, file)
@@ -95,18 +101,52 @@ def unregister(
     drop_ins = [] if others else stock_runc.undone(chosen, units.absolute())
     if dry_run:
         for one in (change, *drop_ins):
-            _show(one)
+            told.plan(one)
+        told.end()
         return
     with registrations.locked(state):
-        _make(chosen, change, reload)
+        _make(chosen, change, told, reload=reload)
         registrations.forget(state, chosen, name, change)
-        _make_drop_ins(chosen, drop_ins, reload)
+        _make_drop_ins(chosen, drop_ins, told, reload=reload)
         if drop_ins:
-            _remove_stock(state)
-        _remove_unused(state, name)
+            _remove_stock(state, told)
+        _remove_unused(state, name, told)
     left = chosen.runtime(name)
     if left:
         logger.warning("{} names the runtime {} still: take it away there", left.file, name)
+    told.end()
+
+
+class Told:
+    """What a command says of its work: to people a line at once, or all of it as JSON at the end."""
+
+    def __init__(self, *, in_json: bool) -> None:
+        self._in_json = in_json
+        self._changes: list[dict[str, Any]] = []
+        self._notes: list[str] = []
+
+    def plan(self, change: Change) -> None:
+        """A change that is not made."""
+        self._changes.append({"file": str(change.path), "diff": change.diff()})
+        if not self._in_json:
+            typer.echo(f"{change.path}: nothing to change" if change.is_none else change.diff(), nl=change.is_none)
+
+    def done(self, change: Change, kept: Path | None = None) -> None:
+        """A change that was made; `kept` is the copy of the file before."""
+        done = "unchanged" if change.is_none else "removed" if change.after is None else "written"
+        self._changes.append({"file": str(change.path), "done": done, "kept": str(kept or "")})
+        if not self._in_json:
+            typer.echo(f"{change.path}: {'nothing to change' if change.is_none else done}")
+
+    def note(self, text: str) -> None:
+        """Anything else that the operator should know or do."""
+        self._notes.append(text)
+        if not self._in_json:
+            typer.echo(text)
+
+    def end(self) -> None:
+        if self._in_json:
+            output.as_json({"changes": self._changes, "notes": self._notes})
 
 
 def _refuse_strangers(engine: Engine, name: str, program: Path) -> None:
@@ -117,15 +157,15 @@ def _refuse_strangers(engine: Engine, name: str, program: Path) -> None:
         raise Failure(f"{found.file}: another runtime has the name {name}{what}: choose another by --name")
 
 
-def _remove_unused(state: Path, name: str) -> None:
+def _remove_unused(state: Path, name: str, told: Told) -> None:
     """Take a launcher away that nobody calls any more."""
     program = launcher.path_of(state, name)
     users = _users(state, program)
     if users:
-        typer.echo(f"{program}: kept for {', '.join(users)}")
+        told.note(f"{program}: kept for {', '.join(users)}")
     elif watching := monitors.that_call(program):
         pids = ", ".join(map(str, watching))
-        typer.echo(f"{program}: kept, for containers run by it (their processes {pids}); unregister again without them")
+        told.note(f"{program}: kept, for containers run by it (their processes {pids}); unregister again without them")
     else:
         launcher.remove(state, name)
 
@@ -192,37 +232,29 @@ def _users(state: Path, program: Path) -> list[str]:
     return list(dict.fromkeys(users))
 
 
-def _make_drop_ins(engine: Engine, changes: list[Change], reload: bool) -> None:
+def _make_drop_ins(engine: Engine, changes: list[Change], told: Told, *, reload: bool) -> None:
     for change in changes:
         change.make()
-        typer.echo(_done(change))
+        told.done(change)
         if change.after is None:
             stock_runc.tidy(change)
     if changes:
-        typer.echo(stock_runc.restart(engine) if reload else stock_runc.advice(engine))
+        told.note(stock_runc.restart(engine) if reload else stock_runc.advice(engine))
 
 
-def _remove_stock(state: Path) -> None:
+def _remove_stock(state: Path, told: Told) -> None:
     program = launcher.path_of(state, stock_runc.NAME)
     if using := stock_runc.users(program.parent):
         pids = ", ".join(map(str, using))
-        typer.echo(f"{program}: kept for processes that find it as runc ({pids}); remove it when they have ended")
+        told.note(f"{program}: kept for processes that find it as runc ({pids}); remove it when they have ended")
     else:
         launcher.remove(state, stock_runc.NAME)
 
 
-def _show(change: Change) -> None:
-    typer.echo(f"{change.path}: nothing to change" if change.is_none else change.diff(), nl=change.is_none)
-
-
-def _done(change: Change) -> str:
-    return f"{change.path}: {'removed' if change.after is None else 'written'}"
-
-
-def _make(engine: Engine, change: Change, reload: bool) -> None:
+def _make(engine: Engine, change: Change, told: Told, *, reload: bool) -> None:
     """Make the change, a copy of the old file beside it, and have the engine take it up or say how."""
     if change.is_none:
-        typer.echo(f"{change.path}: nothing to change")
+        told.done(change)
     else:
         copy = change.back_up()
         if copy is not None:
@@ -233,10 +265,10 @@ def _make(engine: Engine, change: Change, reload: bool) -> None:
             daemon.take_up(engine, interim)
             change = dataclasses.replace(change, before=interim.after)
         change.make()
-        typer.echo(_done(change))
+        told.done(change, copy)
         if interim and not reload:
             logger.warning("{} forgets a runtime or a default only at a restart, or by --reload", engine.program)
     if reload:
-        typer.echo(daemon.take_up(engine, change))
+        told.note(daemon.take_up(engine, change))
     elif not change.is_none and daemon.advice(engine):
-        typer.echo(daemon.advice(engine))
+        told.note(daemon.advice(engine))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -114,6 +115,7 @@ def run_hook(
     container: Annotated[str, typer.Argument(metavar="ID", help="The container's id.")],
     number: Annotated[int, typer.Option("--number", "-n", min=0, help="Which of the stage's hooks, from 1.")] = 0,
     root: Annotated[Path | None, typer.Option("--root", help="The runtime's directory of states.")] = None,
+    as_json: output.AsJson = False,
 ) -> None:
     """Run one of a live container's hooks as its stage does, and show what it says.
 
@@ -122,8 +124,10 @@ def run_hook(
     if stage not in STAGES:
         raise Failure(f"there is no stage {stage!r}, only {', '.join(STAGES)}")
     result = hook_run.run(_hookrun(host.of(context)), str(root or contexts.default_root()), container, stage, number)
-    typer.echo(f"{result.path}: {result.problem or 'exit status 0'} ({result.milliseconds:.1f} ms)")
-    if result.stderr:
+    if as_json:
+        output.as_json(dataclasses.asdict(result))
+    else:
+        typer.echo(f"{result.path}: {result.problem or 'exit status 0'} ({result.milliseconds:.1f} ms)")
         typer.echo(result.stderr, nl=False, err=True)
     if result.problem:
         raise typer.Exit(1)

@@ -18,7 +18,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from hookrun.runtime.errors import Failure
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 # Wider than any line: what is piped is never cut.
 _UNLIMITED = 1_000_000
@@ -104,6 +107,24 @@ def _plain_table(headings: Sequence[str], cells: list[list[str]], numeric: list[
 def as_json(value: Any) -> None:
     """Print a value as JSON, indented for people."""
     typer.echo(json.dumps(value, indent=2))
+
+
+def tell(text: str, facts: dict[str, Any], *, in_json: bool) -> None:
+    """Say what was done: in a sentence, or in facts as JSON."""
+    if in_json:
+        as_json(facts)
+    else:
+        typer.echo(text)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on only if whoever sits there says yes; `yes` is --yes. Raises Failure."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure("nobody to ask: add --yes")
+    if not typer.confirm(question, err=True):
+        raise Failure("nothing was changed")
 
 
 def as_json_list(values: Iterable[Any]) -> None:

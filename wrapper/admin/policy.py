@@ -420,6 +420,7 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
             "host_namespaces": gate.host_namespaces(gate.joined_namespaces(config)),
             "look": exposure.look,
             "land": exposure.land,
+            "form": lambda: gate.misform(config),
             "is_whole": True,
         }
     store = Store(trace.directory_of(hosts.of(context)))
@@ -457,6 +458,7 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         "host_namespaces": None,
         "look": policy_sources.stated(call.get("sources") or {}),
         "land": policy_sources.landed(call.get("lands") or {}),
+        "form": lambda: gate.misform(config),
         "is_whole": True,
     }
 

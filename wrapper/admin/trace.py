@@ -378,6 +378,7 @@ def push(
         str, typer.Option("--endpoint", envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="The collector's URL.")
     ] = "http://127.0.0.1:4318",
     directory: Directory = None,
+    as_json: AsJson = False,
 ) -> None:
     """Send to an OpenTelemetry collector what was recorded since the last time, by OTLP over HTTP."""
     try:
@@ -387,7 +388,7 @@ def push(
     found = host.of(context)
     chosen = directory or directory_of(found)
     count = trace_push.push(chosen, found.state / "push.json", endpoint)
-    typer.echo(f"{count} calls sent")
+    output.tell(f"{count} calls sent", {"sent": count}, in_json=as_json)
 
 
 @app.command("prune")

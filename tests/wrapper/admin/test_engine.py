@@ -125,6 +125,26 @@ def test_dry_run_shows_a_diff_and_writes_nothing(bench: Bench, engine: str) -> N
     assert (bench.launchers / "hookrun").exists()
 
 
+def test_json(bench: Bench) -> None:
+    file = bench.given("daemon.json", '{"debug": false}\n')
+
+    def told(what: str, *words: str) -> Any:
+        result = bench.ctl("engine", what, "docker", "--daemon-json", file, *words, "--json")
+        assert result.status == 0, result.err
+        return json.loads(result.out)
+
+    (planned,) = told("register", "--dry-run")["changes"]
+    assert planned["file"] == str(file) and '+    "runtimes"' in planned["diff"]
+    registered = told("register")
+    (change,) = registered["changes"]
+    assert (change["file"], change["done"]) == (str(file), "written")
+    assert Path(change["kept"]).read_text() == '{"debug": false}\n'
+    assert registered["notes"][-1] == "Use it: docker run --runtime hookrun IMAGE"
+    assert told("register")["changes"] == [{"file": str(file), "done": "unchanged", "kept": ""}]
+    assert told("unregister")["changes"][0]["done"] == "written"
+    assert file.read_text() == '{"debug": false}\n'
+
+
 BROKEN = {
     "a = \n": "1:5",
     "x = 1\n[a]\n[a]\n": "3:3",

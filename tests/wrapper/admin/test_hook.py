@@ -104,6 +104,13 @@ def test_on_the_host(host: Host, bundle: Bundle, container: str, stage: str) -> 
     assert namespaces(host, stage) == [os.readlink("/proc/self/ns/net"), os.readlink("/proc/self/ns/mnt")]
 
 
+def test_json(host: Host, container: str) -> None:
+    status, out, err = run(host, "createContainer", container, "--json")
+    found = json.loads(out)
+    assert (status, err, found.pop("milliseconds") > 0) == (0, "", True)
+    assert found == {"path": f"{host.config}/note", "problem": "", "stderr": "said createContainer\n"}
+
+
 def test_create_container_in_the_containers_namespaces(host: Host, container: str) -> None:
     first = state(host, "createContainer")
     (host.log / "createContainer.state").unlink()

@@ -42,6 +42,12 @@ def test_each_command_about_policies_has_it_and_is_in_the_guide() -> None:
     assert {name for name, _ in about} == set(re.findall(r"^\| `([a-z ]+)` \|", chapter, re.MULTILINE))
 
 
+def test_each_command_has_it() -> None:
+    """But for those whose output is in a format of its own: Prometheus' text, and that of `--format`."""
+    lacking = [name for name, command in commands(typer.main.get_command(app)) if not any("--json" in parameter.opts for parameter in command.params)]
+    assert lacking == ["metrics", "trace export"]
+
+
 def test_values_and_statuses(desk: Desk, tmp_path: Path) -> None:
     exceptions = [{"match": {"field": "/hostname", "equals": "old"}, "reason": "r", "until": "2001-01-31"}]
     tests = [{"name": "good", "config": {"hostname": "h"}, "expect": {"denied": "not h"}}, {"name": "bad", "expect": {"matched": False}}]

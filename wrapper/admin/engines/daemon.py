@@ -99,8 +99,10 @@ def systemctl(*arguments: str) -> str:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failure(f"{' '.join(words)}: {error}") from None
+    except OSError as error:
+        raise Failure(f"{' '.join(words)}: {reason(error)}") from None
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{' '.join(words)}: no answer within {_PATIENCE} seconds") from None
     if done.returncode:
         raise Failure(f"{' '.join(words)}: {done.stderr.strip() or f'exit status {done.returncode}'}")
     return f"{' '.join(words)}: done"

@@ -40,8 +40,8 @@ def info(path: str) -> dict[str, Any]:
         found: dict[str, Any] = json.load(connection.getresponse())
     except OSError as error:
         raise Failure(f"cannot ask dockerd at {path}: {reason(error)}") from None
-    except (http.client.HTTPException, ValueError) as error:
-        raise Failure(f"cannot ask dockerd at {path}: {error}") from None
+    except (http.client.HTTPException, ValueError):
+        raise Failure(f"cannot ask dockerd at {path}: what answers there does not speak its API") from None
     finally:
         connection.close()
     return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,20 +42,26 @@ def init(
         str, typer.Option("--thresholds", help="How many keys have to sign for a role, 1 by default: root=2,targets=2.")
     ] = "",
     days: Annotated[str, typer.Option("--days", help="How long each role's metadata holds.")] = _DAYS,
+    as_json: output.AsJson = False,
 ) -> None:
     """Make a fleet's directory with its keys, and its first metadata; `public` in it is what a web server serves."""
     repository = _library("repository")
     wanted = {**dict.fromkeys(repository.ROLES, 1), **_numbers(thresholds, repository.ROLES)}
     made = repository.create(directory, wanted, {**repository.DAYS, **_numbers(days, repository.ROLES)})
-    typer.echo(f"{directory}: serve {directory / 'public'}; hosts begin with {made.metadata / '1.root.json'}")
-    typer.echo(
+    root = made.metadata / "1.root.json"
+    said = (
+        f"{directory}: serve {directory / 'public'}; hosts begin with {root}\n"
         f"Move {directory / 'keys'}/root-*.pem to where no network reaches; they are needed to change keys alone."
     )
+    facts = {"fleet": str(directory), "public": str(directory / "public"), "root": str(root)}
+    output.tell(said, facts, in_json=as_json)
 
 
 @app.command("publish")
 def publish(
-    archive: Annotated[Path, typer.Argument(help="What `hookctl bundle build` wrote.")], fleet: Fleet = Path()
+    archive: Annotated[Path, typer.Argument(help="What `hookctl bundle build` wrote.")],
+    fleet: Fleet = Path(),
+    as_json: output.AsJson = False,
 ) -> None:
     """Add a bundle to the fleet's. No host takes it before `stage` or `promote`."""
     data = bundle.read_archive(archive)
@@ -61,10 +69,11 @@ def publish(
         directory = Path(place) / "bundle"
         bundle.unpack(data, directory, str(archive))
         manifest = bundle.manifest(directory)
-    with _opened(fleet) as repository:
+    with _opened(fleet, in_json=as_json) as repository:
         described = {"name": manifest.name, "version": manifest.version, "minimalHookrun": manifest.minimal_hookrun}
         repository.publish(manifest, data, described)
-    typer.echo(f"published: {manifest.name} {manifest.version}; no host has it yet: `hookctl fleet stage` or `promote`")
+    said = f"published: {manifest.name} {manifest.version}; no host has it yet: `hookctl fleet stage` or `promote`"
+    output.tell(said, {"bundle": manifest.name, "version": manifest.version}, in_json=as_json)
 
 
 @app.command("stage")
@@ -88,13 +97,15 @@ def stage(
         int, typer.Option("--watch", min=60, max=30 * 86400, help="Seconds that the two count for.")
     ] = 3600,
     fleet: Fleet = Path(),
+    as_json: output.AsJson = False,
 ) -> None:
     """Have some of the hosts try a version first. A host that fails the gate keeps the one before, and says so."""
-    with _opened(fleet) as repository:
+    with _opened(fleet, in_json=as_json) as repository:
         track = _track(repository, name, version)
         chosen = Stage(version, _share(share), _labels(hosts_with or []), Gate(simulated, denied, failed, watch))
         repository.set_track(name, _changed(track, stage=chosen))
-    typer.echo(f"{name} {version}: staged for {share} of the hosts")
+    facts = {"bundle": name, "version": version, "share": chosen.share, "hosts": chosen.hosts}
+    output.tell(f"{name} {version}: staged for {share} of the hosts", facts, in_json=as_json)
 
 
 @app.command("promote")
@@ -104,9 +115,10 @@ def promote(
     prometheus: Annotated[str, typer.Option("--prometheus", help="URL of the Prometheus that knows the hosts.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Whatever the hosts report.")] = False,
     fleet: Fleet = Path(),
+    as_json: output.AsJson = False,
 ) -> None:
     """Have all hosts take a version. Refused while hosts report that they refused it, or none has tried it."""
-    with _opened(fleet) as repository:
+    with _opened(fleet, in_json=as_json) as repository:
         track = repository.tracks.get(name, Track())
         version = version or (track.stage.version if track.stage else "")
         if not version:
@@ -116,23 +128,25 @@ def promote(
             _library("status").demand_good(prometheus, name, version)
         before = tuple(one for one in (track.stable, *track.before) if one and one != version)
         repository.set_track(name, _changed(track, stable=version, before=before, stage=None))
-    typer.echo(f"{name} {version}: for all hosts")
+    output.tell(f"{name} {version}: for all hosts", {"bundle": name, "version": version}, in_json=as_json)
 
 
 @app.command("rollback")
-def roll_back(name: Name, fleet: Fleet = Path()) -> None:
+def roll_back(name: Name, fleet: Fleet = Path(), as_json: output.AsJson = False) -> None:
     """Have all hosts go back: from the stage, or to the version that was for all before."""
-    with _opened(fleet) as repository:
+    with _opened(fleet, in_json=as_json) as repository:
         track = repository.tracks.get(name, Track())
         if track.stage:
             repository.set_track(name, _changed(track, stage=None))
+            version = track.stable
             said = f"{name}: the stage of {track.stage.version} is over, all hosts go on with {track.stable or 'none'}"
         elif track.before:
-            repository.set_track(name, _changed(track, stable=track.before[0], before=track.before[1:]))
-            said = f"{name}: all hosts go back to {track.before[0]}"
+            version = track.before[0]
+            repository.set_track(name, _changed(track, stable=version, before=track.before[1:]))
+            said = f"{name}: all hosts go back to {version}"
         else:
             raise Failure(f"{name}: there is no version before {track.stable or 'the first'}")
-    typer.echo(said)
+    output.tell(said, {"bundle": name, "version": version}, in_json=as_json)
 
 
 @app.command("revoke")
@@ -140,24 +154,50 @@ def revoke(
     name: Name,
     version: Annotated[str, typer.Argument(help="A version that no host may have any more.")],
     fleet: Fleet = Path(),
+    as_json: output.AsJson = False,
 ) -> None:
     """Take a version back for good: it is deleted, and no host goes back to it."""
-    with _opened(fleet) as repository:
+    with _opened(fleet, in_json=as_json) as repository:
         track = _track(repository, name, version)
         if version == track.stable:
             raise Failure(f"{name} {version} is for all hosts: `rollback` or `promote` another one first")
         stage = track.stage if track.stage and track.stage.version != version else None
         before = tuple(one for one in track.before if one != version)
         repository.set_track(name, _changed(track, stage=stage, before=before, revoked=(*track.revoked, version)))
-    typer.echo(f"{name} {version}: revoked")
+    output.tell(f"{name} {version}: revoked", {"bundle": name, "version": version}, in_json=as_json)
+
+
+@app.command("sign")
+def sign(
+    yes: output.Yes = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Forget what waits instead.")] = False,
+    fleet: Fleet = Path(),
+    as_json: output.AsJson = False,
+) -> None:
+    """Sign what others have begun, with the keys that are here; with the last signature it takes effect."""
+    with _opened(fleet, in_json=as_json) as repository:
+        if drop:
+            dropped = ", ".join(map(str, repository.drop_waiting()))
+            output.tell(f"dropped: {dropped or 'nothing waits'}", {"dropped": dropped}, in_json=as_json)
+            return
+        waiting = repository.waiting()
+        for role, path in waiting.items():
+            for line in repository.described(role):
+                typer.echo(line, err=as_json)
+            output.confirm(f"Sign {path}?", yes=yes)
+            repository.sign_waiting(role)
+    signed = ", ".join(path.name for path in waiting.values())
+    output.tell(f"in effect: {signed}" if signed else "nothing waits", {"signed": signed}, in_json=as_json)
 
 
 @app.command("refresh")
-def refresh(fleet: Fleet = Path()) -> None:
+def refresh(fleet: Fleet = Path(), as_json: output.AsJson = False) -> None:
     """Sign anew what expires before long; to be run by a timer, at least once a day."""
-    with _opened(fleet) as repository:
+    with _opened(fleet, in_json=as_json) as repository:
         repository.refresh()
-        typer.echo(f"the timestamp holds until {repository.timestamp().expires:%Y-%m-%d %H:%M} UTC")
+        expires = repository.timestamp().expires
+    said = f"the timestamp holds until {expires:%Y-%m-%d %H:%M} UTC"
+    output.tell(said, {"expires": _stamp(expires.timestamp())}, in_json=as_json)
 
 
 @app.command("list")
@@ -214,21 +254,31 @@ def add_key(
         int | None, typer.Option("--threshold", min=1, help="How many have to sign from now on.")
     ] = None,
     fleet: Fleet = Path(),
+    as_json: output.AsJson = False,
 ) -> None:
     """Have a role signed by one key more. Needs the keys of root."""
     keys, repositories = _library("keys"), _library("repository")
     if role not in repositories.ROLES:
         raise Failure(f"there is no role {role!r}: {', '.join(repositories.ROLES)}")
-    if bool(signer) != bool(public):
-        raise Failure("--signer and --public go together")
-    with _opened(fleet) as repository:
-        if public:
-            key = keys.public(public)
+    if bool(signer) != bool(public) and not signer.startswith(keys.TOKEN):
+        raise Failure("--signer and --public go together, but for a token, which tells its public key")
+    made: Path | None = None
+    with _opened(fleet, in_json=as_json) as repository:
+        if signer:
+            key = keys.public(public) if public else keys.of_token(signer)
         else:
             signer = f"file:keys/{role}-{time.strftime('%Y%m%d-%H%M%S')}.pem"
-            key = keys.new(fleet / signer.removeprefix("file:"), repository.passphrase())
-        repository.add_key(role, key, signer, threshold)
-    typer.echo(f"{role}: signed by {key.keyid} as well")
+            made = fleet / signer.removeprefix("file:")
+            key = keys.new(made, repository.passphrase())
+        try:
+            repository.add_key(role, key, signer, threshold)
+        except repositories.Waiting:
+            raise
+        except Failure:
+            if made:
+                made.unlink()
+            raise
+    output.tell(f"{role}: signed by {key.keyid} as well", {"role": role, "key": key.keyid}, in_json=as_json)
 
 
 @keys_app.command("remove")
@@ -236,10 +286,12 @@ def remove_key(
     role: Annotated[str, typer.Argument(help="root, targets, snapshot or timestamp.")],
     key: Annotated[str, typer.Argument(help="The key's id, or how it begins.")],
     fleet: Fleet = Path(),
+    as_json: output.AsJson = False,
 ) -> None:
     """Have a role no longer signed by a key. Needs the keys of root."""
-    with _opened(fleet) as repository:
-        typer.echo(f"{role}: {repository.drop_key(role, key)} counts no more")
+    with _opened(fleet, in_json=as_json) as repository:
+        dropped = repository.drop_key(role, key)
+    output.tell(f"{role}: {dropped} counts no more", {"role": role, "key": dropped}, in_json=as_json)
 
 
 @app.command("follow")
@@ -249,6 +301,7 @@ def follow(
     root: Annotated[
         Path | None, typer.Option("--root", help="The fleet's root metadata, needed the first time.")
     ] = None,
+    as_json: output.AsJson = False,
 ) -> None:
     """Bring this host to what its fleet has for it. What fails leaves in force what was."""
     following = _library("follow")
@@ -261,26 +314,14 @@ def follow(
     source = following.Source(
         url, root, mirrors, found.get("bundle", ""), labels, found.get("ca", ""), found.get("onExpired", "")
     )
-    typer.echo(following.follow(host, source))
+    said = following.follow(host, source)
+    output.tell(said, {"said": said, **_facts(host)}, in_json=as_json)
 
 
 @app.command("show")
 def show(context: typer.Context, as_json: output.AsJson = False) -> None:
     """Say how this host stands to its fleet."""
-    host = hosts.of(context)
-    found = standing.read(host)
-    held = found.held
-    facts: dict[str, Any] = {
-        "bundle": held.name if held else "",
-        "version": held.version if held else "",
-        "wanted": found.wanted,
-        "inForceSince": _stamp(held.since if held else 0),
-        "reached": _stamp(found.reached),
-        "tried": _stamp(found.tried),
-        "expires": _stamp(found.expires),
-        "problem": found.problem,
-        "refused": {name: versions for name, versions in found.refused.items() if versions},
-    }
+    facts = _facts(hosts.of(context))
     if as_json:
         output.as_json(facts)
         return
@@ -291,6 +332,22 @@ def show(context: typer.Context, as_json: output.AsJson = False) -> None:
     ]
     rows = [(label, value) for label, value in facts.items() if value] + [("refused", line) for line in refused]
     output.table(("", ""), rows) if rows else typer.echo("this host follows no fleet")
+
+
+def _facts(host: hosts.Host) -> dict[str, Any]:
+    found = standing.read(host)
+    held = found.held
+    return {
+        "bundle": held.name if held else "",
+        "version": held.version if held else "",
+        "wanted": found.wanted,
+        "inForceSince": _stamp(held.since if held else 0),
+        "reached": _stamp(found.reached),
+        "tried": _stamp(found.tried),
+        "expires": _stamp(found.expires),
+        "problem": found.problem,
+        "refused": {name: versions for name, versions in found.refused.items() if versions},
+    }
 
 
 @app.command("status")
@@ -323,8 +380,16 @@ def _library(module: str) -> Any:
     return importlib.import_module(f"hookrun.wrapper.admin.fleet.{module}")
 
 
-def _opened(fleet: Path) -> Any:
-    return _library("repository").opened(fleet)
+@contextmanager
+def _opened(fleet: Path, *, in_json: bool) -> Iterator[FleetRepository]:
+    """The fleet's repository. What waits for other people's signatures ends the command, and well."""
+    repositories = _library("repository")
+    try:
+        with repositories.opened(fleet) as repository:
+            yield repository
+    except repositories.Waiting as waiting:
+        output.tell(waiting.text, {"waiting": waiting.text}, in_json=in_json)
+        raise typer.Exit(0) from None
 
 
 def _track(repository: FleetRepository, name: str, version: str) -> Track:

@@ -1,24 +1,28 @@
 """Who signs: keys in files with a passphrase, a program of one's own, or any signer that securesystemslib knows.
 
 A signer is named by a URI: `file:PATH` (PEM, PKCS #8, encrypted), `exec:PATH` (a program that gets the payload on its
-standard input and prints the signature in hexadecimal), `hsm:…` and others as securesystemslib has them.
+standard input and prints the signature in hexadecimal), `hsm:KEYID?label=TOKEN` (a PKCS #11 token, whose library the
+environment's PYKCS11LIB names), and others as securesystemslib has them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from getpass import getpass
 from pathlib import Path
+from urllib.parse import unquote_plus
 
 from cryptography.hazmat.primitives import serialization
-from securesystemslib.signer import CryptoSigner, Key, SecretsHandler, Signature, Signer, SSlibKey
+from securesystemslib.signer import CryptoSigner, HSMSigner, Key, SecretsHandler, Signature, Signer, SSlibKey
 
 from hookrun.runtime.errors import Failure, reason
 
-PASSPHRASE = "HOOKCTL_FLEET_PASSPHRASE"
+PASSPHRASE, PIN = "HOOKCTL_FLEET_PASSPHRASE", "HOOKCTL_FLEET_PIN"
+TOKEN = "hsm:"
 _FILE, _EXEC = "file:", "exec:"
 _PATIENCE = 300  # seconds, for a program that asks somebody
 
@@ -101,9 +105,29 @@ def signer(uri: str, key: Key, directory: Path, ask: Ask) -> Signer | None:
     if uri.startswith(_FILE):
         return _file(directory / uri.removeprefix(_FILE), key, ask)
     try:
-        return Signer.from_priv_key_uri(uri, key, lambda _: ask())
+        return Signer.from_priv_key_uri(uri, key, lambda _: _pin(uri))
     except Exception as error:  # each of securesystemslib's signers raises errors of its own
-        raise Failure(f"cannot sign with {uri}: {error}") from None
+        raise Failure(f"cannot sign with {uri}: {told(error)}") from None
+
+
+def of_token(uri: str) -> SSlibKey:
+    """The public half of a key on a PKCS #11 token. Raises Failure."""
+    place, _, label = uri.removeprefix(TOKEN).partition("?label=")
+    try:
+        found = HSMSigner.import_(int(place) if place else None, unquote_plus(label) or None, lambda _: _pin(uri))
+    except Exception as error:
+        raise Failure(f"cannot read the key of {uri}: {told(error)}") from None
+    return found[1]
+
+
+def told(error: BaseException) -> str:
+    """What a signer complains of. A token's errors often have no text: their names are PKCS #11's conditions."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+    return " ".join(str(error).split()) or name
+
+
+def _pin(uri: str) -> str:
+    return _secret(PIN, f"PIN of {uri}")
 
 
 def _file(path: Path, key: Key, ask: Ask) -> Signer | None:
@@ -123,14 +147,18 @@ def _file(path: Path, key: Key, ask: Ask) -> Signer | None:
 
 def asked(*, twice: bool = False) -> str:
     """The passphrase of the keys: from the environment, else from the terminal. Raises Failure."""
-    given = os.environ.get(PASSPHRASE)
-    if given:
-        return given
-    if not sys.stdin.isatty():
-        raise Failure(f"nobody to ask for the passphrase of the keys: set {PASSPHRASE}")
-    found = getpass("Passphrase of the keys: ")
-    if twice and getpass("Once more: ") != found:
+    found = _secret(PASSPHRASE, "passphrase of the keys")
+    if twice and PASSPHRASE not in os.environ and getpass("Once more: ") != found:
         raise Failure("the two passphrases differ")
     if not found:
         raise Failure("an empty passphrase protects nothing")
     return found
+
+
+def _secret(variable: str, what: str) -> str:
+    given = os.environ.get(variable)
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise Failure(f"nobody to ask for the {what}: set {variable}")
+    return getpass(f"{what[0].upper()}{what[1:]}: ")

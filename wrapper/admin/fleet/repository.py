@@ -2,6 +2,7 @@
 
     DIR/fleet.json               who signs (key id to URI), and how many days each role's metadata holds
     DIR/keys/                    keys in files; those of an offline root are kept elsewhere
+    DIR/pending/                 metadata that its role's other keys have still to sign
     DIR/public/metadata/         root, targets, snapshot, timestamp (TUF specification 1.0, consistent snapshots)
     DIR/public/targets/          rollout.json and the bundles, their hashes before their names
 
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import UnsignedMetadataError
@@ -40,8 +41,14 @@ from hookrun.wrapper.admin.fleet.keys import Ask
 from hookrun.wrapper.admin.fleet.rollout import Track
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
+_HELD = ("root", "targets")
+"""The roles whose keys several people may hold, who sign in turn; the others are signed by machines, every day."""
 DAYS = {"root": 365, "targets": 90, "snapshot": 14, "timestamp": 3}
 _FIRST: dict[str, Callable[[], Any]] = {"targets": Targets, "snapshot": Snapshot, "timestamp": Timestamp}
+
+
+class Waiting(Failure):
+    """What was signed takes effect when others have signed it too."""
 
 
 class FleetRepository(Repository):
@@ -77,21 +84,119 @@ class FleetRepository(Repository):
             raise Failure(f"{path} is damaged: restore it from a backup") from None
 
     def close(self, role: str, md: Metadata[Any]) -> None:
-        """Sign a role's next version and write it."""
+        """Sign a role's next version and write it. Raises Waiting where other people's keys have to sign too."""
         if self._newest(role) is not None:
             md.signed.version += 1
         md.signed.expires = _in_days(self._settings["days"][role])
         md.signatures.clear()
-        root = cast(Root, md.signed) if role == "root" else self.root()
-        owners = [root, self.root()] if role == "root" and self._newest(role) else [root]
-        for key in {key.keyid: key for owner in owners for key in self._keys(owner, role)}.values():
-            signer = self._signer(key)
-            if signer is not None:
-                md.sign(signer, append=True)
-        for owner in owners:
-            _demand_signatures(owner, role, md)
-        name = f"{role}.json" if role == "timestamp" else f"{md.signed.version}.{role}.json"
-        files.replace_bytes(self.metadata / name, md.to_bytes(JSONSerializer()))
+        self._sign(role, md)
+        missing = self._missing(role, md)
+        if not missing:
+            files.replace_bytes(self.metadata / _file_name(role, md), md.to_bytes(JSONSerializer()))
+        elif role in _HELD and md.signatures:
+            self._wait(role, md, missing)
+        else:
+            raise Failure(f"{missing}: bring the other keys' files, see `hookctl fleet keys list`")
+
+    def _owners(self, role: str, md: Metadata[Any]) -> list[Root]:
+        """Whose keys sign: root's own next version has to be signed by its keys and by those of the version before."""
+        if role != "root":
+            return [self.root()]
+        return [cast(Root, md.signed), *([self.root()] if self._newest(role) else [])]
+
+    def _sign(self, role: str, md: Metadata[Any]) -> bool:
+        """Sign with the keys that are here and have not signed yet; returns whether there was one."""
+        wanted = {key.keyid: key for owner in self._owners(role, md) for key in self._keys(owner, role)}
+        signers = [self._signer(key) for identity, key in wanted.items() if identity not in md.signatures]
+        for signer in filter(None, signers):
+            self._sign_by(signer, md)
+        return any(signers)
+
+    def _sign_by(self, signer: Signer, md: Metadata[Any]) -> None:
+        try:
+            md.sign(signer, append=True)
+        except UnsignedMetadataError as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, Failure):
+                raise cause from None
+            raise Failure(f"cannot sign with {self.uri(signer.public_key.keyid)}: {keys.told(cause)}") from None
+
+    def _missing(self, role: str, md: Metadata[Any]) -> str:
+        """What is missing of a role's signatures, "" if nothing is."""
+        for owner in self._owners(role, md):
+            try:
+                owner.verify_delegate(role, md.signed_bytes, md.signatures)
+            except UnsignedMetadataError:
+                named = owner.get_delegated_role(role)
+                signed = len(set(named.keyids) & set(md.signatures))
+                return f"{role} needs {named.threshold} signatures, here are keys for {signed}"
+        return ""
+
+    # --- what waits for signatures
+
+    def waiting(self) -> dict[str, Path]:
+        """The files that wait, by role."""
+        found = {role: next(self._pending.glob(f"*.{role}.json"), None) for role in _HELD}
+        return {role: path for role, path in found.items() if path}
+
+    @property
+    def _pending(self) -> Path:
+        return self.directory / "pending"
+
+    def _wait(self, role: str, md: Metadata[Any], missing: str) -> NoReturn:
+        path = self._pending / _file_name(role, md)
+        files.replace_bytes(path, md.to_bytes(JSONSerializer()))
+        raise Waiting(f"{missing}: {path} waits for the others, who sign with `hookctl fleet sign`")
+
+    def demand_none_waits(self) -> None:
+        """Raise Failure while something waits: what is changed on top of it would never fit."""
+        for role, path in self.waiting().items():
+            raise Failure(
+                f"{path} waits for signatures of {role}: `hookctl fleet sign`, or `hookctl fleet sign --drop`"
+            )
+
+    def described(self, role: str) -> list[str]:
+        """What a role's waiting metadata would change, a line each."""
+        new, old = self._read_pending(role).signed, self.open(role).signed
+        if role == "root":
+            return _differences(_keys_of(old), _keys_of(new))
+        tracks = [json.loads(self._rollout(targets) or "{}").get("bundles", {}) for targets in (old, new)]
+        told = [{f"rollout of {name}:": json.dumps(track) for name, track in one.items()} for one in tracks]
+        return _differences(_hashes(old), _hashes(new)) + _differences(*told)
+
+    def sign_waiting(self, role: str) -> None:
+        """Add the signatures of the keys that are here; with enough of them, let it take effect. Raises Waiting."""
+        path, md = self.waiting()[role], self._read_pending(role)
+        newest = self.open(role).signed.version
+        if md.signed.version != newest + 1:
+            raise Failure(f"{path} does not follow version {newest}: `hookctl fleet sign --drop`, and begin again")
+        if not self._sign(role, md):
+            raise Failure(f"no key is here that has still to sign {path}: see `hookctl fleet keys list`")
+        missing = self._missing(role, md)
+        if missing:
+            self._wait(role, md, missing)
+        before = self.root()
+        files.replace_bytes(self.metadata / path.name, md.to_bytes(JSONSerializer()))
+        path.unlink()
+        for other in ROLES[1:]:
+            if self.root().get_delegated_role(other) != before.get_delegated_role(other):
+                self.resign(other)
+        self.close_update()
+
+    def drop_waiting(self) -> list[Path]:
+        """Forget what waits; returns the files that did."""
+        found = list(self.waiting().values())
+        for path in found:
+            path.unlink()
+        return found
+
+    def _read_pending(self, role: str) -> Metadata[Any]:
+        path = self.waiting()[role]
+        try:
+            return Metadata.from_file(str(path))
+        except (DeserializationError, OSError):
+            raise Failure(f"{path} is damaged: `hookctl fleet sign --drop`, and begin again") from None
+
 
     def _newest(self, role: str) -> Path | None:
         if role == "timestamp":
@@ -113,11 +218,18 @@ class FleetRepository(Repository):
     @property
     def tracks(self) -> dict[str, Track]:
         """What each bundle's hosts are to have."""
-        found = self.targets().targets.get(rollout.TARGET)
+        return rollout.unpacked(data) if (data := self._rollout(self.targets())) else {}
+
+    def _rollout(self, targets: Targets) -> bytes:
+        """The file that says what hosts are to have, b"" where there is none yet."""
+        found = targets.targets.get(rollout.TARGET)
         if found is None:
-            return {}
-        digest = found.hashes["sha256"]
-        return rollout.unpacked(_read(self.targets_directory / f"{digest}.{rollout.TARGET}"))
+            return b""
+        path = self.targets_directory / f"{found.hashes['sha256']}.{rollout.TARGET}"
+        data = _read(path)
+        if bundle.digest(data) != found.hashes["sha256"]:
+            raise Failure(f"{path} is not what was signed: restore it from a backup")
+        return data
 
     def versions(self, name: str) -> list[str]:
         """The versions of a bundle that are published, the oldest first."""
@@ -128,6 +240,7 @@ class FleetRepository(Repository):
 
     def publish(self, manifest: bundle.Manifest, data: bytes, described: dict[str, Any]) -> None:
         """Offer a bundle's archive; no host takes it yet. `described` is kept with it, for the hosts."""
+        self.demand_none_waits()
         if manifest.version in self.versions(manifest.name):
             raise Failure(
                 f"{manifest.name} {manifest.version} is already published: a changed bundle needs a new version"
@@ -141,6 +254,7 @@ class FleetRepository(Repository):
 
     def set_track(self, name: str, track: Track) -> None:
         """Say what a bundle's hosts are to have from now on."""
+        self.demand_none_waits()
         data = rollout.packed({**self.tracks, name: track})
         target = TargetFile.from_data(rollout.TARGET, data, ["sha256"])
         files.replace_bytes(self.targets_directory / f"{target.hashes['sha256']}.{rollout.TARGET}", data)
@@ -189,17 +303,26 @@ class FleetRepository(Repository):
         return found
 
     def add_key(self, role: str, key: Key, uri: str, threshold: int | None) -> None:
-        """Have a role signed by one key more."""
+        """Have a role signed by one key more. Raises Failure, and knows nothing of the key then, but for Waiting."""
+        self.demand_none_waits()
         self._settings["signers"][key.keyid] = uri
         self._save()
-        with self.edit_root() as root:
-            root.add_key(key, role)
-            if threshold is not None:
-                root.get_delegated_role(role).threshold = threshold
+        try:
+            with self.edit_root() as root:
+                root.add_key(key, role)
+                if threshold is not None:
+                    root.get_delegated_role(role).threshold = threshold
+        except Waiting:
+            raise
+        except Failure:
+            del self._settings["signers"][key.keyid]
+            self._save()
+            raise
         self.resign(role)
 
     def drop_key(self, role: str, prefix: str) -> str:
         """Have a role signed by one key less; returns its id."""
+        self.demand_none_waits()
         found = [identity for identity in self.key_ids(role) if identity.startswith(prefix)]
         if len(found) != 1:
             raise Failure(f"{role} has {len(found)} keys whose id starts with {prefix}: see `hookctl fleet keys list`")
@@ -246,15 +369,23 @@ def opened(directory: Path) -> Iterator[FleetRepository]:
         yield found
 
 
-def _demand_signatures(root: Root, role: str, md: Metadata[Any]) -> None:
-    try:
-        root.verify_delegate(role, md.signed_bytes, md.signatures)
-    except UnsignedMetadataError:
-        threshold = root.get_delegated_role(role).threshold
-        raise Failure(
-            f"{role} needs {threshold} signatures, here are keys for {len(md.signatures)}: bring the other keys' files,"
-            " see `hookctl fleet keys list`"
-        ) from None
+def _file_name(role: str, md: Metadata[Any]) -> str:
+    return f"{role}.json" if role == "timestamp" else f"{md.signed.version}.{role}.json"
+
+
+def _keys_of(root: Root) -> dict[str, str]:
+    """Who signs, and how many have to."""
+    found = {f"{role} threshold": str(root.get_delegated_role(role).threshold) for role in ROLES}
+    return found | {f"{role} key {key}": "" for role in ROLES for key in root.get_delegated_role(role).keyids}
+
+
+def _hashes(targets: Targets) -> dict[str, str]:
+    return {path: one.hashes["sha256"] for path, one in targets.targets.items() if path != rollout.TARGET}
+
+
+def _differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    gone = [f"- {name} {value}".rstrip() for name, value in old.items() if new.get(name) != value]
+    return gone + [f"+ {name} {value}".rstrip() for name, value in new.items() if old.get(name) != value]
 
 
 def _is_version(target: TargetFile, name: str, version: str) -> bool:
