@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 packages="python3 python3-venv python3-dev gcc libc6-dev libpython3.11-dev libseccomp-dev runc crun docker.io containerd podman conmon buildah
  umoci skopeo busybox-static libseccomp2 uidmap iproute2 iptables strace procps acl git ca-certificates
- docker-compose qemu-system-x86 qemu-user debootstrap e2fsprogs slirp4netns chromium
+ docker-compose qemu-system-x86 qemu-user debootstrap e2fsprogs rootlesskit slirp4netns chromium
  debhelper dh-python dpkg-dev lintian rpm pipx python3-setuptools
  python3-jsonpatch python3-jsonschema python3-loguru python3-markdown-it python3-protobuf python3-rich python3-ruamel.yaml python3-tomlkit
  python3-typer softhsm2 nginx-light prometheus prometheus-node-exporter bash-completion fish zsh man-db groff openssl shellcheck systemd"

@@ -65,7 +65,7 @@ def image(engine: str, container: str, config: Config) -> str:
 
 def name(caller: Caller, container: str, config: Config) -> str:
     """What the container is called by the user: Docker's and Podman's name, which conmon is told; else ""."""
-    if caller.engine == "docker":
+    if caller.engine in ("docker", "rootless-docker"):
         found = _dockers_record(config, container).get("Name")
         return found.removeprefix("/") if isinstance(found, str) else ""
     return engines.after(caller.cmdline, "-n", "--name") if caller.engine.endswith("podman") else ""
