@@ -8,7 +8,7 @@ from hookrun.runtime.container import container as containers
 from hookrun.runtime.container.container import Container
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-from hookrun.runtime.process import execution
+from hookrun.runtime.process import exec_process, execution
 from hookrun.runtime.process.foreground import Foreground
 
 _FAILED = 255
@@ -29,16 +29,16 @@ def _run(context: Context, options: dict[str, Any], arguments: list[str]) -> int
         raise Failure("process args cannot be empty")
     process = context.process or read_process(container, options, context.given, arguments)
     if options["process"] and not context.is_process_judged:
-        process = execution.completed(process, container.config["process"])
+        process = exec_process.completed(process, container.config["process"])
     request = execution.Request(options)
     watcher = None
     if not request.detach:
         watcher = Foreground()
     started = execution.Execution(context, container, process, request)
-    birth = started.run()
+    child = started.run()
     if watcher is None:
         return 0
-    return watcher.watch(birth.pid, birth.pidfd, started.pty_line)
+    return watcher.watch(child.pid, child.pidfd, started.pty_line)
 
 
 def read_process(
@@ -46,8 +46,8 @@ def read_process(
 ) -> dict[str, Any]:
     """The process that the command line asks for, from --process or from its flags. Raises Failure."""
     if options["process"]:
-        return execution.process_from_file(options["process"])
-    return execution.process_from_flags(container.config["process"], options, given, arguments[1:])
+        return exec_process.process_from_file(options["process"])
+    return exec_process.process_from_flags(container.config["process"], options, given, arguments[1:])
 
 
 def _check_status(container: Container, ignore_paused: bool) -> None:

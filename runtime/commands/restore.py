@@ -23,13 +23,13 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
         attributes.set_child_subreaper()
     watcher = None if request.detach else Foreground()
     restoration = Restoration(context, request, options)
-    container, birth = restoration.run()
+    container, child = restoration.run()
     if watcher is None:
         return 0
     try:
-        status = watcher.watch(birth.pid, birth.pidfd, restoration.pty_line)
+        status = watcher.watch(child.pid, child.pidfd, restoration.pty_line)
     except BaseException:
-        birth.kill()
+        child.kill()
         life.destroy(context, container)
         raise
     life.destroy(context, container)

@@ -30,18 +30,18 @@ def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
         watcher = Foreground()
     creation = Creation(context, request)
     proxy = creation.notify_proxy()
-    container, birth = creation.run()
+    container, child = creation.run()
     try:
         if proxy is not None:
             proxy.bind()
         life.finish(context, container, life.release(container))
         if proxy is not None:
-            proxy.forward_ready(birth.pidfd, birth.pid if request.detach else os.getpid())
+            proxy.forward_ready(child.pidfd, child.pid if request.detach else os.getpid())
         if watcher is None:
             return 0
-        status = watcher.watch(birth.pid, birth.pidfd, creation.pty_line)
+        status = watcher.watch(child.pid, child.pidfd, creation.pty_line)
     except BaseException:
-        birth.kill()
+        child.kill()
         life.destroy(context, container)
         raise
     if not options["keep"]:

@@ -2,8 +2,8 @@
 
 Sources: runc cgroups/systemd; systemd's CGROUP_DELEGATION.md, org.freedesktop.systemd1(5).
 
-systemd makes a scope around a process that exists already, so the container's init waits in `Entrance.enter` until
-its parent has called `Entrance.admit`. The scope is delegated: below it, and for what systemd has no property for,
+systemd makes a scope around a process that exists already, so the container's init asks its parent for `Entrance.admit`
+before it goes on. The scope is delegated: below it, and for what systemd has no property for,
 the cgroup files are written as without systemd.
 """
 
