@@ -29,7 +29,7 @@ def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootles
     if systemd:
         unit = by_systemd.unit_of(cgroups_path, container_id)
         _check(limits)
-        return by_systemd.new(unit, config.get("annotations") or {}, rootless_ignore, rules)
+        return by_systemd.new(unit, config.get("annotations") or {}, rules, rootless=rootless_ignore)
     _check(limits)
     explicit = bool(cgroups_path)
     if files.is_unified():
@@ -54,14 +54,14 @@ def from_state(state: dict[str, Any]) -> Manager:
     paths: dict[str, str] = dict(state["cgroup_paths"])
     rootless = bool(kept.get("Rootless"))
     if kept.get("Systemd"):
-        return by_systemd.existing(kept, paths, rootless)
+        return by_systemd.existing(kept, paths, rootless=rootless)
     explicit = bool(kept.get("path"))
     if files.is_unified():
         return v2.V2Manager(paths, rootless=rootless, explicit=explicit, rules=None)
     return v1.V1Manager(paths, rootless=rootless, explicit=explicit, rules=None)
 
 
-def state_form(config: dict[str, Any], container_id: str, systemd: bool, rootless_ignore: bool) -> dict[str, Any]:
+def state_form(config: dict[str, Any], container_id: str, *, systemd: bool, rootless_ignore: bool) -> dict[str, Any]:
     """What runc's state.json has under `config.cgroups`; `from_state` reads it back."""
     linux = config.get("linux") or {}
     cgroups_path = linux.get("cgroupsPath") or ""

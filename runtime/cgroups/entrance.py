@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from hookrun.runtime.cgroups import files
 
 
+@dataclass(slots=True)
 class Entrance:
     """Descriptors that the parent opens before it clones the child that is to enter."""
 
-    __slots__ = ("_admission", "_tasks", "clone_fd")
-
-    def __init__(self) -> None:
-        self.clone_fd: int | None = None
-        """Directory of the v2 cgroup, for clone3's CLONE_INTO_CGROUP; None where no v2 cgroup is to be entered."""
-        self._tasks: list[tuple[int, str]] = []
-        self._admission: Callable[[int], None] | None = None
+    clone_fd: int | None = None
+    """Directory of the v2 cgroup, for clone3's CLONE_INTO_CGROUP; None where no v2 cgroup is to be entered."""
+    _tasks: list[tuple[int, str]] = field(default_factory=list)
+    _admission: Callable[[int], None] | None = None
 
     def add_v1(self, directories: Iterable[str]) -> None:
         """Have the child enter these v1 cgroups. Raises files.FileError where one can't be opened."""

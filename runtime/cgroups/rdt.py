@@ -72,7 +72,7 @@ def join(config: dict[str, Any], container_id: str, pid: int, root: str | None =
         if lines:
             set_schemata(group, lines)
     except Failure:
-        _remove(group, container_id, created)
+        _remove(group, container_id, whole=created)
         raise
     return group, created
 
@@ -148,10 +148,10 @@ def destroy(state: dict[str, Any]) -> None:
     """Remove the group if it was made for the container alone, its monitoring group otherwise. Raises Failure."""
     group = state.get("intel_rdt_path")
     if group:
-        _remove(group, state["id"], bool(state.get("intel_rdt_created")))
+        _remove(group, state["id"], whole=bool(state.get("intel_rdt_created")))
 
 
-def _remove(group: str, container_id: str, whole: bool) -> None:
+def _remove(group: str, container_id: str, *, whole: bool) -> None:
     path = group if whole else f"{group}/mon_groups/{container_id}"
     try:
         # In resctrl a group's directory goes with all the files in it.

@@ -24,7 +24,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
 
 def _run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     container = containers.load(context.root, arguments[0])
-    _check_status(container, options["ignore-paused"])
+    _check_status(container, ignore_paused=options["ignore-paused"])
     if not options["process"] and len(arguments) == 1:
         raise Failure("process args cannot be empty")
     process = context.process or read_process(container, options, context.given, arguments)
@@ -50,7 +50,7 @@ def read_process(
     return exec_process.process_from_flags(container.config["process"], options, given, arguments[1:])
 
 
-def _check_status(container: Container, ignore_paused: bool) -> None:
+def _check_status(container: Container, *, ignore_paused: bool) -> None:
     status = container.status()
     if status == "stopped":
         raise Failure("cannot exec in a stopped container")

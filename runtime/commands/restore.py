@@ -18,7 +18,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     flags.check(options)
     from hookrun.runtime.criu.restoration import Restoration  # raises Failure on a host without protobuf
 
-    request = Request(options, arguments[0], options["detach"])
+    request = Request(options, arguments[0], detach=options["detach"])
     if not options["no-subreaper"]:
         attributes.set_child_subreaper()
     watcher = None if request.detach else Foreground()

@@ -22,7 +22,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
 
 
 def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
-    request = Request(options, container_id, options["detach"])
+    request = Request(options, container_id, detach=options["detach"])
     if not options["no-subreaper"]:
         attributes.set_child_subreaper()
     watcher = None

@@ -12,6 +12,7 @@ Here it is read, by every command; `directory` makes, changes and removes it.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from hookrun.runtime import SPEC_VERSION, jsonio
@@ -54,16 +55,14 @@ def check_id(container_id: str) -> None:
         raise Failure("invalid container ID format")
 
 
+@dataclass(slots=True)
 class Container:
     """A container that `create` has finished."""
 
-    __slots__ = ("_config", "directory", "id", "state")
-
-    def __init__(self, directory: str, container_id: str, state: dict[str, Any]) -> None:
-        self.directory = directory
-        self.id = container_id
-        self.state = state
-        self._config: dict[str, Any] | None = None
+    directory: str
+    id: str
+    state: dict[str, Any]
+    _config: dict[str, Any] | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -131,7 +130,7 @@ class Container:
         """Whether its mounts are its own, and end with it."""
         return any(entry["type"] == "NEWNS" for entry in self.state["config"]["namespaces"])
 
-    def oci_state(self, status: str, with_pid: bool = True) -> dict[str, Any]:
+    def oci_state(self, status: str, *, with_pid: bool = True) -> dict[str, Any]:
         """The state as hooks get it (runtime.md "State")."""
         pid = self.init_pid if with_pid else 0
         return oci_state(self.id, status, pid, self.bundle, self.annotations)

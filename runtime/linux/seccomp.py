@@ -9,9 +9,11 @@ A compiled program is kept under the hash of its profile, since libseccomp needs
 from __future__ import annotations
 
 import _blake2
+import errno
 import marshal
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from struct import pack
 from typing import Any
 
@@ -78,7 +80,6 @@ ARCHITECTURES = {
 }
 _WITH_RETURN_CODE = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 _PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
-_EPERM, _ENOSYS = 1, 38
 _ARGUMENTS = 6
 
 # From this many rules on, a binary tree is faster than a list (runc's number).
@@ -91,14 +92,12 @@ _X32_BIT = 1 << 30
 _S390 = (ARCHITECTURES["SCMP_ARCH_S390"], ARCHITECTURES["SCMP_ARCH_S390X"])
 
 
+@dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled filter: `bytes`, an array of struct sock_filter, and the `flags` of seccomp(2)."""
+    """A compiled filter: `code`, an array of struct sock_filter, and the `flags` of seccomp(2)."""
 
-    __slots__ = ("bytes", "flags")
-
-    def __init__(self, code: bytes, flags: int) -> None:
-        self.bytes = code
-        self.flags = flags
+    code: bytes
+    flags: int
 
     @property
     def listens(self) -> bool:
@@ -140,7 +139,7 @@ def install(program: Program) -> int | None:
 
     The process needs CAP_SYS_ADMIN or no_new_privs. Raises Failure.
     """
-    code = bytearray(program.bytes)
+    code = bytearray(program.code)
     header = bytearray(pack("@HP", len(code) // 8, address(code)))
     with failing("error loading seccomp filter into kernel: error loading seccomp filter"):
         result = call(NR.seccomp, _SET_MODE_FILTER, program.flags, header)
@@ -158,7 +157,7 @@ def _is_supported(flag: int) -> bool:
     try:
         call(NR.seccomp, _SET_MODE_FILTER, flag | needed, None)
     except OSError as error:
-        return error.errno == 14
+        return error.errno == errno.EFAULT
     return True
 
 
@@ -190,15 +189,13 @@ def _compile(seccomp: dict[str, Any], debug: Debug) -> tuple[Program, Library]:
     return Program(code, flags), library
 
 
+@dataclass(frozen=True, slots=True)
 class _Rule:
     """One name of one entry of `syscalls`."""
 
-    __slots__ = ("action", "comparisons", "name")
-
-    def __init__(self, name: str, action: int, comparisons: list[Comparison]) -> None:
-        self.name = name
-        self.action = action
-        self.comparisons = comparisons
+    name: str
+    action: int
+    comparisons: list[Comparison]
 
 
 def _rules(seccomp: dict[str, Any]) -> list[_Rule]:
@@ -225,7 +222,7 @@ def _action(holder: dict[str, Any], field: str, code_field: str) -> int:
     if name not in _WITH_RETURN_CODE:
         return action
     code = holder.get(code_field)
-    return action | (_EPERM if code is None else code & 0xFFFF)
+    return action | (errno.EPERM if code is None else code & 0xFFFF)
 
 
 def _comparison(argument: dict[str, Any]) -> Comparison:
@@ -327,7 +324,7 @@ def _newest_calls(library: Library, architectures: list[int], rules: list[_Rule]
 
 def _section(calls: dict[int, int]) -> list[Instruction]:
     """What is asked about the calls of one architecture; the last instruction leads to the filter."""
-    enosys: Instruction = (_RETURN, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | _ENOSYS)
+    enosys: Instruction = (_RETURN, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS)
     to_filter: Instruction = (_JUMP, 0, 0, 0)
     load: Instruction = (_LOAD, 0, 0, _NUMBER_OFFSET)
     plain, x32 = calls.get(ARCHITECTURES["SCMP_ARCH_X86_64"]), calls.get(ARCHITECTURES["SCMP_ARCH_X32"])
@@ -423,7 +420,7 @@ def _keep(directory: int, key: str, made: Program, library: Library) -> None:
     path = library.path()
     temporary = f".{key}.{os.getpid()}"
     try:
-        data = marshal.dumps((path, _identity(path), made.flags, made.bytes))
+        data = marshal.dumps((path, _identity(path), made.flags, made.code))
         _make_room(directory)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
         try:

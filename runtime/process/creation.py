@@ -41,7 +41,7 @@ class Request(parent.Request):
 
     __slots__ = ("bundle", "container_id", "no_new_keyring", "no_pivot")
 
-    def __init__(self, options: dict[str, Any], container_id: str, detach: bool) -> None:
+    def __init__(self, options: dict[str, Any], container_id: str, *, detach: bool) -> None:
         """Read the options of `create`, `run` and `restore`."""
         super().__init__(options, detach=detach)
         self.container_id = container_id
@@ -68,7 +68,7 @@ class Creation(Parent):
         self.config = configs.check(found)
         container.check_id(request.container_id)
         configs.check_rootfs(root_path(self.config, request.bundle))
-        container_mounts.check(self.config, request.bundle, request.no_pivot, context.log)
+        container_mounts.check(self.config, request.bundle, context.log, no_pivot=request.no_pivot)
         process = self.config["process"]
         listening = handover.listen_descriptors()
         super().__init__(context, request, process, linux(self.config), listening)
@@ -114,9 +114,9 @@ class Creation(Parent):
         manager = choice.for_config(
             self.config,
             self.request.container_id,
-            self.context.systemd_cgroup,
-            self.context.ignores_cgroup_errors(),
-            self.context.log,
+            systemd=self.context.systemd_cgroup,
+            rootless_ignore=self.context.ignores_cgroup_errors(),
+            log=self.context.log,
         )
         manager.check_unused()
         self._manager = manager
@@ -267,8 +267,8 @@ class Creation(Parent):
                 "cgroups": choice.state_form(
                     self.config,
                     self.request.container_id,
-                    self.context.systemd_cgroup,
-                    manager.rootless,
+                    systemd=self.context.systemd_cgroup,
+                    rootless_ignore=manager.rootless,
                 ),
                 "labels": [*labels, f"bundle={self.request.bundle}"],
                 "oci_version": self.config.get("ociVersion") or "",

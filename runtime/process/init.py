@@ -128,7 +128,7 @@ class Init:
         if self.process.get("noNewPrivileges"):
             attributes.set_no_new_privileges()
         if self.process.get("scheduler") or self.process.get("ioPriority"):
-            scheduling.apply(self.process, scheduling.has_cpuset(platform))
+            scheduling.apply(self.process, is_pinned=scheduling.has_cpuset(platform))
         if platform.get("personality") or platform.get("memoryPolicy"):
             placement.apply(platform)
 

@@ -55,7 +55,7 @@ class Parent:
         self._process = process
         self._platform = platform
         self._is_ready = False
-        terminal.check_sanity(self._has_terminal(), request.detach, request.console)
+        terminal.check_sanity(terminal=self._has_terminal(), detach=request.detach, console_socket=request.console)
         handover.check_preserved(3 + listening, request.preserve_fds)
         self._passed = listening + request.preserve_fds
 

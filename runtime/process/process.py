@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 from typing import Any
 
 from hookrun.runtime.errors import Failure, failing, reason
@@ -19,9 +20,8 @@ from hookrun.runtime.spec.process import RLIMITS, no_user
 
 _AT_FDCWD = -100
 _AT_EACCESS = 0x200
-_DIRECTORY = 0o040000
-_TYPE_MASK = 0o170000
-_NULL_DEVICE = 0x103
+_NULL_DEVICE = os.makedev(1, 3)
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _NGROUPS_MAX = 65536  # include/uapi/linux/limits.h
 
 
@@ -279,7 +279,7 @@ def _not_executable(path: bytes) -> str:
         status = os.stat(path)
     except OSError as error:
         return f"stat {os.fsdecode(path)}: {reason(error)}"
-    if status.st_mode & _TYPE_MASK == _DIRECTORY:
+    if stat.S_ISDIR(status.st_mode):
         return "permission denied"
     try:
         call(NR.faccessat2, _AT_FDCWD, path, os.X_OK, _AT_EACCESS)
@@ -288,7 +288,7 @@ def _not_executable(path: bytes) -> str:
         if error.errno not in (errno.ENOSYS, errno.EPERM):
             return "permission denied"
     # Root passes access(2) for any file with one x bit; a file with none is refused by execve.
-    return "" if status.st_mode & 0o111 else "permission denied"
+    return "" if status.st_mode & _EXECUTABLE else "permission denied"
 
 
 def replace(program: bytes, arguments: list[str], variables: dict[bytes, bytes]) -> None:

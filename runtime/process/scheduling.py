@@ -15,7 +15,7 @@ from hookrun.runtime.spec.scheduling import FLAGS, IO_CLASSES, POLICIES
 _SCHED_ATTR_SIZE = 56
 
 
-def apply(process: dict[str, Any], is_pinned: bool) -> None:
+def apply(process: dict[str, Any], *, is_pinned: bool) -> None:
     """Set scheduler and I/O priority of the calling process; `is_pinned`: its cgroup has some CPUs only.
 
     Raises Failure.

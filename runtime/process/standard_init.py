@@ -107,7 +107,7 @@ class StandardInit(Init):
         self.line.ask(Message.PREPARED)
         os.fchdir(filesystem.root)
         self._run_hooks("createContainer")
-        filesystem.enter(plan.no_pivot)
+        filesystem.enter(no_pivot=plan.no_pivot)
         self._make_cwd()
         return filesystem
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from hookrun.runtime.errors import Failure, failing, reason
@@ -32,7 +33,7 @@ _AT_FDCWD = -100
 _RESOLVE_NO_SYMLINKS = 0x04
 
 
-def check_sanity(terminal: bool, detach: bool, console_socket: str) -> None:
+def check_sanity(*, terminal: bool, detach: bool, console_socket: str) -> None:
     """Refuse what can't work, in runc's words (utils_linux.go checkTerminal). Raises Failure."""
     if detach and terminal and not console_socket:
         raise Failure("cannot allocate tty if runc will detach without setting console socket")
@@ -60,14 +61,12 @@ def receive(line: int) -> int:
     return descriptor
 
 
+@dataclass(frozen=True, slots=True)
 class Pty:
     """A pair of descriptors of one pseudo-terminal."""
 
-    __slots__ = ("master", "peer")
-
-    def __init__(self, master: int, peer: int) -> None:
-        self.master = master
-        self.peer = peer
+    master: int
+    peer: int
 
     def close(self) -> None:
         os.close(self.master)

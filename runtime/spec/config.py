@@ -65,7 +65,7 @@ def check(found: Any) -> dict[str, Any]:
     _check_sysctls(config, kinds)
     _check_hooks(config)
     if linux(config).get("netDevices"):
-        net_devices.check(linux(config)["netDevices"], "network" in kinds)
+        net_devices.check(linux(config)["netDevices"], has_network_namespace="network" in kinds)
     if linux(config).get("personality") or linux(config).get("memoryPolicy") is not None:
         placement.check(linux(config))
     return config

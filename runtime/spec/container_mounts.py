@@ -6,6 +6,7 @@ Source: config.md "Mounts"; runc: specconv/spec_linux.go createLibcontainerMount
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from typing import Any
 
 from hookrun.runtime.errors import Failure
@@ -19,20 +20,18 @@ Origin = tuple[str, bool]
 """Of a bind: its source, and whether the mounts below that come along."""
 
 
+@dataclass(slots=True)
 class Mount:
     """One entry of `mounts`."""
 
-    __slots__ = ("destination", "gid_mappings", "kind", "options", "source", "uid_mappings")
-
-    def __init__(self, destination: str, source: str, kind: str, options: Options) -> None:
-        self.destination = destination
-        """Inside the rootfs, as the config spells it."""
-        self.source = source
-        self.kind = kind
-        """The file system's type; "bind" for every bind mount."""
-        self.options = options
-        self.uid_mappings: list[dict[str, int]] = []
-        self.gid_mappings: list[dict[str, int]] = []
+    destination: str
+    """Inside the rootfs, as the config spells it."""
+    source: str
+    kind: str
+    """The file system's type; "bind" for every bind mount."""
+    options: Options
+    uid_mappings: list[dict[str, int]] = field(default_factory=list)
+    gid_mappings: list[dict[str, int]] = field(default_factory=list)
 
     @property
     def is_bind(self) -> bool:
@@ -101,7 +100,7 @@ def rootfs_propagation(config: dict[str, Any]) -> int:
     return PROPAGATION.get(name, 0)
 
 
-def check(config: dict[str, Any], bundle: str, no_pivot: bool, log: Log) -> None:
+def check(config: dict[str, Any], bundle: str, log: Log, *, no_pivot: bool) -> None:
     """Refuse what runc refuses of the config's mounts, in runc's words. Called by the parent. Raises Failure."""
     if rootfs_propagation(config) & MS_PRIVATE and no_pivot:
         raise Failure("rootfsPropagation of [r]private is not safe without pivot_root")
@@ -118,12 +117,12 @@ def check(config: dict[str, Any], bundle: str, no_pivot: bool, log: Log) -> None
                 f"mount {describe(mount)}: {','.join(mount.options.data)} is ignored: bind mounts have no "
                 "filesystem-specific options of their own"
             )
-        fault = _fault(mount, has_userns, rootless)
+        fault = _fault(mount, has_userns=has_userns, rootless=rootless)
         if fault:
             raise Failure(f"invalid mount {describe(mount)}: {fault}")
 
 
-def _fault(mount: Mount, has_userns: bool, rootless: bool) -> str:
+def _fault(mount: Mount, *, has_userns: bool, rootless: bool) -> str:
     if not mount.is_id_mapped:
         return ""
     if not mount.is_bind:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import stat
 from typing import Any
 
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.spec.sections import linux
 
-CHARACTER = 0o020000
-TYPES = {"c": CHARACTER, "u": CHARACTER, "b": 0o060000, "p": 0o010000}
+TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 _LARGEST = {"major": 0xFFF, "minor": 0xFFFFF}  # the kernel keeps 12 and 20 bits (include/linux/kdev_t.h)
 
 DEFAULTS = (

@@ -454,7 +454,7 @@ def test_without_systemd_the_driver_says_so() -> None:
     if Path("/run/systemd/system").is_dir():
         pytest.skip("systemd runs here")
     with pytest.raises(Failure, match="systemd not running on this host, cannot use systemd cgroups manager"):
-        systemd.new(systemd.unit_of("", "c1"), {}, False, [])
+        systemd.new(systemd.unit_of("", "c1"), {}, [], rootless=False)
 
 
 @pytest.mark.parametrize(

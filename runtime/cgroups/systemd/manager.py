@@ -10,6 +10,7 @@ the cgroup files are written as without systemd.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from hookrun.runtime.cgroups import files
@@ -34,15 +35,13 @@ _UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
 _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 
 
+@dataclass(frozen=True, slots=True)
 class Unit:
     """What a `slice:prefix:name` path stands for."""
 
-    __slots__ = ("name", "prefix", "slice")
-
-    def __init__(self, slice_: str, prefix: str, name: str) -> None:
-        self.slice = slice_
-        self.prefix = prefix
-        self.name = name
+    slice: str
+    prefix: str
+    name: str
 
     @property
     def is_slice(self) -> bool:
@@ -54,7 +53,7 @@ class Unit:
         """The unit's name in systemd."""
         return self.name if self.is_slice else f"{self.prefix}-{self.name}.scope"
 
-    def slice_or_default(self, rootless: bool) -> str:
+    def slice_or_default(self, *, rootless: bool) -> str:
         """The slice that the unit goes into."""
         return self.slice or ("user.slice" if rootless else "system.slice")
 
@@ -85,12 +84,12 @@ def expand_slice(name: str) -> str:
     return "".join(f"/{'-'.join(words[: index + 1])}.slice" for index in range(len(words)))
 
 
-def new(unit: Unit, annotations: dict[str, str], rootless: bool, rules: list[Rule]) -> Manager:
+def new(unit: Unit, annotations: dict[str, str], rules: list[Rule], *, rootless: bool) -> Manager:
     """The cgroups of a new container. Raises Failure where systemd does not run or the annotations are bad."""
     if not os.path.isdir("/run/systemd/system"):
         raise Failure("systemd not running on this host, cannot use systemd cgroups manager")
     scope = _Scope(unit, rootless, systemd_properties.of_annotations(annotations))
-    directory = expand_slice(unit.slice_or_default(rootless))
+    directory = expand_slice(unit.slice_or_default(rootless=rootless))
     if files.is_unified():
         if rootless:
             directory = scope.control_group() + directory
@@ -101,25 +100,23 @@ def new(unit: Unit, annotations: dict[str, str], rootless: bool, rules: list[Rul
     return LegacyManager(scope, v1.paths_for(f"{directory}/{unit.full_name}", ""), rules)
 
 
-def existing(kept: dict[str, Any], paths: dict[str, str], rootless: bool) -> Manager:
+def existing(kept: dict[str, Any], paths: dict[str, str], *, rootless: bool) -> Manager:
     """The cgroups of a container that exists; `kept` is what state.json has under `config.cgroups`."""
     scope = _Scope(Unit(kept.get("parent") or "", kept.get("scope_prefix") or "", kept["name"]), rootless, [])
     return UnifiedManager(scope, paths, None) if files.is_unified() else LegacyManager(scope, paths, None)
 
 
+@dataclass(slots=True)
 class _Scope:
     """A unit and the connection to the systemd that has it."""
 
-    __slots__ = ("_connection", "_subscribed", "_version", "extra", "rootless", "unit")
-
-    def __init__(self, unit: Unit, rootless: bool, extra: Properties) -> None:
-        self.unit = unit
-        self.rootless = rootless
-        self.extra = extra
-        """Properties that the annotations add."""
-        self._connection: Connection | None = None
-        self._version = 0
-        self._subscribed = False
+    unit: Unit
+    rootless: bool
+    extra: Properties
+    """Properties that the annotations add."""
+    _connection: Connection | None = None
+    _version: int = 0
+    _subscribed: bool = False
 
     def _bus(self) -> Connection:
         if self._connection is None:
@@ -173,7 +170,7 @@ class _Scope:
         return job
 
     def _basics(self, pid: int, block_io: str) -> Properties:
-        slice_ = self.unit.slice_or_default(self.rootless)
+        slice_ = self.unit.slice_or_default(rootless=self.rootless)
         yes = Variant("b", True)
         placement: Properties = (
             [("Wants", Variant("as", [slice_]))]

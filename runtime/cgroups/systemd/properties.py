@@ -183,13 +183,13 @@ def _of_unified(unified: dict[str, str], version: int) -> Properties:
         if name.find(".") <= 0:
             raise Failure(f"unified resource {quoted(name)} must be in the form CONTROLLER.PARAMETER")
         try:
-            found += _of_unified_file(name, text.strip(), idle, version)
+            found += _of_unified_file(name, text.strip(), version, idle=idle)
         except ValueError:
             raise Failure(f"unified resource {quoted(name)} value conversion error: {quoted(text)}") from None
     return found
 
 
-def _of_unified_file(name: str, text: str, idle: bool, version: int) -> Properties:
+def _of_unified_file(name: str, text: str, version: int, *, idle: bool) -> Properties:
     if name == "cpu.idle":
         return [("CPUWeight", Variant("t", 0))] if idle else []
     if name == "cpu.weight":

@@ -125,11 +125,11 @@ def _set_bandwidth(path: str, cpu: dict[str, Any]) -> None:
     """Period and burst are checked against the quota that is in force, so a refused one is tried again after it."""
     quota = cpu.get("quota") or 0
     late = []
-    if cpu.get("period") and not _written(path, "cpu.cfs_period_us", cpu["period"], bool(quota)):
+    if cpu.get("period") and not _written(path, "cpu.cfs_period_us", cpu["period"], may_wait=bool(quota)):
         late.append(("cpu.cfs_period_us", cpu["period"]))
     if cpu.get("burst") is not None:
         try:
-            if not _written(path, "cpu.cfs_burst_us", cpu["burst"], bool(quota)):
+            if not _written(path, "cpu.cfs_burst_us", cpu["burst"], may_wait=bool(quota)):
                 late.append(("cpu.cfs_burst_us", cpu["burst"]))
         except files.FileError as error:
             if error.errno != errno.ENOENT:
@@ -142,14 +142,14 @@ def _set_bandwidth(path: str, cpu: dict[str, Any]) -> None:
 
 def _set_realtime(path: str, cpu: dict[str, Any]) -> None:
     runtime, period = cpu.get("realtimeRuntime") or 0, cpu.get("realtimePeriod") or 0
-    done = not period or _written(path, "cpu.rt_period_us", period, bool(runtime))
+    done = not period or _written(path, "cpu.rt_period_us", period, may_wait=bool(runtime))
     if runtime:
         files.write(path, "cpu.rt_runtime_us", str(runtime))
         if not done:
             files.write(path, "cpu.rt_period_us", str(period))
 
 
-def _written(path: str, name: str, value: int, may_wait: bool) -> bool:
+def _written(path: str, name: str, value: int, *, may_wait: bool) -> bool:
     """Write a value; False where the kernel refuses it for now and `may_wait`."""
     try:
         files.write(path, name, str(value))

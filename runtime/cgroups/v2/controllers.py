@@ -126,14 +126,14 @@ def _set_cpu(path: str, cpu: dict[str, Any]) -> None:
     if cpu.get("shares"):
         files.write(path, "cpu.weight", str(weight_of_shares(cpu["shares"])))
     quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
-    burst_set = cpu.get("burst") is None or _set_burst(path, cpu["burst"], bool(quota))
+    burst_set = cpu.get("burst") is None or _set_burst(path, cpu["burst"], may_wait=bool(quota))
     if quota or period:
         files.write(path, "cpu.max", f"{quota if quota > 0 else 'max'} {period or _DEFAULT_PERIOD}")
         if not burst_set:
-            _set_burst(path, cpu["burst"], False)
+            _set_burst(path, cpu["burst"], may_wait=False)
 
 
-def _set_burst(path: str, burst: int, may_wait: bool) -> bool:
+def _set_burst(path: str, burst: int, *, may_wait: bool) -> bool:
     """Set the burst; False where the kernel refuses it beside the present quota and a new one is to come."""
     try:
         files.write(path, "cpu.max.burst", str(burst))

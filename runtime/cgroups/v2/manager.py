@@ -148,7 +148,7 @@ def create(path: str, resources: dict[str, Any]) -> None:
             _hand_down(current, controllers)
             current = f"{current}/{name}"
             made += files.make_directories(current)
-            _check_type(current, needs_domain)
+            _check_type(current, needs_domain=needs_domain)
     except Failure:
         for directory in reversed(made):
             _remove_quietly(directory)
@@ -181,7 +181,7 @@ def _hand_down(directory: str, controllers: list[str]) -> None:
                 continue
 
 
-def _check_type(directory: str, needs_domain: bool) -> None:
+def _check_type(directory: str, *, needs_domain: bool) -> None:
     """A cgroup below one that has processes, or in a threaded subtree, has thread-aware controllers alone."""
     kind = files.read(directory, "cgroup.type")
     if kind == "domain":
