@@ -12,6 +12,8 @@ from hookrun.runtime.linux.namespaces import in_user_namespace
 from hookrun.runtime.log import Log
 from hookrun.runtime.rootfs.judged import Judged
 
+Options = dict[str, Any]
+"""What the command line says: the flags' values by their long names, in the types that the grammar gives them."""
 TRUE_WORDS = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE_WORDS = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 

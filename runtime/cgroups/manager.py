@@ -14,6 +14,7 @@ from typing import Any
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.devices.rules import Rule
 from hookrun.runtime.cgroups.entrance import Entrance
+from hookrun.runtime.documents import Resources
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.log import Log
 
@@ -40,11 +41,11 @@ class Manager:
         """The directory whose processes are the container's, "" without one."""
         raise NotImplementedError
 
-    def create(self, resources: dict[str, Any]) -> None:
+    def create(self, resources: Resources) -> None:
         """Make the cgroups, ready for a process to enter."""
         raise NotImplementedError
 
-    def apply(self, resources: dict[str, Any]) -> None:
+    def apply(self, resources: Resources) -> None:
         """Set the limits of `linux.resources`, and the device rules of a new container."""
         raise NotImplementedError
 

@@ -9,13 +9,13 @@ from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.container import life
 from hookrun.runtime.container.container import Container
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import pids
 from hookrun.runtime.rootfs import rootfs
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Delete the container `arguments[0]`. Raises Failure in runc's words."""
     force: bool = options["force"]
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container.container import Container
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.process import exec_process, execution
 from hookrun.runtime.process.foreground import Foreground
@@ -14,7 +14,7 @@ from hookrun.runtime.process.foreground import Foreground
 _FAILED = 255
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Run a process; returns its exit status, 0 with --detach. Raises Failure with status 255."""
     try:
         return _run(context, options, arguments)
@@ -22,7 +22,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
         raise Failure(f"exec failed: {failure.text}", _FAILED) from None
 
 
-def _run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def _run(context: Context, options: Options, arguments: list[str]) -> int:
     container = containers.load(context.root, arguments[0])
     _check_status(container, ignore_paused=options["ignore-paused"])
     if not options["process"] and len(arguments) == 1:
@@ -41,9 +41,7 @@ def _run(context: Context, options: dict[str, Any], arguments: list[str]) -> int
     return watcher.watch(child.pid, child.pidfd, started.pty_line)
 
 
-def read_process(
-    container: Container, options: dict[str, Any], given: set[str], arguments: list[str]
-) -> dict[str, Any]:
+def read_process(container: Container, options: Options, given: set[str], arguments: list[str]) -> dict[str, Any]:
     """The process that the command line asks for, from --process or from its flags. Raises Failure."""
     if options["process"]:
         return exec_process.process_from_file(options["process"])

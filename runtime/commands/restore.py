@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hookrun.runtime.container import life
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.criu import flags
 from hookrun.runtime.linux import attributes
 from hookrun.runtime.process.creation import Request
 from hookrun.runtime.process.foreground import Foreground
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Restore a container; returns its process's exit status, 0 with --detach. Raises Failure, all undone."""
     flags.demand_root("restore")
     flags.check(options)

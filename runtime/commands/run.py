@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from hookrun.runtime.container import life
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import attributes
 from hookrun.runtime.process.creation import Creation, Request
 from hookrun.runtime.process.foreground import Foreground
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Run a container; returns its process's exit status, 0 with --detach. Raises Failure."""
     try:
         return _run(context, options, arguments[0])
@@ -21,7 +20,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
         raise Failure(f"runc run failed: {failure.text}", failure.status) from None
 
 
-def _run(context: Context, options: dict[str, Any], container_id: str) -> int:
+def _run(context: Context, options: Options, container_id: str) -> int:
     request = Request(options, container_id, detach=options["detach"])
     if not options["no-subreaper"]:
         attributes.set_child_subreaper()

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from hookrun.runtime import SPEC_VERSION, jsonio
 from hookrun.runtime.cgroups import choice, freezer
 from hookrun.runtime.cgroups.manager import Manager
+from hookrun.runtime.documents import SavedState
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import files, pids
 from hookrun.runtime.spec import go_decoder
@@ -61,7 +62,7 @@ class Container:
 
     directory: str
     id: str
-    state: dict[str, Any]
+    state: SavedState
     _config: dict[str, Any] | None = None
 
     @property
@@ -161,18 +162,18 @@ def load(root: str, container_id: str) -> Container:
     return Container(directory, container_id, _checked_state(path, data))
 
 
-def _checked_state(path: str, data: bytes) -> dict[str, Any]:
+def _checked_state(path: str, data: bytes) -> SavedState:
     try:
         state = jsonio.loads(data)
     except ValueError:
         state = None
     if not is_whole(state) and not is_whole(_respelled(state)):
         raise Failure(f"{path}: damaged state file; `delete --force` cleans the container up")
-    found: dict[str, Any] = state
+    found: SavedState = state
     return found
 
 
-def is_whole(state: Any, *, unfinished: bool = False) -> bool:
+def is_whole(state: Any, *, unfinished: bool = False) -> TypeGuard[SavedState]:
     """Whether a value is a container's state; one that is `unfinished` has no process yet."""
     try:
         config = state["config"]

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hookrun.runtime import jsonio
@@ -22,7 +22,7 @@ _LONGEST_POLL = 0x7FFFFFFF  # milliseconds
 
 
 def run_stage(
-    config: dict[str, Any],
+    config: Mapping[str, Any],
     stage: str,
     state: dict[str, Any],
     report: Report,
@@ -47,7 +47,7 @@ def run_stage(
             raise Failure(f"error running {stage} hook #{index}: {problem}")
 
 
-def run_one(hook: dict[str, Any], state: bytes, report: Report, default_env: list[str] | None = None) -> str:
+def run_one(hook: Mapping[str, Any], state: bytes, report: Report, default_env: list[str] | None = None) -> str:
     """Run one hook to its end or its timeout (seconds); returns what went wrong, "" where nothing did."""
     started = time.monotonic()
     run = _Run(hook, default_env)
@@ -68,7 +68,7 @@ class _Run:
 
     __slots__ = ("_args", "_env", "_outputs", "_path", "_pid", "_pidfd", "status", "stderr", "stdout")
 
-    def __init__(self, hook: dict[str, Any], default_env: list[str] | None) -> None:
+    def __init__(self, hook: Mapping[str, Any], default_env: list[str] | None) -> None:
         self._path: str = hook["path"]
         self._args: list[str] = hook.get("args") or [self._path]
         self._env = _environment(hook.get("env") or default_env)

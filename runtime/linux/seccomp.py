@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import pack
-from typing import Any
+from typing import TypedDict
 
 from hookrun.runtime.errors import Failure, failing, quoted, reason
 from hookrun.runtime.linux import libseccomp
@@ -92,6 +92,36 @@ _X32_BIT = 1 << 30
 _S390 = (ARCHITECTURES["SCMP_ARCH_S390"], ARCHITECTURES["SCMP_ARCH_S390X"])
 
 
+class SyscallArgument(TypedDict, total=False):
+    """A comparison of one argument of a system call."""
+
+    index: int
+    value: int
+    valueTwo: int
+    op: str
+
+
+class Syscalls(TypedDict, total=False):
+    """What a profile does with some system calls."""
+
+    names: list[str]
+    action: str
+    errnoRet: int
+    args: list[SyscallArgument]
+
+
+class Profile(TypedDict, total=False):
+    """The config's `linux.seccomp`."""
+
+    defaultAction: str
+    defaultErrnoRet: int
+    architectures: list[str]
+    flags: list[str]
+    listenerPath: str
+    listenerMetadata: str
+    syscalls: list[Syscalls]
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A compiled filter: `code`, an array of struct sock_filter, and the `flags` of seccomp(2)."""
@@ -105,7 +135,7 @@ class Program:
         return bool(self.flags & NEW_LISTENER)
 
 
-def program(seccomp: dict[str, Any] | None, debug: Debug, cache: str = CACHE_DIRECTORY) -> Program | None:
+def program(seccomp: Profile | None, debug: Debug, cache: str = CACHE_DIRECTORY) -> Program | None:
     """The program of a profile, from the `cache` directory where it is there; None where the config wants no filter.
 
     The profile's types are those of `shape`; `debug` takes what a reader of the log may want to know. Raises Failure
@@ -118,7 +148,7 @@ def program(seccomp: dict[str, Any] | None, debug: Debug, cache: str = CACHE_DIR
     return found
 
 
-def _from_cache_or_compiled(seccomp: dict[str, Any], debug: Debug, cache: str) -> Program:
+def _from_cache_or_compiled(seccomp: Profile, debug: Debug, cache: str) -> Program:
     key = _key(seccomp)
     directory = _open_cache(cache)
     try:
@@ -164,10 +194,10 @@ def _is_supported(flag: int) -> bool:
 # --- compiling
 
 
-def _compile(seccomp: dict[str, Any], debug: Debug) -> tuple[Program, Library]:
+def _compile(seccomp: Profile, debug: Debug) -> tuple[Program, Library]:
     rules = _rules(seccomp)
     flags = _flags(seccomp) | _listener_flag(seccomp, rules)
-    default = _action(seccomp, "defaultAction", "defaultErrnoRet")
+    default = _action(seccomp.get("defaultAction"), seccomp.get("defaultErrnoRet"))
     architectures = [_named(ARCHITECTURES, name, "arch") for name in seccomp.get("architectures") or ()]
     try:
         library = libseccomp.Library()
@@ -198,10 +228,10 @@ class _Rule:
     comparisons: list[Comparison]
 
 
-def _rules(seccomp: dict[str, Any]) -> list[_Rule]:
+def _rules(seccomp: Profile) -> list[_Rule]:
     rules = []
     for entry in seccomp.get("syscalls") or ():
-        action = _action(entry, "action", "errnoRet")
+        action = _action(entry.get("action"), entry.get("errnoRet"))
         comparisons = [_comparison(argument) for argument in entry.get("args") or ()]
         for name in entry.get("names") or ():
             if not name:
@@ -216,16 +246,14 @@ def _named(table: dict[str, int], name: str, what: str) -> int:
     return table[name]
 
 
-def _action(holder: dict[str, Any], field: str, code_field: str) -> int:
-    name = holder.get(field) or ""
-    action = _named(ACTIONS, name, "action")
+def _action(name: str | None, code: int | None) -> int:
+    action = _named(ACTIONS, name or "", "action")
     if name not in _WITH_RETURN_CODE:
         return action
-    code = holder.get(code_field)
     return action | (errno.EPERM if code is None else code & 0xFFFF)
 
 
-def _comparison(argument: dict[str, Any]) -> Comparison:
+def _comparison(argument: SyscallArgument) -> Comparison:
     operator = _named(OPERATORS, argument.get("op") or "", "operator")
     index = argument.get("index") or 0
     if index >= _ARGUMENTS:
@@ -233,7 +261,7 @@ def _comparison(argument: dict[str, Any]) -> Comparison:
     return index, operator, argument.get("value") or 0, argument.get("valueTwo") or 0
 
 
-def _flags(seccomp: dict[str, Any]) -> int:
+def _flags(seccomp: Profile) -> int:
     """Without the field, speculation stays as it is, where the kernel can do that; with it, only what it lists."""
     if seccomp.get("flags") is None:
         default = FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
@@ -248,7 +276,7 @@ def _flags(seccomp: dict[str, Any]) -> int:
     return flags
 
 
-def _listener_flag(seccomp: dict[str, Any], rules: list[_Rule]) -> int:
+def _listener_flag(seccomp: Profile, rules: list[_Rule]) -> int:
     """The init writes to its parent until the descriptor is handed over, so `write` can't wait for an answer."""
     notify = ACTIONS["SCMP_ACT_NOTIFY"]
     if seccomp.get("defaultAction") == "SCMP_ACT_NOTIFY":
@@ -351,7 +379,7 @@ def _section(calls: dict[int, int]) -> list[Instruction]:
 # --- the cache
 
 
-def _key(seccomp: dict[str, Any]) -> str:
+def _key(seccomp: Profile) -> str:
     """A name for what a program depends on besides the library: the profile, the format, the kernel, the machine."""
     kernel = os.uname()
     profile = {name: value for name, value in seccomp.items() if not name.startswith("listener")}

@@ -11,7 +11,8 @@ from hookrun.runtime.cgroups.manager import Manager
 from hookrun.runtime.container import container, hooks, notify
 from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.container.container import Container
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
+from hookrun.runtime.documents import Resources, SavedState
 from hookrun.runtime.errors import Failure, failing
 from hookrun.runtime.linux import namespaces, pids
 from hookrun.runtime.process import channel, handover, mappings, net_devices, parent, spawn, standard_init
@@ -41,7 +42,7 @@ class Request(parent.Request):
 
     __slots__ = ("bundle", "container_id", "no_new_keyring", "no_pivot")
 
-    def __init__(self, options: dict[str, Any], container_id: str, *, detach: bool) -> None:
+    def __init__(self, options: Options, container_id: str, *, detach: bool) -> None:
         """Read the options of `create`, `run` and `restore`."""
         super().__init__(options, detach=detach)
         self.container_id = container_id
@@ -137,9 +138,8 @@ class Creation(Parent):
         except Failure as failure:
             raise self._init_error(f"error setting cgroup config for procHooks process: {failure.text}") from None
 
-    def _resources(self) -> dict[str, Any]:
-        found: dict[str, Any] = linux(self.config).get("resources") or {}
-        return found
+    def _resources(self) -> Resources:
+        return linux(self.config).get("resources") or {}
 
     def _plan(self, manager: Manager) -> standard_init.Plan:
         context, request = self.context, self.request
@@ -250,7 +250,7 @@ class Creation(Parent):
         self._hand_over(child)
         return self._draft.finish(self._state(manager, child.pid, pids.stat(child.pid)[1]))
 
-    def _state(self, manager: Manager, pid: int, started: int) -> dict[str, Any]:
+    def _state(self, manager: Manager, pid: int, started: int) -> SavedState:
         """runc's state.json, in so far as others read it."""
         labels = [f"{name}={value}" for name, value in (self.config.get("annotations") or {}).items()]
         kinds = namespace_paths(self.config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hookrun.runtime import jsonio
+from hookrun.runtime.context import Options
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import files
 from hookrun.runtime.spec import go_decoder, shape
@@ -21,9 +22,7 @@ _INHERITED = (
 )
 
 
-def process_from_flags(
-    own: dict[str, Any], options: dict[str, Any], given: set[str], args: list[str]
-) -> dict[str, Any]:
+def process_from_flags(own: dict[str, Any], options: Options, given: set[str], args: list[str]) -> dict[str, Any]:
     """The process of the command line: the container's `own` with what the flags change. Raises Failure."""
     process = dict(own)
     process["args"] = args
@@ -48,7 +47,7 @@ def _with_capabilities(sets: dict[str, Any], added: list[str]) -> dict[str, Any]
     return {**sets, **{name: [*(sets.get(name) or []), *added] for name in names}}
 
 
-def _user(user: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+def _user(user: dict[str, Any], options: Options) -> dict[str, Any]:
     user = dict(user)
     if options["user"]:
         uid, separator, gid = options["user"].partition(":")

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from hookrun.runtime.cgroups import rdt
 from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.container.container import Container
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import namespaces, pids
 from hookrun.runtime.process import channel, parent, setns_init, spawn
@@ -23,7 +23,7 @@ class Request(parent.Request):
 
     __slots__ = ("cgroups",)
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: Options) -> None:
         """Raises Failure for a --cgroup that is not CONTROLLER:PATH."""
         super().__init__(options, detach=options["detach"])
         self.cgroups = _sub_cgroups(options["cgroup"] or [])
@@ -55,9 +55,10 @@ class Execution(Parent):
     def __init__(self, context: Context, container: Container, process: dict[str, Any], request: Request) -> None:
         """Check all that can be checked before. Raises Failure."""
         self.container = container
-        spec.validate(process)
-        spec.check_reach(process, linux(container.config))
-        super().__init__(context, request, process, linux(container.config))
+        platform = linux(container.config)
+        valid = spec.validate(process)
+        spec.check_reach(valid, platform)
+        super().__init__(context, request, valid, platform)
         pidfd = pids.open_if_alive(container.init_pid, container.init_start_time)
         if pidfd is None:
             raise Failure("cannot exec in a stopped container")

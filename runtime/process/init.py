@@ -11,9 +11,10 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hookrun.runtime.cgroups.entrance import Entrance
+from hookrun.runtime.documents import Linux, Process
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import attributes, lsm, memory, seccomp
 from hookrun.runtime.linux.seccomp import Program
@@ -27,8 +28,8 @@ class Plan:
     """What the parent worked out before the clone; the child inherits it with the rest of the memory."""
 
     container_id: str
-    process: dict[str, Any]
-    platform: dict[str, Any]
+    process: Process
+    platform: Linux
     """The container's `linux` object."""
     identity: processes.Identity
     console: int | None

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from hookrun.runtime.cgroups.entrance import Entrance
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
+from hookrun.runtime.documents import Linux, Process
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import seccomp
 from hookrun.runtime.process import channel, handover, init, seccomp_agent, terminal
@@ -24,7 +25,7 @@ class Request:
 
     __slots__ = ("console", "detach", "pid_file", "pidfd_socket", "preserve_fds")
 
-    def __init__(self, options: dict[str, Any], *, detach: bool) -> None:
+    def __init__(self, options: Options, *, detach: bool) -> None:
         """Read the options; paths are made absolute before the directory changes."""
         self.detach = detach
         self.console: str = options["console-socket"]
@@ -41,7 +42,7 @@ class Parent:
     request: Request
 
     def __init__(
-        self, context: Context, request: Request, process: dict[str, Any], platform: dict[str, Any], listening: int = 0
+        self, context: Context, request: Request, process: Process, platform: Linux, listening: int = 0
     ) -> None:
         """Check what the caller passes to the process.
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from hookrun.runtime.cgroups.entrance import Entrance
+from hookrun.runtime.documents import Affinity
 from hookrun.runtime.errors import failing
 from hookrun.runtime.linux import attributes, lsm, namespaces
 from hookrun.runtime.process import channel, init, scheduling
@@ -22,7 +23,7 @@ class Plan:
     init_pidfd: int
     is_inside: bool
     """Whether the intermediate process has joined them already."""
-    affinity: dict[str, str] | None
+    affinity: Affinity | None
     root: int | None
     """The container's root, where no mount namespace has it."""
     entrance: Entrance

@@ -12,9 +12,10 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hookrun.runtime.cgroups.entrance import Entrance
+from hookrun.runtime.documents import Config
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import namespaces, pids
 from hookrun.runtime.process import channel, mappings
@@ -50,7 +51,7 @@ class Namespaces:
 
     __slots__ = ("config", "joined", "new")
 
-    def __init__(self, config: dict[str, Any], judged: Judged) -> None:
+    def __init__(self, config: Config, judged: Judged) -> None:
         """Open the namespaces to join, the judged ones where policies judged them (`Judged.namespaces`).
 
         Raises Failure.
@@ -212,7 +213,7 @@ def _join_allowed(entries: list[tuple[int, int, str]]) -> list[tuple[int, int, s
     return refused
 
 
-def _set_offsets(config: dict[str, Any]) -> None:
+def _set_offsets(config: Config) -> None:
     """Write a new time namespace's clocks (time_namespaces(7)); they can't be changed once a process is in it."""
     offsets = linux(config).get("timeOffsets") or {}
     if not offsets:
@@ -226,7 +227,7 @@ def _set_offsets(config: dict[str, Any]) -> None:
             os.close(descriptor)
 
 
-def _await_sibling(intermediate: ChildProcess, config: dict[str, Any]) -> ChildProcess:
+def _await_sibling(intermediate: ChildProcess, config: Config) -> ChildProcess:
     """Help the intermediate process until it says which one is the container's; it ends then. Raises Failure."""
     line = intermediate.line
     message, text = line.attend({Message.MAPPINGS: lambda text: mappings.write(config, int(text))})

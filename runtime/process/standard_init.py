@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.container import hooks
-from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.documents import Config
+from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import attributes, files, lsm, memory, namespaces, network
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.log import Log
@@ -33,7 +34,7 @@ class Plan:
 
     shared: init.Plan
     bundle: str
-    config: dict[str, Any]
+    config: Config
     log: Log
     namespaces: Namespaces
     no_pivot: bool
@@ -138,13 +139,14 @@ class StandardInit(Init):
         filesystem.restrict_paths()
 
     def _set_names(self) -> None:
-        for field, number in (("hostname", NR.sethostname), ("domainname", NR.setdomainname)):
-            name = (self.config.get(field) or "").encode()
+        for what, number, name in (
+            ("sethostname", NR.sethostname, self.config.get("hostname")),
+            ("setdomainname", NR.setdomainname, self.config.get("domainname")),
+        ):
             if name:
-                try:
-                    call(number, name, len(name))
-                except OSError as error:
-                    raise Failure(f"set{field} {name.decode()}: {reason(error)}") from None
+                encoded = name.encode()
+                with failing(f"{what} {name}"):
+                    call(number, encoded, len(encoded))
 
     def _apply_apparmor(self) -> None:
         profile = self.process.get("apparmorProfile")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import fcntl
 import os
 from dataclasses import dataclass
-from typing import Any
 
+from hookrun.runtime.documents import Size
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import filesystems, sockets
 from hookrun.runtime.linux.syscalls import NR, call
@@ -100,7 +100,7 @@ def _is_multiplexer(descriptor: int) -> bool:
     return on_devpts and status.st_ino == _PTMX_INODE and status.st_rdev == os.makedev(5, 2)
 
 
-def set_size(descriptor: int, size: dict[str, Any] | None) -> None:
+def set_size(descriptor: int, size: Size | None) -> None:
     """Give the terminal the config's consoleSize, rows and columns. Raises OSError."""
     if not size or not (size.get("height") and size.get("width")):
         return

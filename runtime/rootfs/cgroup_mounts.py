@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import Any
 
+from hookrun.runtime.documents import Config
 from hookrun.runtime.linux import filesystems, mount_options, mountinfo, mounts, paths
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.runtime.rootfs import mount_flags
@@ -107,7 +107,7 @@ def shown(cgroup_paths: dict[str, str]) -> list[tuple[str, str]]:
     return [(each.name, cgroup_paths.get(each.controllers[0], each.directory)) for each in found]
 
 
-def plan(config: dict[str, Any], cgroup_paths: dict[str, str]) -> CgroupMounts:
+def plan(config: Config, cgroup_paths: dict[str, str]) -> CgroupMounts:
     """What the container will need, worked out by the parent; `cgroup_paths` is the cgroups' Manager.paths."""
     return CgroupMounts("cgroup" in namespace_paths(config), cgroup_paths.get("", ""), os.geteuid() != 0)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Any
 
+from hookrun.runtime.documents import Config, Device
 from hookrun.runtime.errors import failing
 from hookrun.runtime.linux import mounts, paths
 from hookrun.runtime.linux.syscalls import NR, call
@@ -18,7 +18,7 @@ from hookrun.runtime.spec.devices import DEFAULTS, TYPES, of_config
 _DEFAULT_MODE = 0o666
 
 
-def create(root: int, config: dict[str, Any], *, by_bind: bool) -> None:
+def create(root: int, config: Config, *, by_bind: bool) -> None:
     """Make the config's devices and the default ones; what is there stays.
 
     `by_bind` shows the host's nodes instead of making new ones, as a user namespace demands. Raises Failure.
@@ -36,7 +36,7 @@ def create(root: int, config: dict[str, Any], *, by_bind: bool) -> None:
         os.umask(mask)
 
 
-def _create(root: int, path: str, device: dict[str, Any], *, by_bind: bool) -> None:
+def _create(root: int, path: str, device: Device, *, by_bind: bool) -> None:
     with failing(f"error creating device nodes: mknodat {path}"):
         parent, name = paths.open_parent(root, path)
         try:
@@ -46,7 +46,7 @@ def _create(root: int, path: str, device: dict[str, Any], *, by_bind: bool) -> N
             os.close(parent)
 
 
-def _make_node(parent: int, name: str, device: dict[str, Any]) -> bool:
+def _make_node(parent: int, name: str, device: Device) -> bool:
     """Make a node; False where that is not permitted. Raises OSError."""
     mode = device.get("fileMode")
     kind = TYPES[device["type"]]

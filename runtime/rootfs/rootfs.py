@@ -11,8 +11,8 @@ import errno
 import os
 import time
 from dataclasses import dataclass
-from typing import Any
 
+from hookrun.runtime.documents import Config
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import lsm, mountinfo, mounts
 from hookrun.runtime.log import Log
@@ -28,7 +28,7 @@ _INITIAL_UID_MAP = ["0", "0", "4294967295"]
 
 
 def prepare(
-    config: dict[str, Any],
+    config: Config,
     bundle: str,
     sources: dict[int, int],
     judged: Judged,
@@ -59,7 +59,7 @@ def prepare(
     return Rootfs(config, path, root, label, mounter.read_only_later, has_own_dev=has_own_dev)
 
 
-def _mount_label(config: dict[str, Any], log: Log) -> str:
+def _mount_label(config: Config, log: Log) -> str:
     """linux.mountLabel; "" without SELinux, whose kernel takes no label from a mount: crun goes on too, runc fails."""
     label: str = linux(config).get("mountLabel") or ""
     if label and not lsm.selinux_is_enabled():
@@ -68,7 +68,7 @@ def _mount_label(config: dict[str, Any], log: Log) -> str:
     return label
 
 
-def has_mount_namespace(config: dict[str, Any]) -> bool:
+def has_mount_namespace(config: Config) -> bool:
     """Whether the container's mounts are its own, and end with it."""
     return "mount" in namespace_paths(config)
 
@@ -95,7 +95,7 @@ def release(path: str) -> None:
         raise Failure(f"unmount rootfs {path}: {reason(error)}") from None
 
 
-def apply_sysctls(config: dict[str, Any]) -> None:
+def apply_sysctls(config: Config) -> None:
     """linux.sysctl, after the rootfs is entered. Raises Failure."""
     sysctls.write(linux(config).get("sysctl") or {})
 
@@ -138,7 +138,7 @@ def _unshare_parent(path: str, propagation: int) -> None:
         path = os.path.dirname(path)
 
 
-def _set_up_dev(root: int, config: dict[str, Any]) -> None:
+def _set_up_dev(root: int, config: Config) -> None:
     try:
         devices.create(root, config, by_bind="user" in namespace_paths(config) or _is_in_user_namespace())
         dev.link_ptmx(root)
@@ -160,7 +160,7 @@ def _is_in_user_namespace() -> bool:
 class Rootfs:
     """A prepared rootfs, held by a descriptor of its root."""
 
-    config: dict[str, Any]
+    config: Config
     path: str
     root: int
     """O_PATH descriptor of the root: createContainer hooks run with it as their working directory."""

@@ -25,6 +25,7 @@ from hookrun.runtime.cgroups.v1.manager import V1Manager
 from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
 from hookrun.runtime.cgroups.v2 import manager as v2
 from hookrun.runtime.cgroups.v2.manager import V2Manager
+from hookrun.runtime.documents import Resources
 from hookrun.runtime.errors import Failure
 
 _NAME = "org.freedesktop.systemd1"
@@ -228,77 +229,23 @@ class _Scope:
             return
 
 
-def _not_applied(error: Failure) -> Failure:
-    """The same with runc's words for cgroups that a container's first process can't enter."""
-    return Failure(f"unable to start container process: unable to apply cgroup configuration: {error.text}")
+class _ScopeManager(Manager):
+    """What a scope is on both kinds of hierarchy; the class beside it in the bases does what cgroup files do."""
 
-
-class UnifiedManager(V2Manager):
-    """A scope on v2."""
-
-    __slots__ = ("_created", "_resources", "_scope")
+    __slots__ = ("_is_made", "_resources", "_scope")
 
     def __init__(self, scope: _Scope, paths: dict[str, str], rules: list[Rule] | None) -> None:
         super().__init__(paths, rootless=scope.rootless, explicit=True, rules=rules)
         self._scope = scope
-        self._resources: dict[str, Any] = {}
-        self._created = rules is None
+        self._resources: Resources = {}
+        self._is_made = rules is None
 
-    def create(self, resources: dict[str, Any]) -> None:
+    def create(self, resources: Resources) -> None:
         # The scope comes with its first process.
         self._resources = resources
 
     def entrance(self, sub_cgroups: dict[str, str] | None = None, init_pid: int = 0) -> Entrance:
-        if not self._created:
-            entrance = Entrance()
-            entrance.add_admission(self._start)
-            return entrance
-        if not self.rootless:
-            return super().entrance(sub_cgroups, init_pid)
-        # Between a login session's cgroup and the user's own systemd, only that systemd can move processes.
-        entrance = Entrance()
-        sub_cgroup = (sub_cgroups or {}).get("", "")
-        entrance.add_admission(lambda pid: self._scope.attach(sub_cgroup, pid))
-        return entrance
-
-    def _start(self, pid: int) -> None:
-        try:
-            self._scope.start(pid, "IOAccounting")
-            self._created = True
-            v2.create(self.main_path, self._resources)
-        except Failure as error:
-            raise _not_applied(error) from None
-
-    def apply(self, resources: dict[str, Any]) -> None:
-        memory = resources.get("memory") or {}
-        if memory.get("checkBeforeUpdate"):
-            v2_controllers.check_usage(self.main_path, memory.get("limit") or 0, memory.get("swap") or 0)
-        devices = systemd_properties.of_devices(self.rules) if self.rules is not None else []
-        self._scope.set(devices + systemd_properties.of_resources_v2(resources, self._scope.version()))
-        super().apply(systemd_properties.rounded(resources))
-
-    def destroy(self) -> None:
-        self._scope.stop()
-        super().destroy()
-
-
-class LegacyManager(V1Manager):
-    """A scope on v1, and cgroups of the same name in the hierarchies that systemd leaves alone."""
-
-    __slots__ = ("_created", "_resources", "_scope")
-
-    def __init__(self, scope: _Scope, paths: dict[str, str], rules: list[Rule] | None) -> None:
-        super().__init__(paths, rootless=False, explicit=True, rules=rules)
-        self._scope = scope
-        self._resources: dict[str, Any] = {}
-        self._created = rules is None
-
-    def create(self, resources: dict[str, Any]) -> None:
-        # The scope comes with its first process.
-        self._resources = resources
-
-    def entrance(self, sub_cgroups: dict[str, str] | None = None, init_pid: int = 0) -> Entrance:
-        if self._created:
+        if self._is_made:
             return super().entrance(sub_cgroups, init_pid)
         entrance = Entrance()
         entrance.add_admission(self._start)
@@ -306,16 +253,63 @@ class LegacyManager(V1Manager):
 
     def _start(self, pid: int) -> None:
         try:
-            self._scope.start(pid, "BlockIOAccounting")
-            self._created = True
-            super().create(self._resources)
-            for name, path in self.paths.items():
-                if name not in ("name=systemd", ""):
-                    files.write(path, "cgroup.procs", str(pid))
+            self._make(pid)
         except Failure as error:
-            raise _not_applied(error) from None
+            raise Failure(
+                f"unable to start container process: unable to apply cgroup configuration: {error.text}"
+            ) from None
 
-    def apply(self, resources: dict[str, Any]) -> None:
+    def _make(self, pid: int) -> None:
+        """Make the scope around its first process."""
+        raise NotImplementedError
+
+    def destroy(self) -> None:
+        self._scope.stop()
+        super().destroy()
+
+
+class UnifiedManager(_ScopeManager, V2Manager):
+    """A scope on v2."""
+
+    __slots__ = ()
+
+    def entrance(self, sub_cgroups: dict[str, str] | None = None, init_pid: int = 0) -> Entrance:
+        if not (self._is_made and self.rootless):
+            return super().entrance(sub_cgroups, init_pid)
+        # Between a login session's cgroup and the user's own systemd, only that systemd can move processes.
+        entrance = Entrance()
+        sub_cgroup = (sub_cgroups or {}).get("", "")
+        entrance.add_admission(lambda pid: self._scope.attach(sub_cgroup, pid))
+        return entrance
+
+    def _make(self, pid: int) -> None:
+        self._scope.start(pid, "IOAccounting")
+        self._is_made = True
+        v2.create(self.main_path, self._resources)
+
+    def apply(self, resources: Resources) -> None:
+        memory = resources.get("memory") or {}
+        if memory.get("checkBeforeUpdate"):
+            v2_controllers.check_usage(self.main_path, memory.get("limit") or 0, memory.get("swap") or 0)
+        devices = systemd_properties.of_devices(self.rules) if self.rules is not None else []
+        self._scope.set(devices + systemd_properties.of_resources_v2(resources, self._scope.version()))
+        super().apply(systemd_properties.rounded(resources))
+
+
+class LegacyManager(_ScopeManager, V1Manager):
+    """A scope on v1, and cgroups of the same name in the hierarchies that systemd leaves alone."""
+
+    __slots__ = ()
+
+    def _make(self, pid: int) -> None:
+        self._scope.start(pid, "BlockIOAccounting")
+        self._is_made = True
+        V1Manager.create(self, self._resources)
+        for name, path in self.paths.items():
+            if name not in ("name=systemd", ""):
+                files.write(path, "cgroup.procs", str(pid))
+
+    def apply(self, resources: Resources) -> None:
         v1.check(resources)
         devices = systemd_properties.of_devices(self.rules) if self.rules is not None else []
         properties = devices + systemd_properties.of_resources_v1(resources, self._scope.version())
@@ -332,7 +326,3 @@ class LegacyManager(V1Manager):
         finally:
             if freezes:
                 self.thaw()
-
-    def destroy(self) -> None:
-        self._scope.stop()
-        super().destroy()

@@ -14,6 +14,7 @@ from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.cgroups.manager import Manager, below
 from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
 from hookrun.runtime.cgroups.v2 import stats as v2_stats
+from hookrun.runtime.documents import Resources
 from hookrun.runtime.errors import Failure
 
 # Longer than any freezing takes; runc waits as long.
@@ -44,7 +45,7 @@ class V2Manager(Manager):
     def main_path(self) -> str:
         return self.paths[""]
 
-    def create(self, resources: dict[str, Any]) -> None:
+    def create(self, resources: Resources) -> None:
         try:
             create(self.main_path, resources)
         except files.FileError as error:
@@ -55,7 +56,7 @@ class V2Manager(Manager):
                     "rootless needs no limits + no cgrouppath when no permission is granted for cgroups: " + error.text
                 ) from None
 
-    def apply(self, resources: dict[str, Any]) -> None:
+    def apply(self, resources: Resources) -> None:
         path = self.main_path
         v2_controllers.apply(path, resources)
         if self.rules is not None:
@@ -135,7 +136,7 @@ class V2Manager(Manager):
         return v2_stats.collect(self.main_path)
 
 
-def create(path: str, resources: dict[str, Any]) -> None:
+def create(path: str, resources: Resources) -> None:
     """Make a cgroup and its parents, each handing every controller of the host down to the next."""
     if not path.startswith(files.UNIFIED + "/"):
         raise Failure(f"invalid cgroup path {path}")
