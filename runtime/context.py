@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from hookrun.runtime.errors import Failure, quoted
@@ -11,69 +12,48 @@ from hookrun.runtime.linux.namespaces import in_user_namespace
 from hookrun.runtime.log import Log
 from hookrun.runtime.rootfs.judged import Judged
 
+Options = dict[str, Any]
+"""What the command line says: the flags' values by their long names, in the types that the grammar gives them."""
 TRUE_WORDS = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE_WORDS = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 
 
+@dataclass(slots=True)
 class Context:
-    """The global options, what was prepared for the command, and what the command reports beside its status.
+    """The global options, what was prepared for the command, and what the command reports beside its status."""
 
-    `rootless` is "auto", "true" or "false". `config` is the bundle's config.json, already patched, for the commands
-    that make a container; `process` the process object that `exec` runs; `resources` what `update` sets; they are
-    None where the command reads them itself. `is_process_judged`: policies judged `process`, and what it leaves out
-    stays out. `judged` is what policies found on the host. `given` holds the long
-    names of the command's flags that the engine gave.
-    `phases` collects (name, nanoseconds), in order; `hook_results` what each hook that ran gave back; `statistics` is
-    what CRIU says of its work; `harm` what the kernel did to a deleted container (`cgroups.manager.Manager.harm`).
-    """
+    root: str
+    log: Log
+    _: KW_ONLY
+    systemd_cgroup: bool = False
+    rootless: str = "auto"
+    """One of auto, true and false."""
+    criu: str = "criu"
+    debug: bool = False
+    given: set[str] = field(default_factory=set)
+    """The long names of the command's flags that the engine gave."""
 
-    __slots__ = (
-        "_last",
-        "config",
-        "criu",
-        "debug",
-        "given",
-        "harm",
-        "hook_results",
-        "is_process_judged",
-        "judged",
-        "log",
-        "phases",
-        "process",
-        "resources",
-        "root",
-        "rootless",
-        "statistics",
-        "systemd_cgroup",
-    )
+    config: dict[str, Any] | None = None
+    """The bundle's config.json, already patched, for the commands that make a container. None here and in the next
+    fields: the command reads it itself."""
+    process: dict[str, Any] | None = None
+    """The process object that `exec` runs."""
+    is_process_judged: bool = False
+    """Whether policies judged `process`, and what it leaves out stays out."""
+    resources: dict[str, Any] | None = None
+    """What `update` sets."""
+    judged: Judged = field(default_factory=Judged)
+    """What policies found on the host."""
 
-    def __init__(
-        self,
-        root: str,
-        log: Log,
-        *,
-        systemd_cgroup: bool = False,
-        rootless: str = "auto",
-        criu: str = "criu",
-        debug: bool = False,
-    ) -> None:
-        self.root = root
-        self.log = log
-        self.systemd_cgroup = systemd_cgroup
-        self.rootless = rootless
-        self.criu = criu
-        self.debug = debug
-        self.config: dict[str, Any] | None = None
-        self.process: dict[str, Any] | None = None
-        self.is_process_judged = False
-        self.resources: dict[str, Any] | None = None
-        self.judged = Judged()
-        self.given: set[str] = set()
-        self.harm: dict[str, int] = {}
-        self.hook_results: list[dict[str, Any]] = []
-        self.phases: list[tuple[str, int]] = []
-        self.statistics: dict[str, Any] = {}
-        self._last = time.monotonic_ns()
+    phases: list[tuple[str, int]] = field(default_factory=list)
+    """(name, nanoseconds), in order."""
+    hook_results: list[dict[str, Any]] = field(default_factory=list)
+    """What each hook that ran gave back."""
+    statistics: dict[str, Any] = field(default_factory=dict)
+    """What CRIU says of its work."""
+    harm: dict[str, int] = field(default_factory=dict)
+    """What the kernel did to a deleted container (`cgroups.manager.Manager.harm`)."""
+    _last: int = field(default_factory=time.monotonic_ns)
 
     def phase(self, name: str) -> None:
         """Say that the time since the last phase, or since the start, went into `name`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import KW_ONLY, dataclass
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, quoted, reason
@@ -16,20 +17,19 @@ _UNQUOTED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234
 _COLOURS = {"debug": 37, "info": 36, "warning": 33, "error": 31}
 
 
+@dataclass(frozen=True, slots=True)
 class Log:
     """Lines of `level` and message, written to --log, or to stderr where no log was asked for."""
 
-    __slots__ = ("_descriptor", "_json", "debugging")
-
-    def __init__(self, descriptor: int = _STDERR, *, json: bool = False, debugging: bool = False) -> None:
-        self._descriptor = descriptor
-        self._json = json
-        self.debugging = debugging
+    descriptor: int = _STDERR
+    _: KW_ONLY
+    json: bool = False
+    debugging: bool = False
 
     def fatal(self, text: str) -> None:
         """The error that ends the command: logged, and on stderr too where the log is elsewhere."""
         self.error(text)
-        if self._descriptor != _STDERR:
+        if self.descriptor != _STDERR:
             _write(_STDERR, text if text.endswith("\n") else f"{text}\n")
 
     def error(self, message: str) -> None:
@@ -50,16 +50,16 @@ class Log:
             self._line("debug", message)
 
     def _line(self, level: str, message: str) -> None:
-        if self._json:
+        if self.json:
             line = _json_line(level, message)
-        elif os.isatty(self._descriptor):
+        elif os.isatty(self.descriptor):
             line = _coloured_line(level, message)
         else:
             line = _text_line(level, message)
         try:
-            _write(self._descriptor, line)
+            _write(self.descriptor, line)
         except OSError as error:
-            if self._descriptor != _STDERR:
+            if self.descriptor != _STDERR:
                 _write(_STDERR, f"Failed to write to log, {reason(error)}\n")
 
 

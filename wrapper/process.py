@@ -61,7 +61,7 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
 
 
 def _process(call: Call, config: dict[str, Any], is_for_another: bool) -> dict[str, Any]:
-    from hookrun.runtime.process import execution
+    from hookrun.runtime.process import exec_process as execution
     from hookrun.runtime.spec import process as processes
 
     own = config.get("process") or {}

@@ -10,10 +10,11 @@ from hookrun.runtime.cgroups.manager import Manager
 from hookrun.runtime.cgroups.systemd import manager as by_systemd
 from hookrun.runtime.cgroups.v1 import manager as v1
 from hookrun.runtime.cgroups.v2 import manager as v2
+from hookrun.runtime.documents import Config, Resources, SavedState
 from hookrun.runtime.log import Log
 
 
-def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootless_ignore: bool, log: Log) -> Manager:
+def for_config(config: Config, container_id: str, systemd: bool, rootless_ignore: bool, log: Log) -> Manager:
     """The cgroups of a new container, not made yet.
 
     `systemd`: made by systemd (`--systemd-cgroup`). `rootless_ignore`: cgroups that this user may not make or enter
@@ -21,7 +22,7 @@ def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootles
     """
     linux = config.get("linux") or {}
     limits = linux.get("resources") or {}
-    memory = resources.section(limits, "memory")
+    memory = limits.get("memory") or {}
     if memory.get("kernel") is not None:
         log.warning("Kernel memory settings are ignored and will be removed")
     rules = devices.rules_of(config)
@@ -29,7 +30,7 @@ def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootles
     if systemd:
         unit = by_systemd.unit_of(cgroups_path, container_id)
         _check(limits)
-        return by_systemd.new(unit, config.get("annotations") or {}, rootless_ignore, rules)
+        return by_systemd.new(unit, config.get("annotations") or {}, rules, rootless=rootless_ignore)
     _check(limits)
     explicit = bool(cgroups_path)
     if files.is_unified():
@@ -39,29 +40,29 @@ def for_config(config: dict[str, Any], container_id: str, systemd: bool, rootles
     return v1.V1Manager(paths, rootless=rootless_ignore, explicit=explicit, rules=rules)
 
 
-def _check(limits: dict[str, Any]) -> None:
+def _check(limits: Resources) -> None:
     """Raise Failure for limits that this host's kind of hierarchy can't have, before anything is made."""
     if files.is_unified():
-        memory = resources.section(limits, "memory")
+        memory = limits.get("memory") or {}
         resources.swap_alone(memory.get("swap") or 0, memory.get("limit") or 0)
     else:
         v1.check(limits)
 
 
-def from_state(state: dict[str, Any]) -> Manager:
+def from_state(state: SavedState) -> Manager:
     """The cgroups of a container that exists, from its state.json."""
     kept = state["config"].get("cgroups") or {}
     paths: dict[str, str] = dict(state["cgroup_paths"])
     rootless = bool(kept.get("Rootless"))
     if kept.get("Systemd"):
-        return by_systemd.existing(kept, paths, rootless)
+        return by_systemd.existing(kept, paths, rootless=rootless)
     explicit = bool(kept.get("path"))
     if files.is_unified():
         return v2.V2Manager(paths, rootless=rootless, explicit=explicit, rules=None)
     return v1.V1Manager(paths, rootless=rootless, explicit=explicit, rules=None)
 
 
-def state_form(config: dict[str, Any], container_id: str, systemd: bool, rootless_ignore: bool) -> dict[str, Any]:
+def state_form(config: Config, container_id: str, *, systemd: bool, rootless_ignore: bool) -> dict[str, Any]:
     """What runc's state.json has under `config.cgroups`; `from_state` reads it back."""
     linux = config.get("linux") or {}
     cgroups_path = linux.get("cgroupsPath") or ""

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from hookrun.runtime.cgroups import files
-from hookrun.runtime.errors import Failure
 
 
+@dataclass(slots=True)
 class Entrance:
     """Descriptors that the parent opens before it clones the child that is to enter."""
 
-    __slots__ = ("_admission", "_gate", "_tasks", "clone_fd")
-
-    def __init__(self) -> None:
-        self.clone_fd: int | None = None
-        """Directory of the v2 cgroup, for clone3's CLONE_INTO_CGROUP; None where no v2 cgroup is to be entered."""
-        self._tasks: list[tuple[int, str]] = []
-        self._admission: Callable[[int], None] | None = None
-        self._gate: tuple[int, int] | None = None
+    clone_fd: int | None = None
+    """Directory of the v2 cgroup, for clone3's CLONE_INTO_CGROUP; None where no v2 cgroup is to be entered."""
+    _tasks: list[tuple[int, str]] = field(default_factory=list)
+    _admission: Callable[[int], None] | None = None
 
     def add_v1(self, directories: Iterable[str]) -> None:
         """Have the child enter these v1 cgroups. Raises files.FileError where one can't be opened."""
@@ -43,25 +40,20 @@ class Entrance:
             files.fail(f"can't open cgroup: openat2 {directory}", error)
 
     def add_admission(self, admission: Callable[[int], None]) -> None:
-        """Have the child wait in `enter` until `admission(pid)` has moved it, as systemd demands."""
+        """Have the child ask its parent to be moved by `admission(pid)`, as systemd demands, before it enters."""
         self._admission = admission
-        self._gate = os.pipe2(os.O_CLOEXEC)
+
+    def needs_admission(self) -> bool:
+        """Whether the child has to ask its parent for `admit` before it calls `enter`."""
+        return self._admission is not None
 
     def admit(self, pid: int) -> None:
-        """Called in the parent after the clone, before `close`; raises Failure where the child can't be moved."""
-        if self._admission is not None and self._gate is not None:
+        """Called in the parent when the child asks for it; raises Failure where the child can't be moved."""
+        if self._admission is not None:
             self._admission(pid)
-            os.write(self._gate[1], b"1")
 
     def enter(self) -> None:
         """Called in the child while it has one thread: move it into its cgroups, and close. Raises Failure."""
-        if self._gate is not None:
-            os.close(self._gate[1])
-            admitted = os.read(self._gate[0], 1)
-            os.close(self._gate[0])
-            self._gate = None
-            if not admitted:
-                raise Failure("the runtime ended before it had moved this process into its cgroup")
         for descriptor, path in self._tasks:
             files.write_open(descriptor, path, "0")
         self.close()
@@ -69,9 +61,8 @@ class Entrance:
     def close(self) -> None:
         """Close every descriptor; the parent calls it after the clone."""
         descriptors = [descriptor for descriptor, _ in self._tasks]
-        descriptors += self._gate or ()
         if self.clone_fd is not None:
             descriptors.append(self.clone_fd)
-        self._tasks, self._gate, self.clone_fd = [], None, None
+        self._tasks, self.clone_fd = [], None
         for descriptor in descriptors:
             os.close(descriptor)

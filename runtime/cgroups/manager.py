@@ -8,11 +8,13 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.devices.rules import Rule
 from hookrun.runtime.cgroups.entrance import Entrance
+from hookrun.runtime.documents import Resources
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.log import Log
 
@@ -20,31 +22,30 @@ from hookrun.runtime.log import Log
 _REMOVAL_TRIES = 11
 
 
+@dataclass(slots=True)
 class Manager:
     """The cgroups of one container."""
 
-    __slots__ = ("explicit", "paths", "rootless", "rules")
-
-    def __init__(self, paths: dict[str, str], *, rootless: bool, explicit: bool, rules: list[Rule] | None) -> None:
-        self.paths = paths
-        """Controller -> absolute directory, as in state.json's `cgroup_paths`; the unified hierarchy's key is ""."""
-        self.rootless = rootless
-        """Whether cgroups that this user may not make or enter are done without (`--rootless`)."""
-        self.explicit = explicit
-        """Whether the config names the cgroup; then its rights are not optional even when rootless."""
-        self.rules = rules
-        """The device rules; None for a container that has got them already (`update` can't change them)."""
+    paths: dict[str, str]
+    """Controller -> absolute directory, as in state.json's `cgroup_paths`; the unified hierarchy's key is ""."""
+    _: KW_ONLY
+    rootless: bool
+    """Whether cgroups that this user may not make or enter are done without (`--rootless`)."""
+    explicit: bool
+    """Whether the config names the cgroup; then its rights are not optional even when rootless."""
+    rules: list[Rule] | None
+    """The device rules; None for a container that has got them already (`update` can't change them)."""
 
     @property
     def main_path(self) -> str:
         """The directory whose processes are the container's, "" without one."""
         raise NotImplementedError
 
-    def create(self, resources: dict[str, Any]) -> None:
+    def create(self, resources: Resources) -> None:
         """Make the cgroups, ready for a process to enter."""
         raise NotImplementedError
 
-    def apply(self, resources: dict[str, Any]) -> None:
+    def apply(self, resources: Resources) -> None:
         """Set the limits of `linux.resources`, and the device rules of a new container."""
         raise NotImplementedError
 
@@ -110,9 +111,9 @@ class Manager:
         """Whether the container's cgroup is still there."""
         return bool(self.main_path) and os.path.isdir(self.main_path)
 
-    def pids(self, recursive: bool = True) -> list[int]:
+    def pids(self) -> list[int]:
         """The processes of the container, those of sub-cgroups after their parent's."""
-        return _pids(self.main_path, recursive)
+        return _pids(self.main_path, recursive=True)
 
     def kill(self) -> bool:
         """Kill every process at once, through cgroup.kill; False where that can't be had."""
@@ -172,7 +173,7 @@ def _warn_of_failure(change: Callable[[], None], log: Log) -> None:
         log.warning(error.text)
 
 
-def _pids(directory: str, recursive: bool) -> list[int]:
+def _pids(directory: str, *, recursive: bool) -> list[int]:
     try:
         found = [int(line) for line in files.read(directory, "cgroup.procs").split()]
     except files.FileError as error:
@@ -183,7 +184,7 @@ def _pids(directory: str, recursive: bool) -> list[int]:
     if recursive:
         for name in _children(directory):
             try:
-                found += _pids(f"{directory}/{name}", True)
+                found += _pids(f"{directory}/{name}", recursive=True)
             except files.FileError as error:
                 if not error.missing:
                     raise
@@ -231,7 +232,7 @@ def _remove_empty(path: str) -> bool:
 def _wait_for_exits(path: str, seconds: float) -> None:
     """Wait until one process of a dying cgroup has exited, for `seconds` at most."""
     try:
-        pids = _pids(path, False)
+        pids = _pids(path, recursive=False)
     except Failure:
         pids = []
     descriptors = []

@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from hookrun.runtime.cgroups.stats import compact
+from hookrun.runtime.documents import Config, IntelRdt, SavedState
 from hookrun.runtime.errors import Failure, quoted, reason
 from hookrun.runtime.linux.mountinfo import MountTable
 
@@ -27,10 +28,12 @@ class Features:
         self.root = root
         self.cache_allocation = bool(root) and os.path.exists(f"{root}/info/L3")
         self.bandwidth_allocation = bool(root) and os.path.exists(f"{root}/info/MB")
+        self.monitoring: set[str] = set()
         try:
-            self.monitoring = set(_read(f"{root}/info/L3_MON/mon_features").split()) if root else set()
+            if root:
+                self.monitoring.update(_read(f"{root}/info/L3_MON/mon_features").split())
         except OSError:
-            self.monitoring = set()
+            pass
 
 
 def features(root: str | None = None) -> Features:
@@ -45,7 +48,7 @@ def find_root() -> str:
     return next((mount.path for mount in MountTable().of_kind("resctrl")), "")
 
 
-def join(config: dict[str, Any], container_id: str, pid: int, root: str | None = None) -> tuple[str, bool]:
+def join(config: Config, container_id: str, pid: int, root: str | None = None) -> tuple[str, bool]:
     """Put a process, and so all that it starts, into the container's group, and set the group's shares.
 
     Returns the group's directory and whether it was made here, for state.json's `intel_rdt_path` and
@@ -72,16 +75,16 @@ def join(config: dict[str, Any], container_id: str, pid: int, root: str | None =
         if lines:
             set_schemata(group, lines)
     except Failure:
-        _remove(group, container_id, created)
+        _remove(group, container_id, whole=created)
         raise
     return group, created
 
 
-def _is_monitored(wanted: dict[str, Any]) -> bool:
+def _is_monitored(wanted: IntelRdt) -> bool:
     return any(wanted.get(name) for name in ("enableMonitoring", "enableCMT", "enableMBM"))
 
 
-def _check(wanted: dict[str, Any], available: Features) -> None:
+def _check(wanted: IntelRdt, available: Features) -> None:
     """runc: configs/validate (intelrdtCheck)."""
     if not available.root:
         raise Failure("intelRdt is specified in config, but Intel RDT is not enabled")
@@ -135,7 +138,7 @@ def _explained(problem: str, root: str) -> str:
         return problem
 
 
-def enter(state: dict[str, Any], pid: int) -> None:
+def enter(state: SavedState, pid: int) -> None:
     """Put one more process into the group of a container that has one (runc: WriteIntelRdtTasks). Raises Failure."""
     group: str = state.get("intel_rdt_path") or ""
     monitored = f"{group}/mon_groups/{state['id']}"
@@ -144,14 +147,14 @@ def enter(state: dict[str, Any], pid: int) -> None:
             _add(place, pid, _root_of(group))
 
 
-def destroy(state: dict[str, Any]) -> None:
+def destroy(state: SavedState) -> None:
     """Remove the group if it was made for the container alone, its monitoring group otherwise. Raises Failure."""
     group = state.get("intel_rdt_path")
     if group:
-        _remove(group, state["id"], bool(state.get("intel_rdt_created")))
+        _remove(group, state["id"], whole=bool(state.get("intel_rdt_created")))
 
 
-def _remove(group: str, container_id: str, whole: bool) -> None:
+def _remove(group: str, container_id: str, *, whole: bool) -> None:
     path = group if whole else f"{group}/mon_groups/{container_id}"
     try:
         # In resctrl a group's directory goes with all the files in it.

@@ -5,6 +5,7 @@ Sources: runtime-spec config-linux.md; runc specconv.CreateCgroupConfig and cgro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil, log2
 from typing import Any
 
@@ -12,7 +13,7 @@ from hookrun.runtime.cgroups.devices import rules as devices
 from hookrun.runtime.errors import Failure
 
 
-def section(resources: dict[str, Any], name: str) -> dict[str, Any]:
+def section(resources: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A part of the resources; an absent one and null are empty."""
     return resources.get(name) or {}
 
@@ -95,7 +96,7 @@ _STATE_OBJECTS = {
 }
 
 
-def state_form(resources: dict[str, Any], rules: list[devices.Rule]) -> dict[str, Any]:
+def state_form(resources: Mapping[str, Any], rules: list[devices.Rule]) -> dict[str, Any]:
     """The resources as runc's state.json has them under `config.cgroups` (cgroups.Resources' JSON names)."""
     kept: dict[str, Any] = {}
     for name, part, field, empty in _STATE_FIELDS:

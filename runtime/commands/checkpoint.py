@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import life
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.criu import flags
 from hookrun.runtime.errors import Failure
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Checkpoint the container `arguments[0]`. Raises Failure; the container goes on then."""
     container = containers.load(context.root, arguments[0])
     flags.demand_root("checkpoint")

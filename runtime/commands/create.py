@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.process.creation import Creation, Request
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Make a container. Raises Failure, with nothing left behind."""
     try:
         Creation(context, Request(options, arguments[0], detach=True)).run()

@@ -9,19 +9,19 @@ from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.container import life
 from hookrun.runtime.container.container import Container
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import pids
 from hookrun.runtime.rootfs import rootfs
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Delete the container `arguments[0]`. Raises Failure in runc's words."""
     force: bool = options["force"]
     try:
         container = containers.load(context.root, arguments[0])
     except Failure:
-        is_clean = clean_up(context, arguments[0], force)
+        is_clean = clean_up(context, arguments[0], force=force)
         if force and is_clean:
             return 0
         raise
@@ -34,7 +34,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     return 0
 
 
-def clean_up(context: Context, container_id: str, force: bool) -> bool:
+def clean_up(context: Context, container_id: str, *, force: bool) -> bool:
     """Clean up where there is no usable state; whether nothing is left of the id.
 
     Without force, that is only done after a `create` that never finished and left no process: what may run is left

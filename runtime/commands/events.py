@@ -11,13 +11,13 @@ from hookrun.runtime.cgroups import rdt
 from hookrun.runtime.cgroups.oom import Listener
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container.container import Container
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure
 
 _NANOSECONDS = 1_000_000_000
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Print events as lines of JSON, one with --stats, or else until the cgroup is gone. Raises Failure."""
     container = containers.load(context.root, arguments[0])
     if options["interval"] <= 0:

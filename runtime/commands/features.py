@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from hookrun.runtime import SPEC_VERSION
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.linux import capabilities, libseccomp, mount_options, namespaces, seccomp
 from hookrun.runtime.spec import placement
 from hookrun.runtime.spec.hooks import STAGES
@@ -14,7 +14,7 @@ from hookrun.runtime.spec.hooks import STAGES
 OLDEST_SPEC = "1.0.0"
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Print the features object."""
     print(json.dumps(describe(), indent=4), flush=True)
     return 0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
 
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container.container import Container
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import pids
 
@@ -16,7 +15,7 @@ _HIGHEST_SIGNAL = 64
 _MOST_DIGITS = 18
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Send the signal `arguments[1]`, SIGTERM where none is given. Raises Failure in runc's words."""
     container = containers.load(context.root, arguments[0])
     number = parse_signal(arguments[1] if len(arguments) > 1 and arguments[1] else "SIGTERM")

@@ -9,7 +9,7 @@ from hookrun.runtime import jsonio
 from hookrun.runtime.commands.state import describe
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import directory as container_directory
-from hookrun.runtime.context import Context, default_root
+from hookrun.runtime.context import Context, Options, default_root
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import files
 
@@ -18,7 +18,7 @@ _NARROWEST = 12
 _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Print every container as a table, as JSON, or only the ids with --quiet. Raises Failure."""
     found = [_described(context, container_id) for container_id in _ids(context.root)]
     shown = [item for item in found if item is not None]

@@ -6,11 +6,11 @@ from typing import Any
 
 from hookrun.runtime.cgroups.files import DENIED, FileError
 from hookrun.runtime.container import container as containers
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Freeze the container `arguments[0]`; returns once its processes stand still. Raises Failure."""
     container = containers.load(context.root, arguments[0])
     if container.status() not in ("created", "running"):

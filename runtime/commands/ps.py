@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups.files import FileError
 from hookrun.runtime.commands.pause import with_rights
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container.container import Container
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure, reason
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Print the processes of `arguments[0]`; the other arguments are ps(1)'s, -ef without any. Raises Failure."""
     container = containers.load(context.root, arguments[0])
     pids = with_rights(context, "ps", lambda: _pids(container))

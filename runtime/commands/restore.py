@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hookrun.runtime.container import life
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.criu import flags
 from hookrun.runtime.linux import attributes
 from hookrun.runtime.process.creation import Request
 from hookrun.runtime.process.foreground import Foreground
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Restore a container; returns its process's exit status, 0 with --detach. Raises Failure, all undone."""
     flags.demand_root("restore")
     flags.check(options)
     from hookrun.runtime.criu.restoration import Restoration  # raises Failure on a host without protobuf
 
-    request = Request(options, arguments[0], options["detach"])
+    request = Request(options, arguments[0], detach=options["detach"])
     if not options["no-subreaper"]:
         attributes.set_child_subreaper()
     watcher = None if request.detach else Foreground()
     restoration = Restoration(context, request, options)
-    container, birth = restoration.run()
+    container, child = restoration.run()
     if watcher is None:
         return 0
     try:
-        status = watcher.watch(birth.pid, birth.pidfd, restoration.pty_line)
+        status = watcher.watch(child.pid, child.pidfd, restoration.pty_line)
     except BaseException:
-        birth.kill()
+        child.kill()
         life.destroy(context, container)
         raise
     life.destroy(context, container)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hookrun.runtime.commands.pause import with_rights
 from hookrun.runtime.container import container as containers
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Thaw the container `arguments[0]`. Raises Failure."""
     container = containers.load(context.root, arguments[0])
     if container.status() != "paused":

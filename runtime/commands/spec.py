@@ -8,7 +8,7 @@ from typing import Any
 
 from hookrun.runtime import SPEC_VERSION
 from hookrun.runtime.cgroups.files import is_unified
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure, failing, reason
 
 _FILE = "config.json"
@@ -16,7 +16,7 @@ _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 _CLOSED = ["nosuid", "noexec", "nodev"]
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Write config.json into the bundle. Raises Failure where there is one already."""
     spec = example()
     if options["rootless"]:

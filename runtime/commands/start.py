@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import life, notify
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 from hookrun.runtime.errors import Failure
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Start the container `arguments[0]`. Raises Failure in runc's words."""
     container = containers.load(context.root, arguments[0])
     status = container.status()

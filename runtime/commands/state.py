@@ -8,10 +8,10 @@ from typing import Any
 from hookrun.runtime import jsonio
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container.container import Container
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Print the state of the container `arguments[0]`. Raises Failure."""
     shown = describe(containers.load(context.root, arguments[0]))
     shown["owner"] = ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups import rdt
@@ -12,12 +13,11 @@ from hookrun.runtime.cgroups.resources import section
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.container.container import Container
-from hookrun.runtime.context import Context
+from hookrun.runtime.context import Context, Options
+from hookrun.runtime.documents import Resources
 from hookrun.runtime.errors import Failure, failing, quoted
 from hookrun.runtime.linux import files
 from hookrun.runtime.spec import go_decoder, shape
-
-Resources = dict[str, Any]
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 _UINT64 = (0, (1 << 64) - 1)
@@ -60,7 +60,7 @@ _BLOCK_DEVICES = (
 )
 
 
-def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Set the limits that the flags, or the JSON of --resources, name. Raises Failure with the old ones in force."""
     container = containers.load(context.root, arguments[0])
     resources = context.resources
@@ -71,7 +71,7 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     if memory.get("kernel") is not None or memory.get("kernelTCP") is not None:
         context.log.warning("Kernel memory settings are ignored and will be removed")
     kept = container.state["config"]["cgroups"]
-    old = limits.of_state(kept)
+    old = cast(Resources, limits.of_state(kept))
     new = merged(old, resources)
     schemata = _schemata(container, options)
     if container.status() == "stopped":
@@ -84,12 +84,12 @@ def run(context: Context, options: dict[str, Any], arguments: list[str]) -> int:
     return 0
 
 
-def wanted(options: dict[str, Any], given: set[str]) -> Resources:
+def wanted(options: Options, given: set[str]) -> dict[str, Any]:
     """The resources that a command line names, by the JSON of --resources or else by its flags. Raises Failure."""
     return _from_file(options["resources"]) if options["resources"] else from_flags(options, given)
 
 
-def _from_file(path: str) -> Resources:
+def _from_file(path: str) -> dict[str, Any]:
     with failing(f"open {path}"):
         data = files.read_bytes("/dev/stdin" if path == "-" else path)
     if not data.strip():
@@ -100,13 +100,13 @@ def _from_file(path: str) -> Resources:
         raise Failure(f"{path}: {error}") from None
     go_decoder.normalize(found, shape.RESOURCES)
     shape.check(found, shape.RESOURCES, path)
-    resources: Resources = found or {}
+    resources: dict[str, Any] = found or {}
     return resources
 
 
-def from_flags(options: dict[str, Any], given: set[str]) -> Resources:
+def from_flags(options: Options, given: set[str]) -> dict[str, Any]:
     """The resources that the flags name. Raises Failure for a value that is no number."""
-    wanted: Resources = {"memory": {}, "cpu": {}, "pids": {}, "blockIO": {}}
+    wanted: dict[str, Any] = {"memory": {}, "cpu": {}, "pids": {}, "blockIO": {}}
     if options["blkio-weight"]:
         wanted["blockIO"]["weight"] = options["blkio-weight"] & 0xFFFF
     for flag, (part, field) in _TEXTS.items():
@@ -155,7 +155,7 @@ def _size(flag: str, text: str) -> int:
     return int(size)
 
 
-def _complete(wanted: Resources) -> None:
+def _complete(wanted: dict[str, Any]) -> None:
     """No limit on memory means none on swap; an idle container has no weight of its own."""
     memory, cpu = section(wanted, "memory"), section(wanted, "cpu")
     if memory.get("limit") == -1 and memory.get("swap") is None:
@@ -164,9 +164,9 @@ def _complete(wanted: Resources) -> None:
         cpu["shares"] = 0
 
 
-def merged(old: Resources, wanted: Resources) -> Resources:
+def merged(old: Mapping[str, Any], wanted: Mapping[str, Any]) -> Resources:
     """The container's resources once `wanted` is in force, as runc puts the two together."""
-    new = {name: dict(value) if isinstance(value, dict) else value for name, value in old.items()}
+    new: Any = {name: dict(value) if isinstance(value, dict) else value for name, value in old.items()}
     for part, fields in _LASTING.items():
         for field in fields:
             if section(wanted, part).get(field) is not None:
@@ -181,7 +181,8 @@ def merged(old: Resources, wanted: Resources) -> Resources:
         changed = section(wanted, "blockIO").get(field)
         if changed:
             new.setdefault("blockIO", {})[field] = _merged_devices(new["blockIO"].get(field) or [], changed)
-    return new
+    found: Resources = new
+    return found
 
 
 def _merge_bandwidth(cpu: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -228,7 +229,7 @@ def _restore(context: Context, manager: Manager, old: Resources) -> None:
         )
 
 
-def _schemata(container: Container, options: dict[str, Any]) -> list[str]:
+def _schemata(container: Container, options: Options) -> list[str]:
     """The Intel RDT lines of the flags. Raises Failure where the host or the container has no such thing."""
     wanted = [options["l3-cache-schema"], options["mem-bw-schema"]]
     if not any(wanted):

@@ -12,11 +12,13 @@ Here it is read, by every command; `directory` makes, changes and removes it.
 from __future__ import annotations
 
 import os
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from hookrun.runtime import SPEC_VERSION, jsonio
 from hookrun.runtime.cgroups import choice, freezer
 from hookrun.runtime.cgroups.manager import Manager
+from hookrun.runtime.documents import SavedState
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import files, pids
 from hookrun.runtime.spec import go_decoder
@@ -54,16 +56,14 @@ def check_id(container_id: str) -> None:
         raise Failure("invalid container ID format")
 
 
+@dataclass(slots=True)
 class Container:
     """A container that `create` has finished."""
 
-    __slots__ = ("_config", "directory", "id", "state")
-
-    def __init__(self, directory: str, container_id: str, state: dict[str, Any]) -> None:
-        self.directory = directory
-        self.id = container_id
-        self.state = state
-        self._config: dict[str, Any] | None = None
+    directory: str
+    id: str
+    state: SavedState
+    _config: dict[str, Any] | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Container:
         """Whether its mounts are its own, and end with it."""
         return any(entry["type"] == "NEWNS" for entry in self.state["config"]["namespaces"])
 
-    def oci_state(self, status: str, with_pid: bool = True) -> dict[str, Any]:
+    def oci_state(self, status: str, *, with_pid: bool = True) -> dict[str, Any]:
         """The state as hooks get it (runtime.md "State")."""
         pid = self.init_pid if with_pid else 0
         return oci_state(self.id, status, pid, self.bundle, self.annotations)
@@ -162,18 +162,18 @@ def load(root: str, container_id: str) -> Container:
     return Container(directory, container_id, _checked_state(path, data))
 
 
-def _checked_state(path: str, data: bytes) -> dict[str, Any]:
+def _checked_state(path: str, data: bytes) -> SavedState:
     try:
         state = jsonio.loads(data)
     except ValueError:
         state = None
     if not is_whole(state) and not is_whole(_respelled(state)):
         raise Failure(f"{path}: damaged state file; `delete --force` cleans the container up")
-    found: dict[str, Any] = state
+    found: SavedState = state
     return found
 
 
-def is_whole(state: Any, *, unfinished: bool = False) -> bool:
+def is_whole(state: Any, *, unfinished: bool = False) -> TypeGuard[SavedState]:
     """Whether a value is a container's state; one that is `unfinished` has no process yet."""
     try:
         config = state["config"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.container.container import CONFIG, EXEC_FIFO, STATE, Container, check_id
+from hookrun.runtime.documents import SavedState
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import files
 
@@ -33,7 +35,7 @@ class Draft:
         except OSError as error:
             raise Failure(f"mkdir {self.directory}: {reason(error)}") from None
 
-    def note_progress(self, made: dict[str, Any]) -> None:
+    def note_progress(self, made: Mapping[str, Any]) -> None:
         """Keep what has been made so far for whoever has to clean up. Raises Failure."""
         _write(f"{self.directory}/{_CREATING}", made)
 
@@ -44,11 +46,11 @@ class Draft:
             os.mkfifo(path, 0o600)
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
-    def keep_config(self, config: dict[str, Any]) -> None:
+    def keep_config(self, config: Mapping[str, Any]) -> None:
         """Keep the OCI config for `exec`. Raises Failure."""
         _write(f"{self.directory}/{CONFIG}", config)
 
-    def finish(self, state: dict[str, Any]) -> Container:
+    def finish(self, state: SavedState) -> Container:
         """Make it a container. Raises Failure."""
         container = Container(self.directory, self.id, state)
         save(container)

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hookrun.runtime import jsonio
@@ -18,14 +18,11 @@ Report = Callable[[dict[str, Any]], None]
 
 # What a hook says is kept up to here, for the error and the record; the rest is read and dropped.
 _KEPT_BYTES = 16384
-_SIGPIPE = 13
-_SIGXFSZ = 25
-_SIGKILL = 9
 _LONGEST_POLL = 0x7FFFFFFF  # milliseconds
 
 
 def run_stage(
-    config: dict[str, Any],
+    config: Mapping[str, Any],
     stage: str,
     state: dict[str, Any],
     report: Report,
@@ -50,9 +47,7 @@ def run_stage(
             raise Failure(f"error running {stage} hook #{index}: {problem}")
 
 
-def run_one(
-    hook: dict[str, Any], state: bytes, report: Report, default_env: list[str] | None = None
-) -> str:
+def run_one(hook: Mapping[str, Any], state: bytes, report: Report, default_env: list[str] | None = None) -> str:
     """Run one hook to its end or its timeout (seconds); returns what went wrong, "" where nothing did."""
     started = time.monotonic()
     run = _Run(hook, default_env)
@@ -73,7 +68,7 @@ class _Run:
 
     __slots__ = ("_args", "_env", "_outputs", "_path", "_pid", "_pidfd", "status", "stderr", "stdout")
 
-    def __init__(self, hook: dict[str, Any], default_env: list[str] | None) -> None:
+    def __init__(self, hook: Mapping[str, Any], default_env: list[str] | None) -> None:
         self._path: str = hook["path"]
         self._args: list[str] = hook.get("args") or [self._path]
         self._env = _environment(hook.get("env") or default_env)
@@ -103,7 +98,7 @@ class _Run:
                     (os.POSIX_SPAWN_DUP2, out_writer, 1),
                     (os.POSIX_SPAWN_DUP2, err_writer, 2),
                 ],
-                setsigdef=[_SIGPIPE, _SIGXFSZ],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
             )
         except OSError as error:
             self._close_outputs()
@@ -142,7 +137,7 @@ class _Run:
             if self._pidfd in ready:
                 return self._ended()
             if not ready and (left is None or left <= _LONGEST_POLL):
-                pids.send_signal(self._pidfd, _SIGKILL)
+                pids.send_signal(self._pidfd, signal.SIGKILL)
                 os.waitpid(self._pid, 0)
                 return f"hook ran past specified timeout of {float(timeout or 0):.1f}s"
 

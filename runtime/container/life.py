@@ -6,7 +6,7 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hookrun.runtime import jsonio
@@ -119,7 +119,7 @@ def kill_all(manager: Manager, context: Context) -> None:
             raise
 
 
-def _run_poststop(context: Context, container: Container, config: dict[str, Any]) -> None:
+def _run_poststop(context: Context, container: Container, config: Mapping[str, Any]) -> None:
     """Every poststop hook runs; one that fails is only logged (runtime.md, lifecycle step 13)."""
     state = jsonio.dumps(container.oci_state("stopped", with_pid=False)).encode()
     for index, hook in enumerate(of_stage(config, "poststop")):

@@ -7,6 +7,7 @@ import select
 import socket
 from typing import Any
 
+from hookrun.runtime.documents import Config, MountEntry
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import pids
 
@@ -14,12 +15,12 @@ _IN_CONTAINER = "/run/notify"
 _FILE = "notify.sock"
 
 
-def add_to(config: dict[str, Any], directory: str) -> None:
+def add_to(config: Config, directory: str) -> None:
     """Have the config show the container its socket, from a place made in its state `directory`. Raises Failure."""
     place = f"{directory}/notify"
     with failing(f"mkdir {place}"):
         os.mkdir(place, 0o755)
-    mount = {
+    mount: MountEntry = {
         "destination": _IN_CONTAINER,
         "source": place,
         "type": "bind",

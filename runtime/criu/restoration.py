@@ -24,7 +24,7 @@ from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import files, mounts, namespaces, pids
 from hookrun.runtime.process import channel, spawn, terminal
 from hookrun.runtime.process.creation import Creation, Request
-from hookrun.runtime.process.spawn import Birth
+from hookrun.runtime.process.spawn import ChildProcess
 from hookrun.runtime.rootfs import cgroup_mounts
 from hookrun.runtime.rootfs.mounter import RootfsMounter
 from hookrun.runtime.spec import container_mounts
@@ -82,13 +82,13 @@ class Restoration(Creation):
             line.close()
             os._exit(0)
 
-        birth = spawn.give_birth_at_once(namespaces.NEWNS, Entrance(), main)
+        child = spawn.clone(namespaces.NEWNS, Entrance(), main)
         try:
-            _, problem = birth.line.receive()
+            _, problem = child.line.receive()
         finally:
-            birth.line.close()
-            os.close(birth.pidfd)
-            os.waitpid(birth.pid, 0)
+            child.line.close()
+            os.close(child.pidfd)
+            os.waitpid(child.pid, 0)
         if problem:
             raise Failure(f"create criu restore mountpoint: {problem}")
 
@@ -183,12 +183,12 @@ class Restoration(Creation):
 
     def _take_over(self, manager: Manager, pid: int) -> None:
         """The processes are there, and stopped still: make it a container."""
-        self._birth = Birth(pid, pids.open_pidfd(pid), channel.ParentLine(-1, -1))
+        self._child = ChildProcess(pid, pids.open_pidfd(pid), channel.ParentLine(-1, -1))
         if "time" not in namespace_paths(self.config) and _has_own_time(pid):
             # CRIU sets the clocks back to where they were; what `exec` brings has to see the same.
             linux(self.config)["namespaces"].append({"type": "time"})
             self._draft.keep_config(self.config)
-        self._container = self._finish(self._birth, manager)
+        self._container = self._finish(self._child, manager)
 
     def _destroy_cgroups(self) -> None:
         if self._manager is not None and self._manager.exists():

@@ -16,8 +16,9 @@ from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.criu.messages import DecodeError, rpc
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import attributes
-from hookrun.runtime.process import channel, spawn
+from hookrun.runtime.process import channel, init, spawn
 from hookrun.runtime.process import process as processes
+from hookrun.runtime.process.channel import Message
 
 Notified = Callable[[str, int, int | None], None]
 """Called with a notification's name, the pid that it is about (0 if none), and a descriptor that came with it."""
@@ -64,7 +65,7 @@ class Service:
         way_in = entrance or Entrance()
 
         def main(line: channel.ChildLine) -> NoReturn:
-            way_in.enter()
+            init.enter_cgroups(way_in, line)
             prepare()
             # CRIU passes its own dispositions on to nobody, but minds them itself.
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
@@ -73,14 +74,13 @@ class Service:
             os.execve(path, [program, "swrk", str(_SOCKET)], os.environb)
             raise AssertionError("execve returned")
 
-        birth = spawn.give_birth_at_once(namespaces, way_in, main)
+        child = spawn.clone(namespaces, way_in, main)
         theirs.close()
-        self.pid = birth.pid
+        self.pid = child.pid
         try:
-            way_in.admit(birth.pid)
             way_in.close()
             # The line closes with execve.
-            _, problem = birth.line.receive()
+            _, problem = child.line.attend({Message.CGROUPS: lambda text: way_in.admit(child.pid)})
             if problem:
                 raise Failure(f"can't start CRIU: {problem}")
             self.version = self._ask_version()
@@ -88,8 +88,8 @@ class Service:
             self.end()
             raise
         finally:
-            birth.line.close()
-            os.close(birth.pidfd)
+            child.line.close()
+            os.close(child.pidfd)
 
     def _ask_version(self) -> int:
         """As CRIU counts: 3.17.1 is 31701; a commit between two releases counts as the next minor one."""

@@ -8,7 +8,7 @@ criu_linux.go.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hookrun.runtime.cgroups import files
@@ -25,7 +25,7 @@ _EXTERNAL = {"network": ("net", "extRootNetNS", 31100), "pid": ("pid", "extRootP
 """By kind: the kernel's name, the name in the images, the first version of CRIU that can."""
 
 
-def mounts(config: dict[str, Any], bundle: str, cgroup_paths: dict[str, str]) -> dict[str, str]:
+def mounts(config: Mapping[str, Any], bundle: str, cgroup_paths: dict[str, str]) -> dict[str, str]:
     """What the host mounts into a container: the place inside to the source on the host. Raises Failure."""
     rootfs = root_path(config, bundle)
     found = {path: path for path in devices.paths_of(config)}
@@ -41,7 +41,7 @@ def mounts(config: dict[str, Any], bundle: str, cgroup_paths: dict[str, str]) ->
         raise Failure(f"open {error.filename or rootfs}: {reason(error)}") from None
 
 
-def _sources(mount: Mount, config: dict[str, Any], cgroup_paths: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _sources(mount: Mount, config: Mapping[str, Any], cgroup_paths: dict[str, str]) -> Iterator[tuple[str, str]]:
     if mount.is_bind:
         yield mount.destination, mount.source
     elif mount.kind == "cgroup" and not files.is_unified() and "cgroup" not in namespace_paths(config):
@@ -49,7 +49,7 @@ def _sources(mount: Mount, config: dict[str, Any], cgroup_paths: dict[str, str])
             yield f"{mount.destination}/{name}", directory
 
 
-def masked_files(config: dict[str, Any], pid: int) -> Iterator[str]:
+def masked_files(config: Mapping[str, Any], pid: int) -> Iterator[str]:
     """The masked paths that are files in the container of a process: /dev/null lies on them."""
     for path in linux(config).get("maskedPaths") or ():
         place = f"/proc/{pid}/root{path}"
@@ -65,7 +65,7 @@ def note_for_dump(opts: Any, places: dict[str, str], masked: Iterator[str]) -> N
         opts.ext_mnt.add(key=path, val=_NULL)
 
 
-def note_for_restore(opts: Any, places: dict[str, str], config: dict[str, Any]) -> None:
+def note_for_restore(opts: Any, places: dict[str, str], config: Mapping[str, Any]) -> None:
     """Say what is behind the names now."""
     for place, source in places.items():
         opts.ext_mnt.add(key=place, val=source)
@@ -73,7 +73,7 @@ def note_for_restore(opts: Any, places: dict[str, str], config: dict[str, Any]) 
         opts.ext_mnt.add(key=_NULL, val=_NULL)
 
 
-def note_namespaces_for_dump(opts: Any, config: dict[str, Any], criu: Service) -> None:
+def note_namespaces_for_dump(opts: Any, config: Mapping[str, Any], criu: Service) -> None:
     """Have the namespaces that the container has joined left out of the images. Raises Failure."""
     joined = namespace_paths(config)
     for kind, (name, key, version) in _EXTERNAL.items():
@@ -91,7 +91,7 @@ class Joined:
 
     __slots__ = ("_config", "_keys", "descriptors")
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         """Raises Failure where one is not there, or CRIU can't join its kind."""
         self._config = config
         self._keys: list[str] = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from dataclasses import dataclass
+
 from hookrun.runtime.linux.syscalls import NR, call
 
 NAMES = (
@@ -55,20 +58,17 @@ _PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
-_EINVAL = 22
 
 
+@dataclass(frozen=True, slots=True)
 class CapabilitySets:
     """The five sets, each an int with one bit a capability."""
 
-    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted")
-
-    def __init__(self, bounding: int, effective: int, inheritable: int, permitted: int, ambient: int) -> None:
-        self.bounding = bounding
-        self.effective = effective
-        self.inheritable = inheritable
-        self.permitted = permitted
-        self.ambient = ambient
+    bounding: int
+    effective: int
+    inheritable: int
+    permitted: int
+    ambient: int
 
 
 def mask(names: list[str]) -> tuple[int, list[str]]:
@@ -113,7 +113,7 @@ def drop_bounding(keep: int) -> None:
             if call(NR.prctl, _PR_CAPBSET_READ, number, 0, 0, 0):
                 call(NR.prctl, _PR_CAPBSET_DROP, number, 0, 0, 0)
         except OSError as error:
-            if error.errno == _EINVAL:
+            if error.errno == errno.EINVAL:
                 return
             raise
 

@@ -5,6 +5,7 @@ The library is loaded only when a profile has no compiled program yet.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -68,11 +69,11 @@ class Filter:
     def __init__(self, default_action: int) -> None:
         self._context = library.seccomp_init(default_action)
         if not self._context:
-            raise OSError(22, os.strerror(22))
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     def add_architecture(self, architecture: int) -> None:
         """Filter the calls of one more architecture. Raises OSError for one that the library does not know."""
-        _check(library.seccomp_arch_add(self._context, architecture), but=17)
+        _check(library.seccomp_arch_add(self._context, architecture), but=errno.EEXIST)
 
     def optimize(self) -> None:
         """Search the rules as a binary tree; nothing happens in a library that can't."""

@@ -6,6 +6,7 @@ Sources: namespaces(7), clone(2), setns(2); config-linux.md for the spec's names
 from __future__ import annotations
 
 import os
+import signal
 
 from hookrun.runtime.linux import imports
 from hookrun.runtime.linux.syscalls import NR, address, call
@@ -45,7 +46,6 @@ PROC_NAMES = {
     "mount": "mnt",
 }
 
-_SIGCHLD = 17
 _CLONE_ARGS_SIZE = 88
 
 
@@ -61,7 +61,7 @@ def clone(flags: int, cgroup: int | None = None) -> tuple[int, int]:
     fields[0] = flags | CLONE_PIDFD
     fields[1] = address(pidfd)
     # The kernel takes no exit signal together with CLONE_PARENT: the child's is then the caller's own.
-    fields[4] = 0 if flags & CLONE_PARENT else _SIGCHLD
+    fields[4] = 0 if flags & CLONE_PARENT else signal.SIGCHLD
     if cgroup is not None:
         fields[0] |= CLONE_INTO_CGROUP
         fields[10] = cgroup
@@ -86,6 +86,8 @@ def join(descriptor: int, flags: int) -> None:
     """
     imports.close()
     call(NR.setns, descriptor, flags)
+
+
 _WHOLE_RANGE = ["0", "0", "4294967295"]
 
 

@@ -9,11 +9,13 @@ A compiled program is kept under the hash of its profile, since libseccomp needs
 from __future__ import annotations
 
 import _blake2
+import errno
 import marshal
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from struct import pack
-from typing import Any
+from typing import TypedDict
 
 from hookrun.runtime.errors import Failure, failing, quoted, reason
 from hookrun.runtime.linux import libseccomp
@@ -78,7 +80,6 @@ ARCHITECTURES = {
 }
 _WITH_RETURN_CODE = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 _PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
-_EPERM, _ENOSYS = 1, 38
 _ARGUMENTS = 6
 
 # From this many rules on, a binary tree is faster than a list (runc's number).
@@ -91,14 +92,42 @@ _X32_BIT = 1 << 30
 _S390 = (ARCHITECTURES["SCMP_ARCH_S390"], ARCHITECTURES["SCMP_ARCH_S390X"])
 
 
+class SyscallArgument(TypedDict, total=False):
+    """A comparison of one argument of a system call."""
+
+    index: int
+    value: int
+    valueTwo: int
+    op: str
+
+
+class Syscalls(TypedDict, total=False):
+    """What a profile does with some system calls."""
+
+    names: list[str]
+    action: str
+    errnoRet: int
+    args: list[SyscallArgument]
+
+
+class Profile(TypedDict, total=False):
+    """The config's `linux.seccomp`."""
+
+    defaultAction: str
+    defaultErrnoRet: int
+    architectures: list[str]
+    flags: list[str]
+    listenerPath: str
+    listenerMetadata: str
+    syscalls: list[Syscalls]
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled filter: `bytes`, an array of struct sock_filter, and the `flags` of seccomp(2)."""
+    """A compiled filter: `code`, an array of struct sock_filter, and the `flags` of seccomp(2)."""
 
-    __slots__ = ("bytes", "flags")
-
-    def __init__(self, code: bytes, flags: int) -> None:
-        self.bytes = code
-        self.flags = flags
+    code: bytes
+    flags: int
 
     @property
     def listens(self) -> bool:
@@ -106,7 +135,7 @@ class Program:
         return bool(self.flags & NEW_LISTENER)
 
 
-def program(seccomp: dict[str, Any] | None, debug: Debug, cache: str = CACHE_DIRECTORY) -> Program | None:
+def program(seccomp: Profile | None, debug: Debug, cache: str = CACHE_DIRECTORY) -> Program | None:
     """The program of a profile, from the `cache` directory where it is there; None where the config wants no filter.
 
     The profile's types are those of `shape`; `debug` takes what a reader of the log may want to know. Raises Failure
@@ -119,7 +148,7 @@ def program(seccomp: dict[str, Any] | None, debug: Debug, cache: str = CACHE_DIR
     return found
 
 
-def _from_cache_or_compiled(seccomp: dict[str, Any], debug: Debug, cache: str) -> Program:
+def _from_cache_or_compiled(seccomp: Profile, debug: Debug, cache: str) -> Program:
     key = _key(seccomp)
     directory = _open_cache(cache)
     try:
@@ -140,7 +169,7 @@ def install(program: Program) -> int | None:
 
     The process needs CAP_SYS_ADMIN or no_new_privs. Raises Failure.
     """
-    code = bytearray(program.bytes)
+    code = bytearray(program.code)
     header = bytearray(pack("@HP", len(code) // 8, address(code)))
     with failing("error loading seccomp filter into kernel: error loading seccomp filter"):
         result = call(NR.seccomp, _SET_MODE_FILTER, program.flags, header)
@@ -158,17 +187,17 @@ def _is_supported(flag: int) -> bool:
     try:
         call(NR.seccomp, _SET_MODE_FILTER, flag | needed, None)
     except OSError as error:
-        return error.errno == 14
+        return error.errno == errno.EFAULT
     return True
 
 
 # --- compiling
 
 
-def _compile(seccomp: dict[str, Any], debug: Debug) -> tuple[Program, Library]:
+def _compile(seccomp: Profile, debug: Debug) -> tuple[Program, Library]:
     rules = _rules(seccomp)
     flags = _flags(seccomp) | _listener_flag(seccomp, rules)
-    default = _action(seccomp, "defaultAction", "defaultErrnoRet")
+    default = _action(seccomp.get("defaultAction"), seccomp.get("defaultErrnoRet"))
     architectures = [_named(ARCHITECTURES, name, "arch") for name in seccomp.get("architectures") or ()]
     try:
         library = libseccomp.Library()
@@ -190,21 +219,19 @@ def _compile(seccomp: dict[str, Any], debug: Debug) -> tuple[Program, Library]:
     return Program(code, flags), library
 
 
+@dataclass(frozen=True, slots=True)
 class _Rule:
     """One name of one entry of `syscalls`."""
 
-    __slots__ = ("action", "comparisons", "name")
-
-    def __init__(self, name: str, action: int, comparisons: list[Comparison]) -> None:
-        self.name = name
-        self.action = action
-        self.comparisons = comparisons
+    name: str
+    action: int
+    comparisons: list[Comparison]
 
 
-def _rules(seccomp: dict[str, Any]) -> list[_Rule]:
+def _rules(seccomp: Profile) -> list[_Rule]:
     rules = []
     for entry in seccomp.get("syscalls") or ():
-        action = _action(entry, "action", "errnoRet")
+        action = _action(entry.get("action"), entry.get("errnoRet"))
         comparisons = [_comparison(argument) for argument in entry.get("args") or ()]
         for name in entry.get("names") or ():
             if not name:
@@ -219,16 +246,14 @@ def _named(table: dict[str, int], name: str, what: str) -> int:
     return table[name]
 
 
-def _action(holder: dict[str, Any], field: str, code_field: str) -> int:
-    name = holder.get(field) or ""
-    action = _named(ACTIONS, name, "action")
+def _action(name: str | None, code: int | None) -> int:
+    action = _named(ACTIONS, name or "", "action")
     if name not in _WITH_RETURN_CODE:
         return action
-    code = holder.get(code_field)
-    return action | (_EPERM if code is None else code & 0xFFFF)
+    return action | (errno.EPERM if code is None else code & 0xFFFF)
 
 
-def _comparison(argument: dict[str, Any]) -> Comparison:
+def _comparison(argument: SyscallArgument) -> Comparison:
     operator = _named(OPERATORS, argument.get("op") or "", "operator")
     index = argument.get("index") or 0
     if index >= _ARGUMENTS:
@@ -236,7 +261,7 @@ def _comparison(argument: dict[str, Any]) -> Comparison:
     return index, operator, argument.get("value") or 0, argument.get("valueTwo") or 0
 
 
-def _flags(seccomp: dict[str, Any]) -> int:
+def _flags(seccomp: Profile) -> int:
     """Without the field, speculation stays as it is, where the kernel can do that; with it, only what it lists."""
     if seccomp.get("flags") is None:
         default = FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
@@ -251,7 +276,7 @@ def _flags(seccomp: dict[str, Any]) -> int:
     return flags
 
 
-def _listener_flag(seccomp: dict[str, Any], rules: list[_Rule]) -> int:
+def _listener_flag(seccomp: Profile, rules: list[_Rule]) -> int:
     """The init writes to its parent until the descriptor is handed over, so `write` can't wait for an answer."""
     notify = ACTIONS["SCMP_ACT_NOTIFY"]
     if seccomp.get("defaultAction") == "SCMP_ACT_NOTIFY":
@@ -327,7 +352,7 @@ def _newest_calls(library: Library, architectures: list[int], rules: list[_Rule]
 
 def _section(calls: dict[int, int]) -> list[Instruction]:
     """What is asked about the calls of one architecture; the last instruction leads to the filter."""
-    enosys: Instruction = (_RETURN, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | _ENOSYS)
+    enosys: Instruction = (_RETURN, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS)
     to_filter: Instruction = (_JUMP, 0, 0, 0)
     load: Instruction = (_LOAD, 0, 0, _NUMBER_OFFSET)
     plain, x32 = calls.get(ARCHITECTURES["SCMP_ARCH_X86_64"]), calls.get(ARCHITECTURES["SCMP_ARCH_X32"])
@@ -354,7 +379,7 @@ def _section(calls: dict[int, int]) -> list[Instruction]:
 # --- the cache
 
 
-def _key(seccomp: dict[str, Any]) -> str:
+def _key(seccomp: Profile) -> str:
     """A name for what a program depends on besides the library: the profile, the format, the kernel, the machine."""
     kernel = os.uname()
     profile = {name: value for name, value in seccomp.items() if not name.startswith("listener")}
@@ -423,7 +448,7 @@ def _keep(directory: int, key: str, made: Program, library: Library) -> None:
     path = library.path()
     temporary = f".{key}.{os.getpid()}"
     try:
-        data = marshal.dumps((path, _identity(path), made.flags, made.bytes))
+        data = marshal.dumps((path, _identity(path), made.flags, made.code))
         _make_room(directory)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
         try:

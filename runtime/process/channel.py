@@ -2,8 +2,10 @@
 
 `create` and `run`; what only some containers need stands in brackets:
 
-    hookrun (creation)                        the container's process (spawn, init)
+    hookrun (creation)                        the container's process (spawn, standard_init)
         |--- clone3 --------------------------->|
+        |<-- [CGROUPS] -------------------------|  systemd makes its cgroups around it
+        |--- done ----------------------------->|
         |<-- [MAPPINGS] ------------------------|  its user namespace wants maps
         |--- done ----------------------------->|
         |<-- PREPARED --------------------------|  the mounts are made
@@ -20,15 +22,16 @@
         |    pid file, state.json               |
         |--- done ----------------------------->|  waits at the exec fifo
 
-`exec` has READY, SECCOMP and WARNING alone; its line ends just before execve. Where namespaces are joined by their
-paths, an intermediate process begins and says PID before it ends; the container's process says nothing before that is
-answered. ERROR can come at any time; the end of the line means death.
+`exec` (execution, setns_init) has CGROUPS, READY, SECCOMP and WARNING alone; its line ends just before execve. Where
+namespaces are joined by their paths, an intermediate process begins and says PID before it ends; the container's
+process says nothing before that is answered. ERROR can come at any time; the end of the line means death.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from hookrun.runtime.errors import Failure
@@ -40,6 +43,8 @@ _HEADER = 5  # the kind and the length of the text, four bytes, lowest first
 class Message(Enum):
     """What the child says, and the byte that stands for it on the line."""
 
+    CGROUPS = b"c"
+    """Asks to be moved into its cgroups."""
     MAPPINGS = b"m"
     """Asks for the maps of its user namespace; of the process whose pid is the text, its own without one."""
     PREPARED = b"p"
@@ -60,21 +65,29 @@ class Message(Enum):
     """Tells why it ends."""
 
 
-_ASKING = frozenset((Message.MAPPINGS, Message.PREPARED, Message.READY, Message.SECCOMP, Message.FINISHED))
+_ASKING = frozenset(
+    (
+        Message.CGROUPS,
+        Message.MAPPINGS,
+        Message.PREPARED,
+        Message.READY,
+        Message.SECCOMP,
+        Message.FINISHED,
+    )
+)
 _BY_BYTE = {message.value: message for message in Message}
 Parts = Mapping[Message, Callable[[str], None]]
 """What the parent does for each message, given its text."""
 
 
+@dataclass(slots=True)
 class ChildLine:
     """The child's end."""
 
-    __slots__ = ("is_announced", "reader", "writer")
-
-    def __init__(self, reader: int, writer: int) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.is_announced = True
+    reader: int
+    writer: int
+    is_announced: bool = True
+    """Whether the parent knows of this process; before, it may not speak."""
 
     def tell(self, message: Message, text: str = "") -> None:
         """Raises Failure where the parent is gone before it knew of this process, OSError where it is gone since."""
@@ -100,14 +113,12 @@ class ChildLine:
         self.reader = self.writer = -1
 
 
+@dataclass(frozen=True, slots=True)
 class ParentLine:
     """The parent's end."""
 
-    __slots__ = ("reader", "writer")
-
-    def __init__(self, reader: int, writer: int) -> None:
-        self.reader = reader
-        self.writer = writer
+    reader: int
+    writer: int
 
     def attend(self, parts: Parts) -> tuple[Message | None, str]:
         """Do our part for each message, and let a child that asked go on; returns the first that has no part here."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
+from hookrun.runtime.documents import Config, IdMapping
 from hookrun.runtime.errors import Failure, failing
 from hookrun.runtime.spec.sections import linux
 
 
-def write(config: dict[str, Any], pid: int) -> None:
+def write(config: Config, pid: int) -> None:
     """Write both maps of the new user namespace that `pid` is in. Raises Failure."""
     uids = linux(config).get("uidMappings") or []
     gids = linux(config).get("gidMappings") or []
@@ -20,13 +20,13 @@ def write(config: dict[str, Any], pid: int) -> None:
     _write_map(pid, "gid", gids, os.getegid())
 
 
-def _needs_helper(mappings: list[dict[str, Any]], own_id: int) -> bool:
+def _needs_helper(mappings: list[IdMapping], own_id: int) -> bool:
     """An ordinary user may map his own id alone (runc: requiresRootOrMappingTool)."""
     only_own = len(mappings) == 1 and (mappings[0].get("hostID") or 0) == own_id and (mappings[0].get("size") or 0) == 1
     return os.geteuid() != 0 and not only_own
 
 
-def _write_map(pid: int, kind: str, mappings: list[dict[str, Any]], own_id: int) -> None:
+def _write_map(pid: int, kind: str, mappings: list[IdMapping], own_id: int) -> None:
     if not mappings:
         return
     if _needs_helper(mappings, own_id):
@@ -54,7 +54,7 @@ def _helper_path(name: str) -> str:
     raise Failure(f"{name} is not installed: without it an ordinary user may map only the own id")
 
 
-def _run_helper(name: str, pid: int, mappings: list[dict[str, Any]]) -> None:
+def _run_helper(name: str, pid: int, mappings: list[IdMapping]) -> None:
     """newuidmap(1) and newgidmap(1) write, setuid root, the maps that /etc/subuid and /etc/subgid allow."""
     arguments = [name, str(pid)]
     for entry in mappings:

@@ -7,13 +7,13 @@ container's network namespace ends, the kernel hands physical devices back by it
 from __future__ import annotations
 
 import os
-from typing import Any
 
+from hookrun.runtime.documents import NetDevice
 from hookrun.runtime.errors import failing
 from hookrun.runtime.linux import rtnetlink
 
 
-def move_in(devices: dict[str, Any], pid: int) -> None:
+def move_in(devices: dict[str, NetDevice], pid: int) -> None:
     """Move the devices into the network namespace of a process. Raises Failure."""
     path = f"/proc/{pid}/ns/net"
     with failing(f"open {path}"):

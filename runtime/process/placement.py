@@ -5,14 +5,13 @@ Sources: config-linux.md "Personality", "Memory Policy"; personality(2), set_mem
 
 from __future__ import annotations
 
-from typing import Any
-
+from hookrun.runtime.documents import Linux
 from hookrun.runtime.errors import failing
 from hookrun.runtime.linux import attributes
 from hookrun.runtime.spec.placement import DOMAINS, MODE_FLAGS, MODES, nodes_of
 
 
-def apply(linux: dict[str, Any]) -> None:
+def apply(linux: Linux) -> None:
     """Set both for the calling process. Raises Failure."""
     personality = linux.get("personality")
     if personality:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from typing import Any
+import stat
 
+from hookrun.runtime.documents import Capabilities, Process, Rlimit
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import attributes, capabilities
 from hookrun.runtime.linux.syscalls import NR, call
@@ -19,9 +20,8 @@ from hookrun.runtime.spec.process import RLIMITS, no_user
 
 _AT_FDCWD = -100
 _AT_EACCESS = 0x200
-_DIRECTORY = 0o040000
-_TYPE_MASK = 0o170000
-_NULL_DEVICE = 0x103
+_NULL_DEVICE = os.makedev(1, 3)
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _NGROUPS_MAX = 65536  # include/uapi/linux/limits.h
 
 
@@ -37,7 +37,7 @@ def leave_parents_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def set_rlimits(pid: int, limits: list[dict[str, Any]] | None) -> None:
+def set_rlimits(pid: int, limits: list[Rlimit] | None) -> None:
     """Set the resource limits of another process (prlimit(2)). Raises Failure in runc's words."""
     for limit in limits or ():
         pair = (limit.get("soft") or 0).to_bytes(8, "little") + (limit.get("hard") or 0).to_bytes(8, "little")
@@ -67,7 +67,7 @@ class Identity:
 
     __slots__ = ("additional_gids", "gid", "has_arrived", "may_set_groups", "sets", "uid", "umask")
 
-    def __init__(self, process: dict[str, Any], log: Log) -> None:
+    def __init__(self, process: Process, log: Log) -> None:
         user = process.get("user") or {}
         self.uid: int = user.get("uid") or 0
         self.gid: int = user.get("gid") or 0
@@ -104,7 +104,7 @@ class Identity:
         return [f"can't raise ambient capability {name}: {reason(error)}" for name, error in refused.items()]
 
 
-def _capability_sets(wanted: dict[str, Any], log: Log) -> capabilities.CapabilitySets:
+def _capability_sets(wanted: Capabilities, log: Log) -> capabilities.CapabilitySets:
     """The five sets as bits; what this kernel has not is warned of and left out, as runc does."""
     unknown: set[str] = set()
 
@@ -155,7 +155,7 @@ def _own_stdio(uid: int) -> None:
             continue
 
 
-def parse_environment(process: dict[str, Any]) -> dict[bytes, bytes]:
+def parse_environment(process: Process) -> dict[bytes, bytes]:
     """The process's environment, the last of two equal names counting. Raises Failure for an entry that is none."""
     variables: dict[bytes, bytes] = {}
     for entry in process.get("env") or ():
@@ -217,7 +217,7 @@ def check_directory_is_inside() -> None:
         )
 
 
-def prepare(process: dict[str, Any], identity: Identity, variables: dict[bytes, bytes]) -> None:
+def prepare(process: Process, identity: Identity, variables: dict[bytes, bytes]) -> None:
     """Do what a seccomp filter may forbid and what needs no other user. Raises Failure.
 
     The process goes to its working directory where it may do so already. HOME in `variables` becomes the user's, from
@@ -235,7 +235,7 @@ def prepare(process: dict[str, Any], identity: Identity, variables: dict[bytes, 
             raise no_user("setenv: invalid argument")
 
 
-def settle(process: dict[str, Any], identity: Identity) -> list[str]:
+def settle(process: Process, identity: Identity) -> list[str]:
     """From privileged process to the container's user, after `prepare`, in runc's order; returns warnings.
 
     Raises Failure.
@@ -279,7 +279,7 @@ def _not_executable(path: bytes) -> str:
         status = os.stat(path)
     except OSError as error:
         return f"stat {os.fsdecode(path)}: {reason(error)}"
-    if status.st_mode & _TYPE_MASK == _DIRECTORY:
+    if stat.S_ISDIR(status.st_mode):
         return "permission denied"
     try:
         call(NR.faccessat2, _AT_FDCWD, path, os.X_OK, _AT_EACCESS)
@@ -288,7 +288,7 @@ def _not_executable(path: bytes) -> str:
         if error.errno not in (errno.ENOSYS, errno.EPERM):
             return "permission denied"
     # Root passes access(2) for any file with one x bit; a file with none is refused by execve.
-    return "" if status.st_mode & 0o111 else "permission denied"
+    return "" if status.st_mode & _EXECUTABLE else "permission denied"
 
 
 def replace(program: bytes, arguments: list[str], variables: dict[bytes, bytes]) -> None:

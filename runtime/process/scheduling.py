@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
+from hookrun.runtime.documents import Linux, Process, Scheduler
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import attributes
 from hookrun.runtime.linux.cpus import parse_cpus
@@ -15,7 +15,7 @@ from hookrun.runtime.spec.scheduling import FLAGS, IO_CLASSES, POLICIES
 _SCHED_ATTR_SIZE = 56
 
 
-def apply(process: dict[str, Any], is_pinned: bool) -> None:
+def apply(process: Process, *, is_pinned: bool) -> None:
     """Set scheduler and I/O priority of the calling process; `is_pinned`: its cgroup has some CPUs only.
 
     Raises Failure.
@@ -34,7 +34,7 @@ def apply(process: dict[str, Any], is_pinned: bool) -> None:
             attributes.set_io_priority(IO_CLASSES[priority["class"]], priority.get("priority") or 0)
 
 
-def _packed(scheduler: dict[str, Any]) -> bytes:
+def _packed(scheduler: Scheduler) -> bytes:
     """struct sched_attr."""
     flags = 0
     for flag in scheduler.get("flags") or ():
@@ -52,7 +52,7 @@ def _packed(scheduler: dict[str, Any]) -> bytes:
     return b"".join(value.to_bytes(size, "little") for value, size in parts).ljust(_SCHED_ATTR_SIZE, b"\0")
 
 
-def has_cpuset(linux: dict[str, Any]) -> bool:
+def has_cpuset(linux: Linux) -> bool:
     """Whether the container's cgroup has some CPUs only."""
     return bool(((linux.get("resources") or {}).get("cpu") or {}).get("cpus"))
 

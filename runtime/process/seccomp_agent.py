@@ -12,10 +12,11 @@ from typing import Any
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import failing
 from hookrun.runtime.linux import sockets
+from hookrun.runtime.linux.seccomp import Profile
 from hookrun.runtime.linux.syscalls import NR, call
 
 
-def hand_over(profile: dict[str, Any], pid: int, pidfd: int, number: int, state: dict[str, Any]) -> None:
+def hand_over(profile: Profile, pid: int, pidfd: int, number: int, state: dict[str, Any]) -> None:
     """Send the agent at the profile's `listenerPath` the descriptor that a process has under `number`.
 
     `pid` and `pidfd` are that process, `state` is the state object of the container that it is in. Raises Failure.
@@ -28,7 +29,7 @@ def hand_over(profile: dict[str, Any], pid: int, pidfd: int, number: int, state:
         os.close(descriptor)
 
 
-def _message(profile: dict[str, Any], pid: int, state: dict[str, Any]) -> bytes:
+def _message(profile: Profile, pid: int, state: dict[str, Any]) -> bytes:
     message: dict[str, Any] = {"ociVersion": state["ociVersion"], "fds": ["seccompFd"], "pid": pid}
     if profile.get("listenerMetadata"):
         message["metadata"] = profile["listenerMetadata"]

@@ -1,4 +1,4 @@
-"""The birth of the container's first process: one clone3 into all new namespaces, or two where some are joined.
+"""Making a process of the container: one clone3 into all new namespaces, or two where some are joined.
 
 Where a namespace is joined by its path, or a time namespace is made (whose offsets must be set before anybody is in
 it), an intermediate process goes there first and clones again with CLONE_PARENT, so that the container's process is
@@ -9,10 +9,13 @@ nsexec.c.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import NoReturn
 
 from hookrun.runtime.cgroups.entrance import Entrance
+from hookrun.runtime.documents import Config
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import namespaces, pids
 from hookrun.runtime.process import channel, mappings
@@ -20,23 +23,24 @@ from hookrun.runtime.process.channel import Message
 from hookrun.runtime.rootfs.judged import Namespaces as Judged
 from hookrun.runtime.spec.sections import linux, namespace_paths
 
+Main = Callable[[channel.ChildLine], NoReturn]
+"""What the new process does, given its end of the line."""
+
 _OFFSETS_FILE = "/proc/self/timens_offsets"
 
 
-class Birth:
+@dataclass(frozen=True, slots=True)
+class ChildProcess:
     """A new process and the line to it."""
 
-    __slots__ = ("line", "pid", "pidfd")
-
-    def __init__(self, pid: int, pidfd: int, line: channel.ParentLine) -> None:
-        self.pid = pid
-        self.pidfd = pidfd
-        self.line = line
+    pid: int
+    pidfd: int
+    line: channel.ParentLine
 
     def kill(self) -> None:
         """End the process and take its exit status away."""
         try:
-            pids.send_signal(self.pidfd, 9)
+            pids.send_signal(self.pidfd, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
@@ -47,7 +51,7 @@ class Namespaces:
 
     __slots__ = ("config", "joined", "new")
 
-    def __init__(self, config: dict[str, Any], judged: Judged) -> None:
+    def __init__(self, config: Config, judged: Judged) -> None:
         """Open the namespaces to join, the judged ones where policies judged them (`Judged.namespaces`).
 
         Raises Failure.
@@ -102,12 +106,12 @@ class Namespaces:
             raise Failure(f"failed to open {path} for the {kind} namespace: {reason(error)}") from None
 
 
-def give_birth(wanted: Namespaces, entrance: Entrance, main: Callable[[channel.ChildLine], NoReturn]) -> Birth:
+def clone_into(wanted: Namespaces, entrance: Entrance, main: Main) -> ChildProcess:
     """Make a process in its namespaces and cgroups, which runs `main`. Raises Failure."""
     if not wanted.needs_intermediate():
-        return give_birth_at_once(wanted.at_clone(), entrance, main)
+        return clone(wanted.at_clone(), entrance, main)
 
-    def deliver(line: channel.ChildLine) -> NoReturn:
+    def intermediate(line: channel.ChildLine) -> NoReturn:
         _join(wanted)
         flags = wanted.at_clone()
         if wanted.is_new("time"):
@@ -117,26 +121,22 @@ def give_birth(wanted: Namespaces, entrance: Entrance, main: Callable[[channel.C
                 flags &= ~namespaces.NEWUSER
             namespaces.unshare(namespaces.NEWTIME)
             _set_offsets(wanted.config)
-        _deliver(flags, line, main)
+        _clone_sibling(flags, line, main)
 
-    return _await_child(give_birth_at_once(0, entrance, deliver), wanted.config)
+    return _await_sibling(clone(0, entrance, intermediate), wanted.config)
 
 
-def give_birth_inside(
-    flags: int, pidfd: int, entrance: Entrance, main: Callable[[channel.ChildLine], NoReturn]
-) -> Birth:
+def join_and_clone(flags: int, pidfd: int, entrance: Entrance, main: Main) -> ChildProcess:
     """Make a process in the existing namespaces `flags` of the process behind `pidfd`. Raises Failure."""
 
-    def deliver(line: channel.ChildLine) -> NoReturn:
+    def intermediate(line: channel.ChildLine) -> NoReturn:
         namespaces.join(pidfd, flags)
-        _deliver(0, line, main)
+        _clone_sibling(0, line, main)
 
-    return _await_child(give_birth_at_once(0, entrance, deliver), {})
+    return _await_sibling(clone(0, entrance, intermediate), {})
 
 
-def give_birth_at_once(
-    flags: int, entrance: Entrance, main: Callable[[channel.ChildLine], NoReturn]
-) -> Birth:
+def clone(flags: int, entrance: Entrance, main: Main) -> ChildProcess:
     """Make a process by one clone. Raises Failure."""
     ours, theirs = channel.open_pair()
     try:
@@ -147,12 +147,12 @@ def give_birth_at_once(
         raise Failure(f"unable to clone: {reason(error)}") from None
     if pid == 0:
         ours.close()
-        _live(main, theirs)
+        _run_child(main, theirs)
     theirs.close()
-    return Birth(pid, pidfd, ours)
+    return ChildProcess(pid, pidfd, ours)
 
 
-def _deliver(flags: int, line: channel.ChildLine, main: Callable[[channel.ChildLine], NoReturn]) -> NoReturn:
+def _clone_sibling(flags: int, line: channel.ChildLine, main: Main) -> NoReturn:
     """The intermediate process's last act: the container's process, as a child of its own parent.
 
     The two share the line, and either may run first: the process says nothing before the parent has its number.
@@ -160,12 +160,12 @@ def _deliver(flags: int, line: channel.ChildLine, main: Callable[[channel.ChildL
     pid, _ = namespaces.clone(flags | namespaces.CLONE_PARENT)
     if pid == 0:
         line.is_announced = False
-        _live(main, line)
+        _run_child(main, line)
     line.tell(Message.PID, str(pid))
     os._exit(0)
 
 
-def _live(main: Callable[[channel.ChildLine], NoReturn], line: channel.ChildLine) -> NoReturn:
+def _run_child(main: Main, line: channel.ChildLine) -> NoReturn:
     """Run `main`; what it raises goes to the parent, and the process ends here whatever happens."""
     try:
         main(line)
@@ -193,24 +193,27 @@ def _join(wanted: Namespaces) -> None:
     Source: runc's nsexec.c, join_namespaces.
     """
     others = [entry for entry in wanted.joined if entry[1] != namespaces.NEWUSER]
-    late = [entry for entry in others if not _has_joined(entry)]
-    for descriptor, flag, path in [entry for entry in wanted.joined if entry not in others] + late:
+    refused = _join_allowed(others)
+    for descriptor, flag, path in [entry for entry in wanted.joined if entry not in others] + refused:
         with failing(f"failed to setns into {path}"):
             namespaces.join(descriptor, flag)
 
 
-def _has_joined(entry: tuple[int, int, str]) -> bool:
-    descriptor, flag, _ = entry
-    try:
-        namespaces.join(descriptor, flag)
-    except PermissionError:
-        return False
-    except OSError as error:
-        raise Failure(f"failed to setns into {entry[2]}: {reason(error)}") from None
-    return True
+def _join_allowed(entries: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Join all but those that this user may not join, which are returned. Raises Failure."""
+    refused = []
+    for entry in entries:
+        descriptor, flag, path = entry
+        try:
+            namespaces.join(descriptor, flag)
+        except PermissionError:
+            refused.append(entry)
+        except OSError as error:
+            raise Failure(f"failed to setns into {path}: {reason(error)}") from None
+    return refused
 
 
-def _set_offsets(config: dict[str, Any]) -> None:
+def _set_offsets(config: Config) -> None:
     """Write a new time namespace's clocks (time_namespaces(7)); they can't be changed once a process is in it."""
     offsets = linux(config).get("timeOffsets") or {}
     if not offsets:
@@ -224,14 +227,15 @@ def _set_offsets(config: dict[str, Any]) -> None:
             os.close(descriptor)
 
 
-def _await_child(birth: Birth, config: dict[str, Any]) -> Birth:
+def _await_sibling(intermediate: ChildProcess, config: Config) -> ChildProcess:
     """Help the intermediate process until it says which one is the container's; it ends then. Raises Failure."""
-    message, text = birth.line.attend({Message.MAPPINGS: lambda text: mappings.write(config, int(text))})
+    line = intermediate.line
+    message, text = line.attend({Message.MAPPINGS: lambda text: mappings.write(config, int(text))})
     if message is not Message.PID:
-        birth.kill()
+        intermediate.kill()
         raise Failure(f"error during container init: {text or 'the process ended'}")
-    birth.line.answer()
-    os.close(birth.pidfd)
-    os.waitpid(birth.pid, 0)
+    line.answer()
+    os.close(intermediate.pidfd)
+    os.waitpid(intermediate.pid, 0)
     pid = int(text)
-    return Birth(pid, pids.open_pidfd(pid), birth.line)
+    return ChildProcess(pid, pids.open_pidfd(pid), line)

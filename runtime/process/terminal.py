@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import Any
+from dataclasses import dataclass
 
+from hookrun.runtime.documents import Size
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import filesystems, sockets
 from hookrun.runtime.linux.syscalls import NR, call
@@ -32,7 +33,7 @@ _AT_FDCWD = -100
 _RESOLVE_NO_SYMLINKS = 0x04
 
 
-def check_sanity(terminal: bool, detach: bool, console_socket: str) -> None:
+def check_sanity(*, terminal: bool, detach: bool, console_socket: str) -> None:
     """Refuse what can't work, in runc's words (utils_linux.go checkTerminal). Raises Failure."""
     if detach and terminal and not console_socket:
         raise Failure("cannot allocate tty if runc will detach without setting console socket")
@@ -60,14 +61,12 @@ def receive(line: int) -> int:
     return descriptor
 
 
+@dataclass(frozen=True, slots=True)
 class Pty:
     """A pair of descriptors of one pseudo-terminal."""
 
-    __slots__ = ("master", "peer")
-
-    def __init__(self, master: int, peer: int) -> None:
-        self.master = master
-        self.peer = peer
+    master: int
+    peer: int
 
     def close(self) -> None:
         os.close(self.master)
@@ -101,7 +100,7 @@ def _is_multiplexer(descriptor: int) -> bool:
     return on_devpts and status.st_ino == _PTMX_INODE and status.st_rdev == os.makedev(5, 2)
 
 
-def set_size(descriptor: int, size: dict[str, Any] | None) -> None:
+def set_size(descriptor: int, size: Size | None) -> None:
     """Give the terminal the config's consoleSize, rows and columns. Raises OSError."""
     if not size or not (size.get("height") and size.get("width")):
         return

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+from dataclasses import dataclass
 
+from hookrun.runtime.documents import Config
 from hookrun.runtime.linux import filesystems, mount_options, mountinfo, mounts, paths
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.runtime.rootfs import mount_flags
@@ -19,18 +20,16 @@ UNIFIED = "/sys/fs/cgroup"
 _DEFAULT_ATTRIBUTES = mounts.ATTR_NOEXEC | mounts.ATTR_NOSUID | mounts.ATTR_NODEV
 
 
+@dataclass(frozen=True, slots=True)
 class Hierarchy:
     """One mounted v1 hierarchy, and where the calling process is in it."""
 
-    __slots__ = ("controllers", "directory", "name")
-
-    def __init__(self, name: str, controllers: list[str], directory: str) -> None:
-        self.name = name
-        """The mount point's last part: `cpu,cpuacct`."""
-        self.controllers = controllers
-        """As the file system's options: `cpu`, `name=systemd`."""
-        self.directory = directory
-        """The own cgroup's path on the host."""
+    name: str
+    """The mount point's last part: `cpu,cpuacct`."""
+    controllers: list[str]
+    """As the file system's options: `cpu`, `name=systemd`."""
+    directory: str
+    """The own cgroup's path on the host."""
 
 
 def is_unified() -> bool:
@@ -45,15 +44,13 @@ def is_unified() -> bool:
         os.close(descriptor)
 
 
+@dataclass(frozen=True, slots=True)
 class CgroupMounts:
     """How a container sees its cgroups."""
 
-    __slots__ = ("_has_namespace", "_is_rootless", "_unified_path")
-
-    def __init__(self, has_namespace: bool, unified_path: str, is_rootless: bool) -> None:
-        self._has_namespace = has_namespace
-        self._unified_path = unified_path
-        self._is_rootless = is_rootless
+    has_namespace: bool
+    unified_path: str
+    is_rootless: bool
 
     def make(self, mount: Mount, target: int) -> int:
         """Put the cgroups at a directory; a descriptor of the mount's root. Raises OSError, Failure.
@@ -78,11 +75,11 @@ class CgroupMounts:
             # In a user namespace without a cgroup namespace of its own.
             if error.errno not in (errno.EPERM, errno.EBUSY):
                 raise
-        own = self._unified_path if self._has_namespace else ""
+        own = self.unified_path if self.has_namespace else ""
         try:
             tree = mounts.open_tree(own or UNIFIED, recursive=False)
         except FileNotFoundError:
-            if not self._is_rootless:
+            if not self.is_rootless:
                 raise
             # An ordinary user may have no cgroup: then none is shown, least of all a writable one (CVE-2023-25809).
             return mounts.new_filesystem("tmpfs", "tmpfs", ["nr_blocks=1", "nr_inodes=1"], mounts.ATTR_RDONLY)
@@ -91,7 +88,7 @@ class CgroupMounts:
 
     def _show(self, hierarchy: Hierarchy, mount: Mount, tmpfs: int) -> None:
         """Put one v1 hierarchy below the tmpfs, and symlinks for those of several controllers."""
-        make_tree = _mount_hierarchy if self._has_namespace else _bind_hierarchy
+        make_tree = _mount_hierarchy if self.has_namespace else _bind_hierarchy
         tree = make_tree(hierarchy, mount)
         target = paths.make_directory(tmpfs, hierarchy.name)
         mounts.attach(tree, target)
@@ -110,7 +107,7 @@ def shown(cgroup_paths: dict[str, str]) -> list[tuple[str, str]]:
     return [(each.name, cgroup_paths.get(each.controllers[0], each.directory)) for each in found]
 
 
-def plan(config: dict[str, Any], cgroup_paths: dict[str, str]) -> CgroupMounts:
+def plan(config: Config, cgroup_paths: dict[str, str]) -> CgroupMounts:
     """What the container will need, worked out by the parent; `cgroup_paths` is the cgroups' Manager.paths."""
     return CgroupMounts("cgroup" in namespace_paths(config), cgroup_paths.get("", ""), os.geteuid() != 0)
 

@@ -6,13 +6,8 @@ Source: runc: rootfs_linux.go doTmpfsCopyUp.
 from __future__ import annotations
 
 import os
+import stat
 
-_FORMAT = 0o170000
-_DIRECTORY = 0o040000
-_REGULAR = 0o100000
-_SYMLINK = 0o120000
-_SOCKET = 0o140000
-_MODE = 0o7777
 _CHUNK = 1 << 20
 
 
@@ -28,24 +23,24 @@ def copy_directory(source: int, target: int) -> None:
 
 def _copy(name: str, source: int, target: int) -> None:
     found = os.stat(name, dir_fd=source, follow_symlinks=False)
-    kind = found.st_mode & _FORMAT
-    if kind == _SOCKET:
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFSOCK:
         return
-    if kind == _DIRECTORY:
+    if kind == stat.S_IFDIR:
         os.mkdir(name, dir_fd=target)
         below = _open_directory(name, source), _open_directory(name, target)
         copy_directory(*below)
         for descriptor in below:
             os.close(descriptor)
-    elif kind == _REGULAR:
+    elif kind == stat.S_IFREG:
         _copy_content(name, source, target)
-    elif kind == _SYMLINK:
+    elif kind == stat.S_IFLNK:
         os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
     else:
         os.mknod(name, found.st_mode, found.st_rdev, dir_fd=target)
     os.chown(name, found.st_uid, found.st_gid, dir_fd=target, follow_symlinks=False)
-    if kind != _SYMLINK:
-        os.chmod(name, found.st_mode & _MODE, dir_fd=target)
+    if kind != stat.S_IFLNK:
+        os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=target)
 
 
 def _open_directory(name: str, parent: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import filesystems, mounts, paths
@@ -18,8 +19,6 @@ _LINKS = (
     ("/proc/self/fd/2", "dev/stderr"),
 )
 _NULL = os.makedev(1, 3)
-_CHARACTER = 0o020000
-_FORMAT = 0o170000
 
 
 def make_links(root: int) -> None:
@@ -68,7 +67,7 @@ def reopen_null(root: int) -> None:
 def is_device(descriptor: int, number: int) -> bool:
     """Whether a descriptor is of the character device of this number. Raises OSError."""
     found = os.fstat(descriptor)
-    return found.st_mode & _FORMAT == _CHARACTER and found.st_rdev == number
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == number
 
 
 def mount_console(root: int, slave: int) -> None:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+import stat
 
+from hookrun.runtime.documents import Config, Device
 from hookrun.runtime.errors import failing
 from hookrun.runtime.linux import mounts, paths
 from hookrun.runtime.linux.syscalls import NR, call
-from hookrun.runtime.spec.devices import CHARACTER, DEFAULTS, TYPES, of_config
+from hookrun.runtime.spec.devices import DEFAULTS, TYPES, of_config
 
-_FORMAT = 0o170000
-_PERMISSIONS = 0o7777
 _DEFAULT_MODE = 0o666
 
 
-def create(root: int, config: dict[str, Any], by_bind: bool) -> None:
+def create(root: int, config: Config, *, by_bind: bool) -> None:
     """Make the config's devices and the default ones; what is there stays.
 
     `by_bind` shows the host's nodes instead of making new ones, as a user namespace demands. Raises Failure.
@@ -32,12 +31,12 @@ def create(root: int, config: dict[str, Any], by_bind: bool) -> None:
             # A device without a path is there for the cgroup's sake; /dev/ptmx is a symlink made later.
             path = device.get("path") or ""
             if path and paths.lexical(path) != "dev/ptmx":
-                _create(root, path, device, by_bind)
+                _create(root, path, device, by_bind=by_bind)
     finally:
         os.umask(mask)
 
 
-def _create(root: int, path: str, device: dict[str, Any], by_bind: bool) -> None:
+def _create(root: int, path: str, device: Device, *, by_bind: bool) -> None:
     with failing(f"error creating device nodes: mknodat {path}"):
         parent, name = paths.open_parent(root, path)
         try:
@@ -47,13 +46,13 @@ def _create(root: int, path: str, device: dict[str, Any], by_bind: bool) -> None
             os.close(parent)
 
 
-def _make_node(parent: int, name: str, device: dict[str, Any]) -> bool:
+def _make_node(parent: int, name: str, device: Device) -> bool:
     """Make a node; False where that is not permitted. Raises OSError."""
     mode = device.get("fileMode")
     kind = TYPES[device["type"]]
     number = os.makedev(device.get("major") or 0, device.get("minor") or 0)
     try:
-        os.mknod(name, kind | (_DEFAULT_MODE if mode is None else mode & _PERMISSIONS), number, dir_fd=parent)
+        os.mknod(name, kind | (_DEFAULT_MODE if mode is None else stat.S_IMODE(mode)), number, dir_fd=parent)
     except FileExistsError:
         return True
     except PermissionError:
@@ -61,7 +60,7 @@ def _make_node(parent: int, name: str, device: dict[str, Any]) -> bool:
     node = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         found = os.fstat(node)
-        if found.st_mode & _FORMAT != kind or (kind in (CHARACTER, TYPES["b"]) and found.st_rdev != number):
+        if stat.S_IFMT(found.st_mode) != kind or (kind in (stat.S_IFCHR, stat.S_IFBLK) and found.st_rdev != number):
             raise OSError(errno.EXDEV, "the new device was exchanged for something else")
         call(NR.fchownat, node, b"", device.get("uid") or 0, device.get("gid") or 0, paths.AT_EMPTY_PATH)
     finally:

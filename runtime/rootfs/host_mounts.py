@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from hookrun.runtime.documents import Config
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import mounts, namespaces, paths, sockets
 from hookrun.runtime.log import Log
@@ -25,7 +26,7 @@ _SEARCHABLE_BY_OTHERS = 0o001
 _NO_TEXT = b"\0"  # a descriptor travels with a byte at least
 
 
-def open_sources(config: dict[str, Any], bundle: str, judged: Judged, log: Log) -> dict[int, int]:
+def open_sources(config: Config, bundle: str, judged: Judged, log: Log) -> dict[int, int]:
     """Called by the parent before the clone: index in `mounts` to a line on which `ask` gets the source.
 
     Those are the id-mapped mounts, and in a user namespace the binds whose source lies below a directory that others
@@ -59,13 +60,9 @@ def _is_reachable(source: str) -> bool:
     return True
 
 
-def _start_helper(
-    wanted: dict[int, Mount], config: dict[str, Any], bundle: str, judged: Judged
-) -> dict[int, int]:
+def _start_helper(wanted: dict[int, Mount], config: Config, bundle: str, judged: Judged) -> dict[int, int]:
     """Start the helper, nobody's child, so that nobody has to wait for it; the container's ends of the lines."""
-    pairs = {
-        index: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) for index in wanted
-    }
+    pairs = {index: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) for index in wanted}
     pid = os.fork()
     if not pid:
         if os.fork():
@@ -103,7 +100,7 @@ def _serve(lines: dict[int, int], openers: dict[int, Callable[[], int]]) -> NoRe
         os._exit(0)
 
 
-def _opener(mount: Mount, config: dict[str, Any], judged: Identity | None, rootfs: str) -> Callable[[], int]:
+def _opener(mount: Mount, config: Config, judged: Identity | None, rootfs: str) -> Callable[[], int]:
     """What opens a mount's source: detached and mapped where it is to be id-mapped, else as an O_PATH descriptor."""
     if mount.is_id_mapped:
         return lambda: id_mapped.map_source(open_source(mount, judged, rootfs), mount, config)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 
+from hookrun.runtime.documents import Config, IdMapping
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import mount_options, mounts, namespaces
 from hookrun.runtime.spec.container_mounts import Mount
 from hookrun.runtime.spec.sections import linux, namespace_paths
 
 
-def map_source(tree: int, mount: Mount, config: dict[str, Any]) -> int:
+def map_source(tree: int, mount: Mount, config: Config) -> int:
     """Map the ids of a mount's source, a detached mount: by its own mappings, or by the container's. Raises Failure."""
     userns = _user_namespace(mount, config)
     try:
@@ -33,7 +33,7 @@ def map_source(tree: int, mount: Mount, config: dict[str, Any]) -> int:
     return tree
 
 
-def _user_namespace(mount: Mount, config: dict[str, Any]) -> int:
+def _user_namespace(mount: Mount, config: Config) -> int:
     """A descriptor of a user namespace that has the mappings of the mount."""
     if mount.uid_mappings:
         return _new_user_namespace(mount.uid_mappings, mount.gid_mappings)
@@ -44,7 +44,7 @@ def _user_namespace(mount: Mount, config: dict[str, Any]) -> int:
     return _new_user_namespace(linux(config).get("uidMappings") or [], linux(config).get("gidMappings") or [])
 
 
-def _new_user_namespace(uids: list[dict[str, int]], gids: list[dict[str, int]]) -> int:
+def _new_user_namespace(uids: list[IdMapping], gids: list[IdMapping]) -> int:
     """Make a user namespace by way of a short-lived child that only waits for its end."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid, pidfd = namespaces.clone(namespaces.NEWUSER)
@@ -65,7 +65,7 @@ def _new_user_namespace(uids: list[dict[str, int]], gids: list[dict[str, int]]) 
         os.waitpid(pid, 0)
 
 
-def _write_map(path: str, mappings: list[dict[str, int]]) -> None:
+def _write_map(path: str, mappings: list[IdMapping]) -> None:
     """A mapping is written whole, in one write(2) (user_namespaces(7))."""
     lines = "".join(f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in mappings)
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)

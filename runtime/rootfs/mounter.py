@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import filesystems, mounts, paths, procfs
@@ -36,29 +37,21 @@ _VALID_IN_PROC = frozenset(
 """What lxcfs puts over the kernel's files, and runc lets it (rootfs_linux.go checkProcMount)."""
 
 
+@dataclass(frozen=True, slots=True)
 class RootfsMounter:
     """Makes mounts in one rootfs."""
 
-    __slots__ = ("_cgroup_mounts", "_judged", "_label", "_log", "_root", "_rootfs", "read_only_later")
-
-    def __init__(
-        self,
-        root: int,
-        rootfs: str,
-        label: str,
-        judged: Judged,
-        cgroup_mounts: CgroupMounts,
-        log: Log,
-    ) -> None:
-        """`root` is a descriptor of the rootfs, whose path is `rootfs`; `label` is linux.mountLabel."""
-        self._root = root
-        self._rootfs = rootfs
-        self._label = label
-        self._judged = judged
-        self._cgroup_mounts = cgroup_mounts
-        self._log = log
-        self.read_only_later: list[int] = []
-        """Mounts to be made read-only when the rootfs is finished, by their roots' descriptors."""
+    root: int
+    """A descriptor of the rootfs."""
+    rootfs: str
+    """Its path."""
+    label: str
+    """linux.mountLabel."""
+    judged: Judged
+    cgroup_mounts: CgroupMounts
+    log: Log
+    read_only_later: list[int] = field(default_factory=list)
+    """Mounts to be made read-only when the rootfs is finished, by their roots' descriptors."""
 
     def mount(self, mount: Mount, line: int | None = None) -> None:
         """Make one mount. `line` leads to the helper that opens its source, if it needs one. Raises Failure."""
@@ -94,7 +87,7 @@ class RootfsMounter:
             return self._bind(mount, line)
         if mount.kind == "cgroup":
             target = self._directory(mount)
-            tree = self._cgroup_mounts.make(mount, target)
+            tree = self.cgroup_mounts.make(mount, target)
             os.close(target)
             return tree
         if mount.options.flags & mounts.MS_REMOUNT or not self._fits_fsconfig(mount):
@@ -108,8 +101,8 @@ class RootfsMounter:
         """What comes after a mount is in its place: a shared parent has made it shared, the config decides."""
         for propagation in mount.options.propagation:
             mounts.change_propagation(tree, propagation)
-        if mount.kind == "mqueue" and self._label:
-            os.setxattr(f"/proc/self/fd/{tree}", "security.selinux", self._label.encode() + b"\0")
+        if mount.kind == "mqueue" and self.label:
+            os.setxattr(f"/proc/self/fd/{tree}", "security.selinux", self.label.encode() + b"\0")
 
     def _bind(self, mount: Mount, line: int | None) -> int:
         tree = self._source(mount, line)
@@ -117,7 +110,7 @@ class RootfsMounter:
         mount_flags.apply(tree, options.flags, options.cleared)
         if options.has_recursive:
             mounts.set_attributes(tree, options.recursive_set, options.recursive_clear, recursive=True)
-        if mount.origin in self._judged.sources and not options.propagation:
+        if mount.origin in self.judged.sources and not options.propagation:
             # It is a slave of the host's mount by default: what is mounted there later would appear, and unjudged.
             mounts.change_propagation(tree, mounts.MS_PRIVATE | mounts.MS_REC)
         place, target = self._find(mount)
@@ -129,14 +122,14 @@ class RootfsMounter:
     def _source(self, mount: Mount, line: int | None) -> int:
         """A bind's source as a detached mount; by way of the helper where there is a line to it. Raises Failure."""
         if line is not None:
-            return host_mounts.ask(line, mount, self._judged.sources.get(mount.origin), self._rootfs)
-        return host_mounts.open_source(mount, self._judged.sources.get(mount.origin), self._rootfs)
+            return host_mounts.ask(line, mount, self.judged.sources.get(mount.origin), self.rootfs)
+        return host_mounts.open_source(mount, self.judged.sources.get(mount.origin), self.rootfs)
 
     def _is_procfs(self, tree: int, mount: Mount) -> bool:
         if filesystems.type_of(tree) != filesystems.PROC:
             return False
         if os.fstat(tree).st_ino != procfs.ROOT_INODE:
-            self._log.warning(
+            self.log.warning(
                 f"bind-mount {mount.destination} (source {mount.source}) is of type procfs but is not the root of one"
             )
         return True
@@ -157,8 +150,8 @@ class RootfsMounter:
 
     def _find(self, mount: Mount) -> tuple[str, int | None]:
         """`paths.find` of a mount's destination. Raises Failure where policies judged another place, OSError."""
-        place, target = paths.find(self._root, mount.destination)
-        judged = self._judged.places.get(mount.destination)
+        place, target = paths.find(self.root, mount.destination)
+        judged = self.judged.places.get(mount.destination)
         if judged is not None and place not in judged:
             raise Failure(f"it would land at /{place}, which the policies have not judged")
         return place, target
@@ -175,17 +168,17 @@ class RootfsMounter:
         """A real directory at the very path that the config names: for procfs and sysfs no symlink is followed."""
         _check_place(mount.place, lambda: mount.kind == "proc")
         try:
-            return paths.make_directory(self._root, mount.place)
+            return paths.make_directory(self.root, mount.place)
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 raise Failure(f'filesystem "{mount.kind}" must be mounted on ordinary directory') from None
             raise
 
-    def _make_place(self, place: str, is_directory: bool = True) -> int:
+    def _make_place(self, place: str, *, is_directory: bool = True) -> int:
         """Make the directory, or the empty file, that is mounted over. Raises Failure."""
         make = paths.make_directory if is_directory else paths.make_file
         with failing(f'make mountpoint "/{place}"'):
-            return make(self._root, place)
+            return make(self.root, place)
 
     def _fits_fsconfig(self, mount: Mount) -> bool:
         options = [mount.source, *self._data(mount)]
@@ -193,8 +186,8 @@ class RootfsMounter:
 
     def _data(self, mount: Mount) -> list[str]:
         """The file system's options; a label for those file systems that keep none for each file."""
-        if self._label and mount.kind not in ("proc", "sysfs", "mqueue"):
-            return [*mount.options.data, f'context="{self._label}"']
+        if self.label and mount.kind not in ("proc", "sysfs", "mqueue"):
+            return [*mount.options.data, f'context="{self.label}"']
         return mount.options.data
 
     def _new_filesystem(self, mount: Mount, first: list[str]) -> int:
@@ -216,7 +209,7 @@ class RootfsMounter:
         target = self._directory(mount)
         mounts.mount(mount.source, target, mount.kind, _first_flags(mount), ",".join(self._data(mount)))
         os.close(target)
-        return paths.open_plain(self._root, paths.plain(self._root, mount.destination))
+        return paths.open_plain(self.root, paths.plain(self.root, mount.destination))
 
 
 def _attached(tree: int, target: int) -> int:

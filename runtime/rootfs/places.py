@@ -8,7 +8,9 @@ proc_pid_mountinfo(5), and what follows below the mount).
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hookrun.runtime.linux import filesystems, statx
 from hookrun.runtime.linux.mountinfo import MountInfo, MountTable, is_within, joined
@@ -17,11 +19,8 @@ from hookrun.runtime.linux.namespaces import in_user_namespace
 Area = tuple[str, str]
 """The number of a device, and a path in its file system: all below it belongs to it."""
 
-_OTHERS_WRITE = 0o022
-_STICKY = 0o1000
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OVERFLOW_UID = 65534
-_FORMAT = 0o170000
-_SYMLINK = 0o120000
 _MOST_LINKS = 40  # path_resolution(7)
 
 # File systems that are made anew, and to which the source is a word of no meaning.
@@ -34,17 +33,15 @@ class Uncertain(Exception):
     """What a mount shows can't be known: by its own account it may be anything."""
 
 
+@dataclass(slots=True)
 class Place:
     """Something that is there: its path by the mount that it was reached by, without symlinks, and its status."""
 
-    __slots__ = ("_inner", "_mount", "path", "status", "table")
-
-    def __init__(self, path: str, status: statx.Status, table: MountTable) -> None:
-        self.path = path
-        self.status = status
-        self.table = table
-        self._mount: MountInfo | None = None
-        self._inner = ""
+    path: str
+    status: statx.Status
+    table: MountTable
+    _mount: MountInfo | None = None
+    _inner: str = ""
 
     @property
     def mount(self) -> MountInfo:
@@ -215,7 +212,7 @@ def is_settled(path: str) -> bool:
         status = os.lstat(entry)
         if not _is_kept(os.stat(directory), status):
             return False
-        if status.st_mode & _FORMAT != _SYMLINK:
+        if not stat.S_ISLNK(status.st_mode):
             directory = entry
             continue
         links += 1
@@ -241,7 +238,9 @@ def _is_kept(directory: os.stat_result, entry: os.stat_result) -> bool:
     """Whether nobody else may put something in an entry's place (inode(7) on the sticky bit)."""
     if not _is_trusted(directory.st_uid):
         return False
-    return not directory.st_mode & _OTHERS_WRITE or bool(directory.st_mode & _STICKY and _is_trusted(entry.st_uid))
+    if not directory.st_mode & _OTHERS_WRITE:
+        return True
+    return bool(directory.st_mode & stat.S_ISVTX) and _is_trusted(entry.st_uid)
 
 
 def _is_trusted(uid: int) -> bool:

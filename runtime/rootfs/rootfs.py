@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import Any
+from dataclasses import dataclass
 
+from hookrun.runtime.documents import Config
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import lsm, mountinfo, mounts
 from hookrun.runtime.log import Log
@@ -27,7 +28,7 @@ _INITIAL_UID_MAP = ["0", "0", "4294967295"]
 
 
 def prepare(
-    config: dict[str, Any],
+    config: Config,
     bundle: str,
     sources: dict[int, int],
     judged: Judged,
@@ -55,10 +56,10 @@ def prepare(
     has_own_dev = not any(mount.is_bind and mount.place == "dev" for mount in wanted)
     if has_own_dev:
         _set_up_dev(root, config)
-    return Rootfs(config, path, root, label, mounter.read_only_later, has_own_dev)
+    return Rootfs(config, path, root, label, mounter.read_only_later, has_own_dev=has_own_dev)
 
 
-def _mount_label(config: dict[str, Any], log: Log) -> str:
+def _mount_label(config: Config, log: Log) -> str:
     """linux.mountLabel; "" without SELinux, whose kernel takes no label from a mount: crun goes on too, runc fails."""
     label: str = linux(config).get("mountLabel") or ""
     if label and not lsm.selinux_is_enabled():
@@ -67,7 +68,7 @@ def _mount_label(config: dict[str, Any], log: Log) -> str:
     return label
 
 
-def has_mount_namespace(config: dict[str, Any]) -> bool:
+def has_mount_namespace(config: Config) -> bool:
     """Whether the container's mounts are its own, and end with it."""
     return "mount" in namespace_paths(config)
 
@@ -94,7 +95,7 @@ def release(path: str) -> None:
         raise Failure(f"unmount rootfs {path}: {reason(error)}") from None
 
 
-def apply_sysctls(config: dict[str, Any]) -> None:
+def apply_sysctls(config: Config) -> None:
     """linux.sysctl, after the rootfs is entered. Raises Failure."""
     sysctls.write(linux(config).get("sysctl") or {})
 
@@ -137,7 +138,7 @@ def _unshare_parent(path: str, propagation: int) -> None:
         path = os.path.dirname(path)
 
 
-def _set_up_dev(root: int, config: dict[str, Any]) -> None:
+def _set_up_dev(root: int, config: Config) -> None:
     try:
         devices.create(root, config, by_bind="user" in namespace_paths(config) or _is_in_user_namespace())
         dev.link_ptmx(root)
@@ -155,32 +156,29 @@ def _is_in_user_namespace() -> bool:
         os.close(descriptor)
 
 
+@dataclass(frozen=True, slots=True)
 class Rootfs:
     """A prepared rootfs, held by a descriptor of its root."""
 
-    __slots__ = ("_config", "_has_own_dev", "_label", "_path", "_read_only_later", "root")
+    config: Config
+    path: str
+    root: int
+    """O_PATH descriptor of the root: createContainer hooks run with it as their working directory."""
+    label: str
+    read_only_later: list[int]
+    """Mounts to be made read-only when the rootfs is finished, by their roots' descriptors."""
+    has_own_dev: bool
 
-    def __init__(
-        self, config: dict[str, Any], path: str, root: int, label: str, read_only_later: list[int], has_own_dev: bool
-    ) -> None:
-        self._config = config
-        self._path = path
-        self.root = root
-        """O_PATH descriptor of the root: createContainer hooks run with it as their working directory."""
-        self._label = label
-        self._read_only_later = read_only_later
-        self._has_own_dev = has_own_dev
-
-    def enter(self, no_pivot: bool) -> None:
+    def enter(self, *, no_pivot: bool) -> None:
         """Make the rootfs "/" and the working directory, and the host's mounts unreachable. Raises Failure."""
         with failing("error jailing process inside rootfs"):
-            if not has_mount_namespace(self._config):
+            if not has_mount_namespace(self.config):
                 self._change_root()
             elif no_pivot:
                 self._move_root()
             else:
                 self._pivot_root()
-        if self._has_own_dev:
+        if self.has_own_dev:
             dev.reopen_null(self.root)
 
     def _change_root(self) -> None:
@@ -206,7 +204,7 @@ class Rootfs:
         """MS_MOVE, for roots on a ramfs: the host's mounts stay below, so its procfs and sysfs have to go first."""
         for mounted in list(mountinfo.read()):
             is_whole = mounted.root == "/" and mounted.kind in ("proc", "sysfs")
-            if is_whole and not mounted.path.startswith(f"{self._path}/"):
+            if is_whole and not mounted.path.startswith(f"{self.path}/"):
                 _take_away(mounted.path)
         mounts.move_to_root(self.root)
         self._change_root()
@@ -218,9 +216,9 @@ class Rootfs:
     def finalize(self) -> None:
         """Make read-only what the config wants so: /dev and tmpfs mounts, and the root itself. Raises Failure."""
         with failing("error setting rootfs as readonly"):
-            for mount in self._read_only_later:
+            for mount in self.read_only_later:
                 _make_read_only(mount)
-            if (self._config.get("root") or {}).get("readonly"):
+            if (self.config.get("root") or {}).get("readonly"):
                 mounts.set_attributes(self.root, mounts.ATTR_RDONLY)
 
     def restrict_paths(self) -> None:
@@ -228,16 +226,16 @@ class Rootfs:
 
         The last that is done to the rootfs: lets go of every descriptor. Raises Failure.
         """
-        wanted = linux(self._config)
+        wanted = linux(self.config)
         covered_paths.make_read_only(self.root, wanted.get("readonlyPaths") or [])
-        covered_paths.mask(self.root, wanted.get("maskedPaths") or [], self._label)
+        covered_paths.mask(self.root, wanted.get("maskedPaths") or [], self.label)
         self._apply_propagation()
-        for descriptor in (self.root, *self._read_only_later):
+        for descriptor in (self.root, *self.read_only_later):
             os.close(descriptor)
 
     def _apply_propagation(self) -> None:
         """Private and slave were there from the start; shared and unbindable are for the finished "/" alone."""
-        propagation = container_mounts.rootfs_propagation(self._config)
+        propagation = container_mounts.rootfs_propagation(self.config)
         if propagation and not propagation & (mounts.MS_PRIVATE | mounts.MS_SLAVE):
             with failing("unable to apply root propagation flags"):
                 mounts.set_propagation("/", propagation)

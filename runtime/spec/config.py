@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from hookrun.runtime import jsonio
+from hookrun.runtime.documents import Config
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import files, namespaces, paths
 from hookrun.runtime.spec import devices, go_decoder, hooks, net_devices, placement, process, shape
@@ -47,10 +48,10 @@ def read(bundle: str) -> Any:
     return config
 
 
-def check(found: Any) -> dict[str, Any]:
+def check(found: Any) -> Config:
     """The config, found fit to be run, older forms brought to today's. Raises Failure."""
     check_form(found)
-    config: dict[str, Any] = found
+    config: Config = found
     process.validate(config.get("process"))
     _check_root(config)
     for index, mount in enumerate(config.get("mounts") or ()):
@@ -65,7 +66,7 @@ def check(found: Any) -> dict[str, Any]:
     _check_sysctls(config, kinds)
     _check_hooks(config)
     if linux(config).get("netDevices"):
-        net_devices.check(linux(config)["netDevices"], "network" in kinds)
+        net_devices.check(linux(config)["netDevices"], has_network_namespace="network" in kinds)
     if linux(config).get("personality") or linux(config).get("memoryPolicy") is not None:
         placement.check(linux(config))
     return config
@@ -99,14 +100,14 @@ def check_rootfs(path: str) -> None:
         raise Failure("invalid rootfs: not an absolute path, or a symlink")
 
 
-def _check_root(config: dict[str, Any]) -> None:
+def _check_root(config: Config) -> None:
     if not config.get("root"):
         raise Failure("root must be specified")
     if not config["root"].get("path"):
         raise Failure("invalid rootfs: root.path must not be empty")
 
 
-def _check_namespaces(config: dict[str, Any]) -> dict[str, str]:
+def _check_namespaces(config: Config) -> dict[str, str]:
     kinds: dict[str, str] = {}
     for entry in linux(config).get("namespaces") or ():
         kind = entry.get("type")
@@ -120,19 +121,19 @@ def _check_namespaces(config: dict[str, Any]) -> dict[str, str]:
     return kinds
 
 
-def _check_hostname(config: dict[str, Any], kinds: dict[str, str]) -> None:
+def _check_hostname(config: Config, kinds: dict[str, str]) -> None:
     for field in ("hostname", "domainname"):
         if config.get(field) and "uts" not in kinds:
             raise Failure(f"unable to set {field} without a private UTS namespace")
 
 
-def _check_restrictions(config: dict[str, Any], kinds: dict[str, str]) -> None:
+def _check_restrictions(config: Config, kinds: dict[str, str]) -> None:
     restricted = linux(config).get("maskedPaths") or linux(config).get("readonlyPaths")
     if restricted and "mount" not in kinds:
         raise Failure("unable to restrict sys entries without a private MNT namespace")
 
 
-def _check_mappings(config: dict[str, Any], kinds: dict[str, str]) -> None:
+def _check_mappings(config: Config, kinds: dict[str, str]) -> None:
     mapped = linux(config).get("uidMappings") or linux(config).get("gidMappings")
     if "user" not in kinds:
         if os.geteuid() != 0:
@@ -148,7 +149,7 @@ def _check_mappings(config: dict[str, Any], kinds: dict[str, str]) -> None:
         )
 
 
-def _check_time_offsets(config: dict[str, Any], kinds: dict[str, str]) -> None:
+def _check_time_offsets(config: Config, kinds: dict[str, str]) -> None:
     offsets = linux(config).get("timeOffsets")
     if offsets and "time" not in kinds:
         raise Failure("time namespace offsets specified, but time namespace isn't enabled in the config")
@@ -158,7 +159,7 @@ def _check_time_offsets(config: dict[str, Any], kinds: dict[str, str]) -> None:
         )
 
 
-def _check_sysctls(config: dict[str, Any], kinds: dict[str, str]) -> None:
+def _check_sysctls(config: Config, kinds: dict[str, str]) -> None:
     for name in linux(config).get("sysctl") or ():
         _check_sysctl(_with_dots(name), kinds)
 
@@ -193,7 +194,7 @@ def _is_own_network(path: str) -> bool:
         return namespaces.is_same("/proc/self/ns/net", path)
 
 
-def _check_hooks(config: dict[str, Any]) -> None:
+def _check_hooks(config: Config) -> None:
     for stage in hooks.STAGES:
         for index, hook in enumerate(hooks.of_stage(config, stage)):
             where = f"{FILE_NAME}: hooks.{stage}.{index}"

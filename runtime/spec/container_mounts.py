@@ -6,8 +6,11 @@ Source: config.md "Mounts"; runc: specconv/spec_linux.go createLibcontainerMount
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from hookrun.runtime.documents import Config, IdMapping
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import paths
 from hookrun.runtime.linux.mount_options import PROPAGATION, Options
@@ -19,20 +22,18 @@ Origin = tuple[str, bool]
 """Of a bind: its source, and whether the mounts below that come along."""
 
 
+@dataclass(slots=True)
 class Mount:
     """One entry of `mounts`."""
 
-    __slots__ = ("destination", "gid_mappings", "kind", "options", "source", "uid_mappings")
-
-    def __init__(self, destination: str, source: str, kind: str, options: Options) -> None:
-        self.destination = destination
-        """Inside the rootfs, as the config spells it."""
-        self.source = source
-        self.kind = kind
-        """The file system's type; "bind" for every bind mount."""
-        self.options = options
-        self.uid_mappings: list[dict[str, int]] = []
-        self.gid_mappings: list[dict[str, int]] = []
+    destination: str
+    """Inside the rootfs, as the config spells it."""
+    source: str
+    kind: str
+    """The file system's type; "bind" for every bind mount."""
+    options: Options
+    uid_mappings: list[IdMapping] = field(default_factory=list)
+    gid_mappings: list[IdMapping] = field(default_factory=list)
 
     @property
     def is_bind(self) -> bool:
@@ -61,7 +62,7 @@ class Mount:
         return bool(self.options.flags & MS_RDONLY) and (self.kind == "tmpfs" or self.place == "dev")
 
 
-def parse(entry: dict[str, Any], bundle: str, root: str) -> Mount:
+def parse(entry: Mapping[str, Any], bundle: str, root: str) -> Mount:
     """The mount of one entry of `mounts`; relative sources of binds start at the bundle. Raises Failure.
 
     A destination that names the rootfs too is meant inside it (runc: LexicallyStripRoot).
@@ -82,7 +83,7 @@ def parse(entry: dict[str, Any], bundle: str, root: str) -> Mount:
     return mount
 
 
-def parse_all(config: dict[str, Any], bundle: str) -> list[Mount]:
+def parse_all(config: Mapping[str, Any], bundle: str) -> list[Mount]:
     """The config's mounts in their order. Raises Failure."""
     root = root_path(config, bundle)
     return [parse(entry, bundle, root) for entry in config.get("mounts") or []]
@@ -93,7 +94,7 @@ def describe(mount: Mount) -> str:
     return f"{mount.source!r} to {mount.destination!r} of type {mount.kind!r}"
 
 
-def rootfs_propagation(config: dict[str, Any]) -> int:
+def rootfs_propagation(config: Config) -> int:
     """The MS_ flags of linux.rootfsPropagation; 0 where there is none. Raises Failure."""
     name: str = linux(config).get("rootfsPropagation") or ""
     if name and name not in PROPAGATION:
@@ -101,7 +102,7 @@ def rootfs_propagation(config: dict[str, Any]) -> int:
     return PROPAGATION.get(name, 0)
 
 
-def check(config: dict[str, Any], bundle: str, no_pivot: bool, log: Log) -> None:
+def check(config: Config, bundle: str, log: Log, *, no_pivot: bool) -> None:
     """Refuse what runc refuses of the config's mounts, in runc's words. Called by the parent. Raises Failure."""
     if rootfs_propagation(config) & MS_PRIVATE and no_pivot:
         raise Failure("rootfsPropagation of [r]private is not safe without pivot_root")
@@ -118,12 +119,12 @@ def check(config: dict[str, Any], bundle: str, no_pivot: bool, log: Log) -> None
                 f"mount {describe(mount)}: {','.join(mount.options.data)} is ignored: bind mounts have no "
                 "filesystem-specific options of their own"
             )
-        fault = _fault(mount, has_userns, rootless)
+        fault = _fault(mount, has_userns=has_userns, rootless=rootless)
         if fault:
             raise Failure(f"invalid mount {describe(mount)}: {fault}")
 
 
-def _fault(mount: Mount, has_userns: bool, rootless: bool) -> str:
+def _fault(mount: Mount, *, has_userns: bool, rootless: bool) -> str:
     if not mount.is_id_mapped:
         return ""
     if not mount.is_bind:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Mapping
 from typing import Any
 
+from hookrun.runtime.documents import Device
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.spec.sections import linux
 
-CHARACTER = 0o020000
-TYPES = {"c": CHARACTER, "u": CHARACTER, "b": 0o060000, "p": 0o010000}
+TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 _LARGEST = {"major": 0xFFF, "minor": 0xFFFFF}  # the kernel keeps 12 and 20 bits (include/linux/kdev_t.h)
 
-DEFAULTS = (
+DEFAULTS: tuple[Device, ...] = (
     {"path": "/dev/null", "type": "c", "major": 1, "minor": 3},
     {"path": "/dev/random", "type": "c", "major": 1, "minor": 8},
     {"path": "/dev/full", "type": "c", "major": 1, "minor": 7},
@@ -21,7 +23,7 @@ DEFAULTS = (
 )
 
 
-def check(config: dict[str, Any]) -> None:
+def check(config: Mapping[str, Any]) -> None:
     """Refuse devices of no known type, in runc's words, and numbers that mknod(2) would cut to another device's.
 
     Called by the parent. Raises Failure.
@@ -29,19 +31,20 @@ def check(config: dict[str, Any]) -> None:
     for index, device in enumerate(of_config(config)):
         if device.get("type") not in TYPES:
             raise Failure(f'invalid device type "{device.get("type") or ""}"')
-        for field, largest in _LARGEST.items():
-            if device.get("path") and not 0 <= (device.get(field) or 0) <= largest:
+        numbers = {"major": device.get("major") or 0, "minor": device.get("minor") or 0}
+        for field, number in numbers.items():
+            if device.get("path") and not 0 <= number <= _LARGEST[field]:
                 raise Failure(
-                    f"config.json: linux.devices.{index}.{field}: {device[field]} is out of range (0 to {largest})"
+                    f"config.json: linux.devices.{index}.{field}: {number} is out of range (0 to {_LARGEST[field]})"
                 )
 
 
-def paths_of(config: dict[str, Any]) -> list[str]:
+def paths_of(config: Mapping[str, Any]) -> list[str]:
     """Where the config's devices and the default ones are."""
     return [device["path"] for device in (*DEFAULTS, *of_config(config)) if device.get("path")]
 
 
-def of_config(config: dict[str, Any]) -> list[dict[str, Any]]:
+def of_config(config: Mapping[str, Any]) -> list[Device]:
     """The entries of linux.devices."""
-    found: list[dict[str, Any]] = linux(config).get("devices") or []
+    found: list[Device] = linux(config).get("devices") or []
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 STATUSES = {
@@ -17,7 +18,7 @@ STATUSES = {
 STAGES = tuple(STATUSES)
 
 
-def of_stage(config: dict[str, Any], stage: str) -> list[dict[str, Any]]:
+def of_stage(config: Mapping[str, Any], stage: str) -> list[dict[str, Any]]:
     """The config's hooks for a stage."""
     found: list[dict[str, Any]] = (config.get("hooks") or {}).get(stage) or []
     return found

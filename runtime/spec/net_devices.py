@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
+from hookrun.runtime.documents import NetDevice
 from hookrun.runtime.errors import Failure
 
 _LONGEST_NAME = 15
 
 
-def check(devices: dict[str, Any], has_network_namespace: bool) -> None:
+def check(devices: dict[str, NetDevice], *, has_network_namespace: bool) -> None:
     """Refuse what runc refuses, in its words. Raises Failure."""
     if not has_network_namespace:
         raise Failure("unable to move network devices without a NET namespace")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from hookrun.runtime.documents import Linux, MemoryPolicy
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.cpus import parse_cpus
 
@@ -24,7 +23,7 @@ MODE_FLAGS = {
 }
 
 
-def check(linux: dict[str, Any]) -> None:
+def check(linux: Linux) -> None:
     """Refuse values that runc refuses. Raises Failure."""
     personality = linux.get("personality")
     if personality:
@@ -37,7 +36,7 @@ def check(linux: dict[str, Any]) -> None:
         _check_memory_policy(policy)
 
 
-def _check_memory_policy(policy: dict[str, Any]) -> None:
+def _check_memory_policy(policy: MemoryPolicy) -> None:
     mode = policy.get("mode") or ""
     if mode not in MODES:
         raise Failure(f'invalid memory policy mode "{mode}"')
@@ -52,7 +51,7 @@ def _check_memory_policy(policy: dict[str, Any]) -> None:
         raise Failure("memory policy mode requires at least one node but got 0")
 
 
-def nodes_of(policy: dict[str, Any]) -> set[int]:
+def nodes_of(policy: MemoryPolicy) -> set[int]:
     """The nodes of a memory policy. Raises Failure."""
     text = policy.get("nodes") or ""
     try:

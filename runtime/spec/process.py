@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
+from hookrun.runtime.documents import IdMapping, Linux, Process
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import lsm
 from hookrun.runtime.spec import scheduling
@@ -31,8 +33,9 @@ RLIMITS = {
 }
 
 
-def validate(process: dict[str, Any] | None) -> None:
-    """Refuse a process that runc refuses, in its words. Raises Failure."""
+def validate(found: Any) -> Process:
+    """The process, of the form that `shape` has; one that runc refuses raises Failure, in its words."""
+    process: Process | None = found
     if process is None:
         raise Failure("process property must not be empty")
     cwd = process.get("cwd")
@@ -55,9 +58,10 @@ def validate(process: dict[str, Any] | None) -> None:
         if kind in seen:
             raise Failure(f"process.rlimits: {kind} is there twice")
         seen.add(kind)
+    return process
 
 
-def check_ids(user: dict[str, Any]) -> None:
+def check_ids(user: Mapping[str, Any]) -> None:
     """Refuse ids that runc refuses (moby/sys/user): above them, -1 tells setresuid(2) to change nothing.
 
     Raises Failure.
@@ -67,21 +71,23 @@ def check_ids(user: dict[str, Any]) -> None:
             raise no_user(f"uids and gids must be in range 0-{_HIGHEST_ID}")
 
 
-def check_reach(process: dict[str, Any], platform: dict[str, Any]) -> None:
+def check_reach(process: Process, platform: Linux) -> None:
     """Refuse a user whom the container's user namespace does not have, and groups that its maker can't set.
 
     `platform` is the container's `linux` object. Source: runc's setupUser. Raises Failure.
     """
     user = process.get("user") or {}
-    for kind in ("uid", "gid"):
-        mappings = platform.get(f"{kind}Mappings")
-        if mappings and not any(_is_mapped(user.get(kind) or 0, entry) for entry in mappings):
+    for kind, number, mappings in (
+        ("uid", user.get("uid"), platform.get("uidMappings")),
+        ("gid", user.get("gid"), platform.get("gidMappings")),
+    ):
+        if mappings and not any(_is_mapped(number or 0, entry) for entry in mappings):
             raise no_user(f"cannot set {kind} to unmapped user in user namespace")
     if user.get("additionalGids") and os.geteuid() != 0:
         raise no_user("cannot set any additional groups in a rootless container")
 
 
-def _is_mapped(number: int, entry: dict[str, Any]) -> bool:
+def _is_mapped(number: int, entry: IdMapping) -> bool:
     first: int = entry.get("containerID") or 0
     size: int = entry.get("size") or 0
     return first <= number < first + size

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from hookrun.runtime.documents import Process, Scheduler
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.cpus import parse_cpus
 
@@ -29,7 +28,7 @@ FLAGS = {
 IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 
 
-def check(process: dict[str, Any]) -> None:
+def check(process: Process) -> None:
     """Refuse values that runc refuses, in its words (configs/validate). Raises Failure."""
     scheduler = process.get("scheduler")
     if scheduler:
@@ -46,7 +45,7 @@ def check(process: dict[str, Any]) -> None:
             parse_cpus(cpus, f"execCPUAffinity.{when}")
 
 
-def _check_scheduler(scheduler: dict[str, Any]) -> None:
+def _check_scheduler(scheduler: Scheduler) -> None:
     policy = scheduler.get("policy") or ""
     if not policy:
         raise Failure("scheduler policy is required")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
+from hookrun.runtime.documents import Linux
 
-def linux(config: dict[str, Any]) -> dict[str, Any]:
+
+def linux(config: Mapping[str, Any]) -> Linux:
     """The config's `linux` object, {} where there is none."""
-    found: dict[str, Any] = config.get("linux") or {}
-    return found
+    found: Linux | None = config.get("linux")
+    return found or {}
 
 
-def namespace_paths(config: dict[str, Any]) -> dict[str, str]:
+def namespace_paths(config: Mapping[str, Any]) -> dict[str, str]:
     """The namespaces asked for: kind to the path to join, "" for a new one."""
     return {entry["type"]: entry.get("path") or "" for entry in linux(config).get("namespaces") or ()}
 
 
-def root_path(config: dict[str, Any], bundle: str) -> str:
+def root_path(config: Mapping[str, Any], bundle: str) -> str:
     """The rootfs as an absolute path without `.` and `..`."""
     return os.path.normpath(os.path.join(bundle, config["root"]["path"]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from hookrun.runtime.cgroups.systemd import manager as systemd
 from hookrun.runtime.cgroups.systemd import properties as systemd_properties
 from hookrun.runtime.cgroups.systemd.dbus import Variant
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.process import channel, init
 from tests.support.runtimes import PATIENCE
 
 TARGET = ("org.example", "/org/example", "org.example.Interface", "Method")
@@ -452,7 +454,7 @@ def test_without_systemd_the_driver_says_so() -> None:
     if Path("/run/systemd/system").is_dir():
         pytest.skip("systemd runs here")
     with pytest.raises(Failure, match="systemd not running on this host, cannot use systemd cgroups manager"):
-        systemd.new(systemd.unit_of("", "c1"), {}, False, [])
+        systemd.new(systemd.unit_of("", "c1"), {}, [], rootless=False)
 
 
 @pytest.mark.parametrize(
@@ -480,36 +482,54 @@ def test_no_address_of_the_users_bus(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # --- a process that waits until systemd has its scope
 
 
+def entering(entrance: Entrance) -> tuple[int, channel.ParentLine, int]:
+    """A child on its way into the cgroups; its pid, the line to it, and where it says that it is in."""
+    entered, told = os.pipe()
+    ours, theirs = channel.open_pair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        try:
+            init.enter_cgroups(entrance, theirs)
+            os.write(told, b"in")
+        except Failure:
+            os._exit(7)
+        finally:
+            os._exit(0)
+    theirs.close()
+    os.close(told)
+    return pid, ours, entered
+
+
 def test_the_child_waits_for_its_admission() -> None:
     entrance = Entrance()
     admitted: list[int] = []
     entrance.add_admission(admitted.append)
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            entrance.enter()
-            os.write(writer, b"in")
-        finally:
-            os._exit(0)
-    os.close(writer)
-    entrance.admit(pid)
-    entrance.close()
-    assert os.read(reader, 10) == b"in"
-    os.close(reader)
-    os.waitpid(pid, 0)
+    pid, line, entered = entering(entrance)
+    assert not select.select([entered], [], [], 0.2)[0]
+    assert line.attend({channel.Message.CGROUPS: lambda text: entrance.admit(pid)}) == (None, "")
+    assert os.read(entered, 10) == b"in"
     assert admitted == [pid]
+    os.close(entered)
+    line.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_the_child_ends_when_it_is_not_admitted() -> None:
     entrance = Entrance()
     entrance.add_admission(lambda pid: None)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            entrance.enter()
-        except Failure:
-            os._exit(7)
-        os._exit(0)
-    entrance.close()
+    pid, line, entered = entering(entrance)
+    assert line.receive() == (channel.Message.CGROUPS, "")
+    line.close()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    assert os.read(entered, 10) == b""
+    os.close(entered)
+
+
+def test_a_child_that_needs_no_admission_asks_for_none() -> None:
+    pid, line, entered = entering(Entrance())
+    assert line.receive() == (None, "")
+    assert os.read(entered, 10) == b"in"
+    os.close(entered)
+    line.close()
+    os.waitpid(pid, 0)

@@ -111,7 +111,7 @@ print(json.dumps([listener, [errno_of(number) for number in numbers]]))
 def answers(program: seccomp.Program | None, *numbers: int) -> list[int]:
     """The errno of each system call in a process under the program."""
     assert program is not None
-    encoded = json.dumps([{"bytes": program.bytes.hex(), "flags": program.flags}, numbers])
+    encoded = json.dumps([{"bytes": program.code.hex(), "flags": program.flags}, numbers])
     done = subprocess.run(
         [sys.executable, "-c", _CHILD, encoded],
         stdin=subprocess.DEVNULL,
@@ -160,7 +160,7 @@ def test_a_permissive_default_has_no_such_rule(tmp_path: Path, number: Any) -> N
     program = compiled(wanted, tmp_path)
     assert answers(program, number("mkdirat"), 4000) == [7, ENOSYS]
     assert program is not None
-    assert b"\x26\x00\x05\x00" not in program.bytes
+    assert b"\x26\x00\x05\x00" not in program.code
 
 
 @pytest.mark.skipif(MACHINE != "x86_64", reason="x32 and x86 are x86_64's")
@@ -214,7 +214,7 @@ def test_second_time_comes_from_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(libseccomp, "Library", None)
     second = compiled(profile(listenerMetadata="does not matter"), tmp_path)
     assert second is not None
-    assert (first.bytes, first.flags) == (second.bytes, second.flags)
+    assert (first.code, first.flags) == (second.code, second.flags)
     (kept,) = files(tmp_path)
     assert kept.stat().st_mode & 0o777 == 0o600
     assert kept.parent.stat().st_mode & 0o777 == 0o700
@@ -243,7 +243,7 @@ def test_damaged_file_is_made_anew(damage: bytes, tmp_path: Path) -> None:
     second = compiled(profile(), tmp_path)
     assert first is not None
     assert second is not None
-    assert first.bytes == second.bytes
+    assert first.code == second.code
     assert kept.read_bytes() != damage
 
 
@@ -263,13 +263,13 @@ def test_forged_file_would_be_used_but_for_its_owner_and_mode(tmp_path: Path) ->
     (kept,) = files(tmp_path)
     trusted = compiled(profile(), tmp_path)
     assert trusted is not None
-    assert trusted.bytes != real.bytes
+    assert trusted.code != real.code
     for mode, owner in ((0o602, 0), (0o600, 65534)):
         kept.chmod(mode)
         os.chown(kept, owner, owner)
         found = compiled(profile(), tmp_path)
         assert found is not None
-        assert found.bytes == real.bytes
+        assert found.code == real.code
         forge(tmp_path)
 
 
@@ -282,7 +282,7 @@ def test_link_is_not_followed(tmp_path: Path) -> None:
     kept.symlink_to(tmp_path / "elsewhere")
     found = compiled(profile(), tmp_path)
     assert found is not None
-    assert found.bytes == real.bytes
+    assert found.code == real.code
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770])
@@ -312,4 +312,4 @@ def test_another_library_makes_its_own_program(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(seccomp, "_identity", lambda path: (1, 2, 3))
     found = compiled(profile(), tmp_path)
     assert found is not None
-    assert len(found.bytes) > 8
+    assert len(found.code) > 8

@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
 
-    from hookrun.runtime.process import init
+    from hookrun.runtime.process import standard_init as init
 
 _TIMES = 12  # code is suited to what it meets from its ninth run on
 _STDOUT = 1  # /dev/null

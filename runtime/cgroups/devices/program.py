@@ -62,11 +62,11 @@ def program(access: Access) -> bytes:
         _instruction(_LOAD_WORD, _MINOR, _CONTEXT, 8),
     ]
     for device, letters in access.ordered():
-        code += _exception(device, letters, not access.allows)
-    return b"".join(code + _answer(access.allows))
+        code += _exception(device, letters, allow=not access.allows)
+    return b"".join(code + _answer(allow=access.allows))
 
 
-def _exception(device: Device, letters: frozenset[str], allow: bool) -> list[bytes]:
+def _exception(device: Device, letters: frozenset[str], *, allow: bool) -> list[bytes]:
     """Answer if it is this device, this access, and go on otherwise. The context is not needed any more."""
     kind, major, minor = device
     bits = sum(_ACCESS[letter] for letter in letters)
@@ -80,7 +80,7 @@ def _exception(device: Device, letters: frozenset[str], allow: bool) -> list[byt
             raise Failure(f"invalid device number {number}")
         if number != ANY:
             tests.append((_IF_NOT, register, 0, number))
-    answer = _answer(allow)
+    answer = _answer(allow=allow)
     length = len(narrowing) + len(tests) + len(answer)
     code: list[bytes] = []
     for position, (operation, register, other, number) in enumerate(tests):
@@ -90,7 +90,7 @@ def _exception(device: Device, letters: frozenset[str], allow: bool) -> list[byt
     return code + answer
 
 
-def _answer(allow: bool) -> list[bytes]:
+def _answer(*, allow: bool) -> list[bytes]:
     return [_instruction(_MOVE_NUMBER, _RESULT, number=int(allow)), _instruction(_EXIT)]
 
 

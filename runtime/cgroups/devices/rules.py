@@ -7,9 +7,9 @@ made from it, so that a config means the same on either (runc: cgroups/devices/d
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from hookrun.runtime.cgroups import files
+from hookrun.runtime.documents import Config, DeviceRule
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.namespaces import in_user_namespace
 
@@ -38,7 +38,7 @@ _DEFAULTS: tuple[tuple[str, str, int, int, str], ...] = (
 )
 
 
-def rules_of(config: dict[str, Any]) -> list[Rule]:
+def rules_of(config: Config) -> list[Rule]:
     """The rules of a container: those of its config, then the defaults that its own devices do not replace."""
     linux = config.get("linux") or {}
     rules = [_rule(index, entry) for index, entry in enumerate((linux.get("resources") or {}).get("devices") or ())]
@@ -47,7 +47,7 @@ def rules_of(config: dict[str, Any]) -> list[Rule]:
     return rules
 
 
-def _rule(index: int, entry: dict[str, Any]) -> Rule:
+def _rule(index: int, entry: DeviceRule) -> Rule:
     access = entry.get("access") or ""
     if not access:
         raise Failure(f"device access at {index} field cannot be empty")

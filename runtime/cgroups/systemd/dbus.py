@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from dataclasses import dataclass
 from struct import pack, unpack_from
 from typing import Any
 
@@ -27,23 +28,12 @@ _ALIGNMENT = {"s": 4, "o": 4, "g": 1, "a": 4, "v": 1, "(": 8, "{": 8} | {
 _ENDS = {"(": ")", "{": "}"}
 
 
+@dataclass(frozen=True, slots=True)
 class Variant:
     """A value with its signature."""
 
-    __slots__ = ("signature", "value")
-
-    def __init__(self, signature: str, value: Any) -> None:
-        self.signature = signature
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Variant) and (self.signature, self.value) == (other.signature, other.value)
-
-    def __hash__(self) -> int:
-        return hash(self.signature)
-
-    def __repr__(self) -> str:
-        return f"Variant({self.signature!r}, {self.value!r})"
+    signature: str
+    value: Any
 
 
 class BusError(Failure):
@@ -54,15 +44,13 @@ class BusError(Failure):
         self.name = name
 
 
+@dataclass(frozen=True, slots=True)
 class Message:
     """What came over the bus."""
 
-    __slots__ = ("body", "fields", "kind")
-
-    def __init__(self, kind: int, fields: dict[int, Any], body: list[Any]) -> None:
-        self.kind = kind
-        self.fields = fields
-        self.body = body
+    kind: int
+    fields: dict[int, Any]
+    body: list[Any]
 
 
 # --- the wire format

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from hookrun.runtime.cgroups.systemd.dbus import Variant, first_type
@@ -51,12 +52,10 @@ def seconds_to_microseconds(value: Variant) -> Variant:
     return Variant("t", int(value.value * _MICROSECONDS) & 0xFFFFFFFFFFFFFFFF)
 
 
+@dataclass(slots=True)
 class _Reader:
-    __slots__ = ("_at", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._at = 0
+    _text: str
+    _at: int = 0
 
     def _peek(self) -> str:
         while self._text[self._at : self._at + 1] and self._text[self._at] in _BLANK:

@@ -2,14 +2,15 @@
 
 Sources: runc cgroups/systemd; systemd's CGROUP_DELEGATION.md, org.freedesktop.systemd1(5).
 
-systemd makes a scope around a process that exists already, so the container's init waits in `Entrance.enter` until
-its parent has called `Entrance.admit`. The scope is delegated: below it, and for what systemd has no property for,
+systemd makes a scope around a process that exists already, so the container's init asks its parent for `Entrance.admit`
+before it goes on. The scope is delegated: below it, and for what systemd has no property for,
 the cgroup files are written as without systemd.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from hookrun.runtime.cgroups import files
@@ -24,6 +25,7 @@ from hookrun.runtime.cgroups.v1.manager import V1Manager
 from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
 from hookrun.runtime.cgroups.v2 import manager as v2
 from hookrun.runtime.cgroups.v2.manager import V2Manager
+from hookrun.runtime.documents import Resources
 from hookrun.runtime.errors import Failure
 
 _NAME = "org.freedesktop.systemd1"
@@ -34,15 +36,13 @@ _UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
 _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 
 
+@dataclass(frozen=True, slots=True)
 class Unit:
     """What a `slice:prefix:name` path stands for."""
 
-    __slots__ = ("name", "prefix", "slice")
-
-    def __init__(self, slice_: str, prefix: str, name: str) -> None:
-        self.slice = slice_
-        self.prefix = prefix
-        self.name = name
+    slice: str
+    prefix: str
+    name: str
 
     @property
     def is_slice(self) -> bool:
@@ -54,7 +54,7 @@ class Unit:
         """The unit's name in systemd."""
         return self.name if self.is_slice else f"{self.prefix}-{self.name}.scope"
 
-    def slice_or_default(self, rootless: bool) -> str:
+    def slice_or_default(self, *, rootless: bool) -> str:
         """The slice that the unit goes into."""
         return self.slice or ("user.slice" if rootless else "system.slice")
 
@@ -85,12 +85,12 @@ def expand_slice(name: str) -> str:
     return "".join(f"/{'-'.join(words[: index + 1])}.slice" for index in range(len(words)))
 
 
-def new(unit: Unit, annotations: dict[str, str], rootless: bool, rules: list[Rule]) -> Manager:
+def new(unit: Unit, annotations: dict[str, str], rules: list[Rule], *, rootless: bool) -> Manager:
     """The cgroups of a new container. Raises Failure where systemd does not run or the annotations are bad."""
     if not os.path.isdir("/run/systemd/system"):
         raise Failure("systemd not running on this host, cannot use systemd cgroups manager")
     scope = _Scope(unit, rootless, systemd_properties.of_annotations(annotations))
-    directory = expand_slice(unit.slice_or_default(rootless))
+    directory = expand_slice(unit.slice_or_default(rootless=rootless))
     if files.is_unified():
         if rootless:
             directory = scope.control_group() + directory
@@ -101,25 +101,23 @@ def new(unit: Unit, annotations: dict[str, str], rootless: bool, rules: list[Rul
     return LegacyManager(scope, v1.paths_for(f"{directory}/{unit.full_name}", ""), rules)
 
 
-def existing(kept: dict[str, Any], paths: dict[str, str], rootless: bool) -> Manager:
+def existing(kept: dict[str, Any], paths: dict[str, str], *, rootless: bool) -> Manager:
     """The cgroups of a container that exists; `kept` is what state.json has under `config.cgroups`."""
     scope = _Scope(Unit(kept.get("parent") or "", kept.get("scope_prefix") or "", kept["name"]), rootless, [])
     return UnifiedManager(scope, paths, None) if files.is_unified() else LegacyManager(scope, paths, None)
 
 
+@dataclass(slots=True)
 class _Scope:
     """A unit and the connection to the systemd that has it."""
 
-    __slots__ = ("_connection", "_subscribed", "_version", "extra", "rootless", "unit")
-
-    def __init__(self, unit: Unit, rootless: bool, extra: Properties) -> None:
-        self.unit = unit
-        self.rootless = rootless
-        self.extra = extra
-        """Properties that the annotations add."""
-        self._connection: Connection | None = None
-        self._version = 0
-        self._subscribed = False
+    unit: Unit
+    rootless: bool
+    extra: Properties
+    """Properties that the annotations add."""
+    _connection: Connection | None = None
+    _version: int = 0
+    _subscribed: bool = False
 
     def _bus(self) -> Connection:
         if self._connection is None:
@@ -173,7 +171,7 @@ class _Scope:
         return job
 
     def _basics(self, pid: int, block_io: str) -> Properties:
-        slice_ = self.unit.slice_or_default(self.rootless)
+        slice_ = self.unit.slice_or_default(rootless=self.rootless)
         yes = Variant("b", True)
         placement: Properties = (
             [("Wants", Variant("as", [slice_]))]
@@ -231,77 +229,23 @@ class _Scope:
             return
 
 
-def _not_applied(error: Failure) -> Failure:
-    """The same with runc's words for cgroups that a container's first process can't enter."""
-    return Failure(f"unable to start container process: unable to apply cgroup configuration: {error.text}")
+class _ScopeManager(Manager):
+    """What a scope is on both kinds of hierarchy; the class beside it in the bases does what cgroup files do."""
 
-
-class UnifiedManager(V2Manager):
-    """A scope on v2."""
-
-    __slots__ = ("_created", "_resources", "_scope")
+    __slots__ = ("_is_made", "_resources", "_scope")
 
     def __init__(self, scope: _Scope, paths: dict[str, str], rules: list[Rule] | None) -> None:
         super().__init__(paths, rootless=scope.rootless, explicit=True, rules=rules)
         self._scope = scope
-        self._resources: dict[str, Any] = {}
-        self._created = rules is None
+        self._resources: Resources = {}
+        self._is_made = rules is None
 
-    def create(self, resources: dict[str, Any]) -> None:
+    def create(self, resources: Resources) -> None:
         # The scope comes with its first process.
         self._resources = resources
 
     def entrance(self, sub_cgroups: dict[str, str] | None = None, init_pid: int = 0) -> Entrance:
-        if not self._created:
-            entrance = Entrance()
-            entrance.add_admission(self._start)
-            return entrance
-        if not self.rootless:
-            return super().entrance(sub_cgroups, init_pid)
-        # Between a login session's cgroup and the user's own systemd, only that systemd can move processes.
-        entrance = Entrance()
-        sub_cgroup = (sub_cgroups or {}).get("", "")
-        entrance.add_admission(lambda pid: self._scope.attach(sub_cgroup, pid))
-        return entrance
-
-    def _start(self, pid: int) -> None:
-        try:
-            self._scope.start(pid, "IOAccounting")
-            self._created = True
-            v2.create(self.main_path, self._resources)
-        except Failure as error:
-            raise _not_applied(error) from None
-
-    def apply(self, resources: dict[str, Any]) -> None:
-        memory = resources.get("memory") or {}
-        if memory.get("checkBeforeUpdate"):
-            v2_controllers.check_usage(self.main_path, memory.get("limit") or 0, memory.get("swap") or 0)
-        devices = systemd_properties.of_devices(self.rules) if self.rules is not None else []
-        self._scope.set(devices + systemd_properties.of_resources_v2(resources, self._scope.version()))
-        super().apply(systemd_properties.rounded(resources))
-
-    def destroy(self) -> None:
-        self._scope.stop()
-        super().destroy()
-
-
-class LegacyManager(V1Manager):
-    """A scope on v1, and cgroups of the same name in the hierarchies that systemd leaves alone."""
-
-    __slots__ = ("_created", "_resources", "_scope")
-
-    def __init__(self, scope: _Scope, paths: dict[str, str], rules: list[Rule] | None) -> None:
-        super().__init__(paths, rootless=False, explicit=True, rules=rules)
-        self._scope = scope
-        self._resources: dict[str, Any] = {}
-        self._created = rules is None
-
-    def create(self, resources: dict[str, Any]) -> None:
-        # The scope comes with its first process.
-        self._resources = resources
-
-    def entrance(self, sub_cgroups: dict[str, str] | None = None, init_pid: int = 0) -> Entrance:
-        if self._created:
+        if self._is_made:
             return super().entrance(sub_cgroups, init_pid)
         entrance = Entrance()
         entrance.add_admission(self._start)
@@ -309,16 +253,63 @@ class LegacyManager(V1Manager):
 
     def _start(self, pid: int) -> None:
         try:
-            self._scope.start(pid, "BlockIOAccounting")
-            self._created = True
-            super().create(self._resources)
-            for name, path in self.paths.items():
-                if name not in ("name=systemd", ""):
-                    files.write(path, "cgroup.procs", str(pid))
+            self._make(pid)
         except Failure as error:
-            raise _not_applied(error) from None
+            raise Failure(
+                f"unable to start container process: unable to apply cgroup configuration: {error.text}"
+            ) from None
 
-    def apply(self, resources: dict[str, Any]) -> None:
+    def _make(self, pid: int) -> None:
+        """Make the scope around its first process."""
+        raise NotImplementedError
+
+    def destroy(self) -> None:
+        self._scope.stop()
+        super().destroy()
+
+
+class UnifiedManager(_ScopeManager, V2Manager):
+    """A scope on v2."""
+
+    __slots__ = ()
+
+    def entrance(self, sub_cgroups: dict[str, str] | None = None, init_pid: int = 0) -> Entrance:
+        if not (self._is_made and self.rootless):
+            return super().entrance(sub_cgroups, init_pid)
+        # Between a login session's cgroup and the user's own systemd, only that systemd can move processes.
+        entrance = Entrance()
+        sub_cgroup = (sub_cgroups or {}).get("", "")
+        entrance.add_admission(lambda pid: self._scope.attach(sub_cgroup, pid))
+        return entrance
+
+    def _make(self, pid: int) -> None:
+        self._scope.start(pid, "IOAccounting")
+        self._is_made = True
+        v2.create(self.main_path, self._resources)
+
+    def apply(self, resources: Resources) -> None:
+        memory = resources.get("memory") or {}
+        if memory.get("checkBeforeUpdate"):
+            v2_controllers.check_usage(self.main_path, memory.get("limit") or 0, memory.get("swap") or 0)
+        devices = systemd_properties.of_devices(self.rules) if self.rules is not None else []
+        self._scope.set(devices + systemd_properties.of_resources_v2(resources, self._scope.version()))
+        super().apply(systemd_properties.rounded(resources))
+
+
+class LegacyManager(_ScopeManager, V1Manager):
+    """A scope on v1, and cgroups of the same name in the hierarchies that systemd leaves alone."""
+
+    __slots__ = ()
+
+    def _make(self, pid: int) -> None:
+        self._scope.start(pid, "BlockIOAccounting")
+        self._is_made = True
+        V1Manager.create(self, self._resources)
+        for name, path in self.paths.items():
+            if name not in ("name=systemd", ""):
+                files.write(path, "cgroup.procs", str(pid))
+
+    def apply(self, resources: Resources) -> None:
         v1.check(resources)
         devices = systemd_properties.of_devices(self.rules) if self.rules is not None else []
         properties = devices + systemd_properties.of_resources_v1(resources, self._scope.version())
@@ -335,7 +326,3 @@ class LegacyManager(V1Manager):
         finally:
             if freezes:
                 self.thaw()
-
-    def destroy(self) -> None:
-        self._scope.stop()
-        super().destroy()

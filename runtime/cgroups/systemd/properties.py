@@ -5,12 +5,11 @@ Source for the properties: systemd.resource-control(5), org.freedesktop.systemd1
 
 from __future__ import annotations
 
-from typing import Any
-
 from hookrun.runtime.cgroups.devices.rules import ANY, Access, Device, Rule
-from hookrun.runtime.cgroups.resources import section, swap_alone, weight_of_shares
+from hookrun.runtime.cgroups.resources import swap_alone, weight_of_shares
 from hookrun.runtime.cgroups.systemd import gvariant
 from hookrun.runtime.cgroups.systemd.dbus import Variant
+from hookrun.runtime.documents import Cpu, Resources
 from hookrun.runtime.errors import Failure, quoted
 from hookrun.runtime.linux.cpus import numbers_of
 
@@ -85,9 +84,9 @@ def _device_entry(device: Device, letters: frozenset[str]) -> tuple[str, str] | 
     return (f"{family}-{major}", access) if minor == ANY else (f"/dev/{family}/{major}:{minor}", access)
 
 
-def rounded(resources: dict[str, Any]) -> dict[str, Any]:
+def rounded(resources: Resources) -> Resources:
     """The resources with the quota that systemd will keep, so that the cgroup is not set to another."""
-    cpu = section(resources, "cpu")
+    cpu = resources.get("cpu") or {}
     quota, period = cpu.get("quota") or 0, cpu.get("period") or _DEFAULT_PERIOD
     if quota <= 0:
         return resources
@@ -109,13 +108,16 @@ def _of_bandwidth(quota: int, period: int, version: int) -> Properties:
     return found
 
 
-def _of_cpuset(cpu: dict[str, Any], version: int) -> Properties:
+def _of_cpuset(cpu: Cpu, version: int) -> Properties:
     if version < _CPUSET_SINCE:
         return []
     return [
-        (name, Variant("ay", _bits(cpu[field], f"resources.CPU.{field.capitalize()}")))
-        for field, name in (("cpus", "AllowedCPUs"), ("mems", "AllowedMemoryNodes"))
-        if cpu.get(field)
+        (name, Variant("ay", _bits(ranges, f"resources.CPU.{field}")))
+        for field, ranges, name in (
+            ("Cpus", cpu.get("cpus"), "AllowedCPUs"),
+            ("Mems", cpu.get("mems"), "AllowedMemoryNodes"),
+        )
+        if ranges
     ]
 
 
@@ -130,21 +132,21 @@ def _bits(ranges: str, place: str) -> bytes:
     return mask.to_bytes((mask.bit_length() + 7) // 8, "little")
 
 
-def _of_pids(resources: dict[str, Any]) -> Properties:
-    limit = section(resources, "pids").get("limit")
+def _of_pids(resources: Resources) -> Properties:
+    limit = (resources.get("pids") or {}).get("limit")
     if limit is None:
         return []
     return [("TasksMax", Variant("t", INFINITY if limit < 0 else limit or 1))]
 
 
-def of_resources_v1(resources: dict[str, Any], version: int) -> Properties:
+def of_resources_v1(resources: Resources, version: int) -> Properties:
     """The limits of a unit on v1."""
-    memory, cpu = section(resources, "memory"), section(resources, "cpu")
+    memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
     found: Properties = []
     for name, value in (
         ("MemoryLimit", memory.get("limit")),
         ("CPUShares", cpu.get("shares")),
-        ("BlockIOWeight", section(resources, "blockIO").get("weight")),
+        ("BlockIOWeight", (resources.get("blockIO") or {}).get("weight")),
     ):
         if value:
             found.append((name, Variant("t", value & INFINITY)))
@@ -152,9 +154,9 @@ def of_resources_v1(resources: dict[str, Any], version: int) -> Properties:
     return found + _of_pids(resources) + _of_cpuset(cpu, version)
 
 
-def of_resources_v2(resources: dict[str, Any], version: int) -> Properties:
+def of_resources_v2(resources: Resources, version: int) -> Properties:
     """The limits of a unit on v2; `unified` comes last and so counts."""
-    memory, cpu = section(resources, "memory"), section(resources, "cpu")
+    memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
     limit = memory.get("limit") or 0
     idle = cpu.get("idle") == 1 and version >= _IDLE_SINCE
     weight = weight_of_shares(cpu.get("shares") or 0)
@@ -183,13 +185,13 @@ def _of_unified(unified: dict[str, str], version: int) -> Properties:
         if name.find(".") <= 0:
             raise Failure(f"unified resource {quoted(name)} must be in the form CONTROLLER.PARAMETER")
         try:
-            found += _of_unified_file(name, text.strip(), idle, version)
+            found += _of_unified_file(name, text.strip(), version, idle=idle)
         except ValueError:
             raise Failure(f"unified resource {quoted(name)} value conversion error: {quoted(text)}") from None
     return found
 
 
-def _of_unified_file(name: str, text: str, idle: bool, version: int) -> Properties:
+def _of_unified_file(name: str, text: str, version: int, *, idle: bool) -> Properties:
     if name == "cpu.idle":
         return [("CPUWeight", Variant("t", 0))] if idle else []
     if name == "cpu.weight":

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 
 from hookrun.runtime.cgroups import files
-from hookrun.runtime.cgroups.resources import pids_text, section
+from hookrun.runtime.cgroups.resources import pids_text
+from hookrun.runtime.documents import Cpu, Resources, Throttle, WeightDevice
 from hookrun.runtime.errors import Failure
 
 
-def create(name: str, path: str, resources: dict[str, Any]) -> list[str]:
+def create(name: str, path: str, resources: Resources) -> list[str]:
     """Make the cgroup of a controller so that a process may enter; the directories that were made, outermost first."""
     if name == "cpuset":
         made = _create_cpuset(os.path.dirname(path)) + files.make_directories(path)
@@ -21,11 +21,11 @@ def create(name: str, path: str, resources: dict[str, Any]) -> list[str]:
     made = files.make_directories(path)
     if name == "cpu":
         # A real-time process may enter only where real-time has been granted.
-        _set_realtime(path, section(resources, "cpu"))
+        _set_realtime(path, resources.get("cpu") or {})
     return made
 
 
-def apply(name: str, path: str, resources: dict[str, Any]) -> None:
+def apply(name: str, path: str, resources: Resources) -> None:
     """Set the limits of one controller; `path` "" where the container has no such cgroup."""
     _SETTERS[name](path, resources)
 
@@ -48,16 +48,16 @@ def _inherit_cpuset(path: str) -> None:
             files.write(path, name, files.read(os.path.dirname(path), name))
 
 
-def set_cpuset(path: str, resources: dict[str, Any]) -> None:
-    cpu = section(resources, "cpu")
+def set_cpuset(path: str, resources: Resources) -> None:
+    cpu = resources.get("cpu") or {}
     if cpu.get("cpus"):
         files.write(path, "cpuset.cpus", cpu["cpus"])
     if cpu.get("mems"):
         files.write(path, "cpuset.mems", cpu["mems"])
 
 
-def _set_memory(path: str, resources: dict[str, Any]) -> None:
-    memory = section(resources, "memory")
+def _set_memory(path: str, resources: Resources) -> None:
+    memory = resources.get("memory") or {}
     _set_memory_and_swap(path, memory.get("limit") or 0, memory.get("swap") or 0)
     if memory.get("reservation"):
         files.write(path, "memory.soft_limit_in_bytes", str(memory["reservation"]))
@@ -102,8 +102,8 @@ def _set_swap(path: str, swap: int) -> None:
         files.write(path, "memory.memsw.limit_in_bytes", str(swap))
 
 
-def _set_cpu(path: str, resources: dict[str, Any]) -> None:
-    cpu = section(resources, "cpu")
+def _set_cpu(path: str, resources: Resources) -> None:
+    cpu = resources.get("cpu") or {}
     if cpu.get("shares"):
         _set_shares(path, cpu["shares"])
     _set_bandwidth(path, cpu)
@@ -121,15 +121,15 @@ def _set_shares(path: str, shares: int) -> None:
         raise Failure(f"the minimum allowed cpu-shares is {taken}")
 
 
-def _set_bandwidth(path: str, cpu: dict[str, Any]) -> None:
+def _set_bandwidth(path: str, cpu: Cpu) -> None:
     """Period and burst are checked against the quota that is in force, so a refused one is tried again after it."""
     quota = cpu.get("quota") or 0
     late = []
-    if cpu.get("period") and not _written(path, "cpu.cfs_period_us", cpu["period"], bool(quota)):
+    if cpu.get("period") and not _written(path, "cpu.cfs_period_us", cpu["period"], may_wait=bool(quota)):
         late.append(("cpu.cfs_period_us", cpu["period"]))
     if cpu.get("burst") is not None:
         try:
-            if not _written(path, "cpu.cfs_burst_us", cpu["burst"], bool(quota)):
+            if not _written(path, "cpu.cfs_burst_us", cpu["burst"], may_wait=bool(quota)):
                 late.append(("cpu.cfs_burst_us", cpu["burst"]))
         except files.FileError as error:
             if error.errno != errno.ENOENT:
@@ -140,16 +140,16 @@ def _set_bandwidth(path: str, cpu: dict[str, Any]) -> None:
             files.write(path, name, str(value))
 
 
-def _set_realtime(path: str, cpu: dict[str, Any]) -> None:
+def _set_realtime(path: str, cpu: Cpu) -> None:
     runtime, period = cpu.get("realtimeRuntime") or 0, cpu.get("realtimePeriod") or 0
-    done = not period or _written(path, "cpu.rt_period_us", period, bool(runtime))
+    done = not period or _written(path, "cpu.rt_period_us", period, may_wait=bool(runtime))
     if runtime:
         files.write(path, "cpu.rt_runtime_us", str(runtime))
         if not done:
             files.write(path, "cpu.rt_period_us", str(period))
 
 
-def _written(path: str, name: str, value: int, may_wait: bool) -> bool:
+def _written(path: str, name: str, value: int, *, may_wait: bool) -> bool:
     """Write a value; False where the kernel refuses it for now and `may_wait`."""
     try:
         files.write(path, name, str(value))
@@ -160,14 +160,14 @@ def _written(path: str, name: str, value: int, may_wait: bool) -> bool:
     return True
 
 
-def _set_pids(path: str, resources: dict[str, Any]) -> None:
-    limit = section(resources, "pids").get("limit")
+def _set_pids(path: str, resources: Resources) -> None:
+    limit = (resources.get("pids") or {}).get("limit")
     if limit is not None:
         files.write(path, "pids.max", pids_text(limit))
 
 
-def _set_block(path: str, resources: dict[str, Any]) -> None:
-    block = section(resources, "blockIO")
+def _set_block(path: str, resources: Resources) -> None:
+    block = resources.get("blockIO") or {}
     scheduler = "blkio" if os.path.exists(f"{path}/blkio.weight") else "blkio.bfq"
     if block.get("weight"):
         files.write(path, f"{scheduler}.weight", str(block["weight"]))
@@ -178,25 +178,25 @@ def _set_block(path: str, resources: dict[str, Any]) -> None:
             files.write(path, f"{scheduler}.weight_device", f"{_numbers(device)} {device['weight']}")
         if device.get("leafWeight"):
             files.write(path, "blkio.leaf_weight_device", f"{_numbers(device)} {device['leafWeight']}")
-    for field, name in (
-        ("throttleReadBpsDevice", "blkio.throttle.read_bps_device"),
-        ("throttleWriteBpsDevice", "blkio.throttle.write_bps_device"),
-        ("throttleReadIOPSDevice", "blkio.throttle.read_iops_device"),
-        ("throttleWriteIOPSDevice", "blkio.throttle.write_iops_device"),
+    for throttles, name in (
+        (block.get("throttleReadBpsDevice"), "blkio.throttle.read_bps_device"),
+        (block.get("throttleWriteBpsDevice"), "blkio.throttle.write_bps_device"),
+        (block.get("throttleReadIOPSDevice"), "blkio.throttle.read_iops_device"),
+        (block.get("throttleWriteIOPSDevice"), "blkio.throttle.write_iops_device"),
     ):
-        for device in block.get(field) or ():
-            files.write(path, name, f"{_numbers(device)} {device.get('rate') or 0}")
+        for throttle in throttles or ():
+            files.write(path, name, f"{_numbers(throttle)} {throttle.get('rate') or 0}")
 
 
-def _numbers(device: dict[str, Any]) -> str:
+def _numbers(device: WeightDevice | Throttle) -> str:
     return f"{device.get('major') or 0}:{device.get('minor') or 0}"
 
 
-def _set_hugetlb(path: str, resources: dict[str, Any]) -> None:
+def _set_hugetlb(path: str, resources: Resources) -> None:
     set_hugetlb(path, resources, "limit_in_bytes")
 
 
-def set_hugetlb(path: str, resources: dict[str, Any], suffix: str) -> None:
+def set_hugetlb(path: str, resources: Resources, suffix: str) -> None:
     """Limit huge pages, and their reservations where the kernel (5.7) counts those."""
     for limit in resources.get("hugepageLimits") or ():
         prefix = f"hugetlb.{limit.get('pageSize') or ''}"
@@ -209,18 +209,18 @@ def set_hugetlb(path: str, resources: dict[str, Any], suffix: str) -> None:
                 raise
 
 
-def _set_net_cls(path: str, resources: dict[str, Any]) -> None:
-    class_id = section(resources, "network").get("classID")
+def _set_net_cls(path: str, resources: Resources) -> None:
+    class_id = (resources.get("network") or {}).get("classID")
     if class_id:
         files.write(path, "net_cls.classid", str(class_id))
 
 
-def _set_net_prio(path: str, resources: dict[str, Any]) -> None:
-    for entry in section(resources, "network").get("priorities") or ():
+def _set_net_prio(path: str, resources: Resources) -> None:
+    for entry in (resources.get("network") or {}).get("priorities") or ():
         files.write(path, "net_prio.ifpriomap", f"{entry.get('name') or ''} {entry.get('priority') or 0}")
 
 
-def set_rdma(path: str, resources: dict[str, Any]) -> None:
+def set_rdma(path: str, resources: Resources) -> None:
     for device, given in (resources.get("rdma") or {}).items():
         words, limits = [device], given or {}
         if limits.get("hcaHandles") is not None:

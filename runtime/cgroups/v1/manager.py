@@ -13,6 +13,7 @@ from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.cgroups.manager import Manager, below
 from hookrun.runtime.cgroups.v1 import controllers as v1_controllers
 from hookrun.runtime.cgroups.v1 import stats as v1_stats
+from hookrun.runtime.documents import Resources
 from hookrun.runtime.errors import Failure
 
 # The order in which limits are set. The controllers below _LIMITED are entered only.
@@ -27,7 +28,7 @@ _LIMITS = {"memory": "memory.limit_in_bytes", "pids": "pids.max"}
 _FREEZE_TRIES = 1000
 
 
-def check(resources: dict[str, Any]) -> None:
+def check(resources: Resources) -> None:
     """Raise Failure for resources that v1 can't give."""
     if resources.get("unified"):
         raise Failure("invalid configuration: cannot use unified on cgroup v1")
@@ -105,7 +106,7 @@ class V1Manager(Manager):
     def main_path(self) -> str:
         return self.paths.get("devices", "")
 
-    def create(self, resources: dict[str, Any]) -> None:
+    def create(self, resources: Resources) -> None:
         made: list[str] = []
         try:
             for name, path in list(self.paths.items()):
@@ -119,7 +120,7 @@ class V1Manager(Manager):
             _remove_made(made)
             raise
 
-    def apply(self, resources: dict[str, Any]) -> None:
+    def apply(self, resources: Resources) -> None:
         check(resources)
         for name in _LIMITED:
             path = self.paths.get(name, "")

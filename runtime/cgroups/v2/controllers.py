@@ -10,31 +10,24 @@ from hookrun.runtime.cgroups import files
 from hookrun.runtime.cgroups.resources import (
     io_weight_of_block_weight,
     pids_text,
-    section,
     swap_alone,
     weight_of_shares,
 )
 from hookrun.runtime.cgroups.v1.controllers import set_cpuset, set_hugetlb, set_rdma
+from hookrun.runtime.documents import BlockIO, Cpu, Memory, Resources, Throttle
 from hookrun.runtime.errors import Failure, quoted
 
 # The kernel's own period, for a quota without one (admin-guide/cgroup-v2.rst, cpu.max).
 _DEFAULT_PERIOD = 100000
 
-_IO_LIMITS = (
-    ("throttleReadBpsDevice", "rbps"),
-    ("throttleWriteBpsDevice", "wbps"),
-    ("throttleReadIOPSDevice", "riops"),
-    ("throttleWriteIOPSDevice", "wiops"),
-)
 
-
-def needed(resources: dict[str, Any]) -> set[str]:
+def needed(resources: Resources) -> set[str]:
     """The controllers that these resources need."""
-    memory, cpu, block = section(resources, "memory"), section(resources, "cpu"), section(resources, "blockIO")
+    memory, cpu, block = resources.get("memory") or {}, resources.get("cpu") or {}, resources.get("blockIO") or {}
     wants = {
-        "pids": section(resources, "pids").get("limit") is not None,
+        "pids": (resources.get("pids") or {}).get("limit") is not None,
         "memory": any(memory.get(name) for name in ("limit", "reservation", "swap")),
-        "io": any(block.get(name) for name in ("weight", "weightDevice", *(name for name, _ in _IO_LIMITS))),
+        "io": bool(block.get("weight") or block.get("weightDevice") or any(_throttles(block).values())),
         "cpu": any(cpu.get(name) for name in ("shares", "quota", "period"))
         or any(cpu.get(name) is not None for name in ("idle", "burst")),
         "cpuset": bool(cpu.get("cpus") or cpu.get("mems")),
@@ -43,20 +36,20 @@ def needed(resources: dict[str, Any]) -> set[str]:
     return {name for name, wanted in wants.items() if wanted}
 
 
-def apply(path: str, resources: dict[str, Any]) -> None:
+def apply(path: str, resources: Resources) -> None:
     """Set every limit but the device rules and `unified`."""
-    limit = section(resources, "pids").get("limit")
+    limit = (resources.get("pids") or {}).get("limit")
     if limit is not None:
         files.write(path, "pids.max", pids_text(limit))
-    _set_memory(path, section(resources, "memory"))
-    _set_io(path, section(resources, "blockIO"))
-    _set_cpu(path, section(resources, "cpu"))
+    _set_memory(path, resources.get("memory") or {})
+    _set_io(path, resources.get("blockIO") or {})
+    _set_cpu(path, resources.get("cpu") or {})
     set_cpuset(path, resources)
     set_hugetlb(path, resources, "max")
     set_rdma(path, resources)
 
 
-def _set_memory(path: str, memory: dict[str, Any]) -> None:
+def _set_memory(path: str, memory: Memory) -> None:
     limit, both = memory.get("limit") or 0, memory.get("swap") or 0
     if not (limit or both or memory.get("reservation")):
         return
@@ -96,17 +89,27 @@ def check_usage(path: str, limit: int, both: int) -> None:
         raise Failure(f"rejecting memory limit {limit} <= usage {usage}")
 
 
-def _set_io(path: str, block: dict[str, Any]) -> None:
+def _set_io(path: str, block: BlockIO) -> None:
     weight, devices = block.get("weight") or 0, block.get("weightDevice") or ()
     if weight or devices:
         if os.path.exists(f"{path}/io.bfq.weight"):
             _set_bfq_weights(path, weight, devices)
         elif weight:
             files.write(path, "io.weight", str(io_weight_of_block_weight(weight)))
-    for field, key in _IO_LIMITS:
-        for device in block.get(field) or ():
-            numbers = f"{device.get('major') or 0}:{device.get('minor') or 0}"
-            files.write(path, "io.max", f"{numbers} {key}={device.get('rate') or 0}")
+    for key, throttles in _throttles(block).items():
+        for throttle in throttles or ():
+            numbers = f"{throttle.get('major') or 0}:{throttle.get('minor') or 0}"
+            files.write(path, "io.max", f"{numbers} {key}={throttle.get('rate') or 0}")
+
+
+def _throttles(block: BlockIO) -> dict[str, list[Throttle] | None]:
+    """The limits by their keys in io.max."""
+    return {
+        "rbps": block.get("throttleReadBpsDevice"),
+        "wbps": block.get("throttleWriteBpsDevice"),
+        "riops": block.get("throttleReadIOPSDevice"),
+        "wiops": block.get("throttleWriteIOPSDevice"),
+    }
 
 
 def _set_bfq_weights(path: str, weight: int, devices: Any) -> None:
@@ -120,20 +123,20 @@ def _set_bfq_weights(path: str, weight: int, devices: Any) -> None:
             raise Failure(f"setting device weight {quoted(text)}: {error.text}") from None
 
 
-def _set_cpu(path: str, cpu: dict[str, Any]) -> None:
+def _set_cpu(path: str, cpu: Cpu) -> None:
     if cpu.get("idle") is not None:
         files.write(path, "cpu.idle", str(cpu["idle"]))
     if cpu.get("shares"):
         files.write(path, "cpu.weight", str(weight_of_shares(cpu["shares"])))
     quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
-    burst_set = cpu.get("burst") is None or _set_burst(path, cpu["burst"], bool(quota))
+    burst_set = cpu.get("burst") is None or _set_burst(path, cpu["burst"], may_wait=bool(quota))
     if quota or period:
         files.write(path, "cpu.max", f"{quota if quota > 0 else 'max'} {period or _DEFAULT_PERIOD}")
         if not burst_set:
-            _set_burst(path, cpu["burst"], False)
+            _set_burst(path, cpu["burst"], may_wait=False)
 
 
-def _set_burst(path: str, burst: int, may_wait: bool) -> bool:
+def _set_burst(path: str, burst: int, *, may_wait: bool) -> bool:
     """Set the burst; False where the kernel refuses it beside the present quota and a new one is to come."""
     try:
         files.write(path, "cpu.max.burst", str(burst))

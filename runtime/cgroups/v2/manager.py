@@ -14,6 +14,7 @@ from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.cgroups.manager import Manager, below
 from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
 from hookrun.runtime.cgroups.v2 import stats as v2_stats
+from hookrun.runtime.documents import Resources
 from hookrun.runtime.errors import Failure
 
 # Longer than any freezing takes; runc waits as long.
@@ -44,7 +45,7 @@ class V2Manager(Manager):
     def main_path(self) -> str:
         return self.paths[""]
 
-    def create(self, resources: dict[str, Any]) -> None:
+    def create(self, resources: Resources) -> None:
         try:
             create(self.main_path, resources)
         except files.FileError as error:
@@ -55,7 +56,7 @@ class V2Manager(Manager):
                     "rootless needs no limits + no cgrouppath when no permission is granted for cgroups: " + error.text
                 ) from None
 
-    def apply(self, resources: dict[str, Any]) -> None:
+    def apply(self, resources: Resources) -> None:
         path = self.main_path
         v2_controllers.apply(path, resources)
         if self.rules is not None:
@@ -135,7 +136,7 @@ class V2Manager(Manager):
         return v2_stats.collect(self.main_path)
 
 
-def create(path: str, resources: dict[str, Any]) -> None:
+def create(path: str, resources: Resources) -> None:
     """Make a cgroup and its parents, each handing every controller of the host down to the next."""
     if not path.startswith(files.UNIFIED + "/"):
         raise Failure(f"invalid cgroup path {path}")
@@ -148,7 +149,7 @@ def create(path: str, resources: dict[str, Any]) -> None:
             _hand_down(current, controllers)
             current = f"{current}/{name}"
             made += files.make_directories(current)
-            _check_type(current, needs_domain)
+            _check_type(current, needs_domain=needs_domain)
     except Failure:
         for directory in reversed(made):
             _remove_quietly(directory)
@@ -181,7 +182,7 @@ def _hand_down(directory: str, controllers: list[str]) -> None:
                 continue
 
 
-def _check_type(directory: str, needs_domain: bool) -> None:
+def _check_type(directory: str, *, needs_domain: bool) -> None:
     """A cgroup below one that has processes, or in a threaded subtree, has thread-aware controllers alone."""
     kind = files.read(directory, "cgroup.type")
     if kind == "domain":
