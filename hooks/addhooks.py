@@ -5,15 +5,12 @@ Source: awslabs/oci-add-hooks, README.md.
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.hooks import lines
 from hookrun.hooks.entries import STAGES, checked_hook
 from hookrun.hooks.errors import HookError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.hooks.inject import Entry, Read
+from hookrun.hooks.inject import Entry, Read
 
 
 def read_entries(path: str, read: Read) -> list[Entry]:

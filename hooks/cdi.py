@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import marshal
 import os
+from typing import Any
 
 from hookrun.hooks import cdi_spec, lines
 from hookrun.hooks.errors import HookError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.hooks.inject import Entry, Read
+from hookrun.hooks.inject import Entry, Read
 
 ANNOTATIONS = "cdi.k8s.io/"
 _LISTS = ("env", "deviceNodes", "netDevices", "mounts", "hooks", "additionalGids")

@@ -7,15 +7,14 @@ form that `hooks.select` reads.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
-    Entry = dict[str, Any]
-    Injected = dict[str, Any]
-    # The value in a JSON or YAML file, and its text. Raises OSError, ValueError.
-    Read = Callable[[str], tuple[Any, str]]
+Entry = dict[str, Any]
+Injected = dict[str, Any]
+
+# The value in a JSON or YAML file, and its text. Raises OSError, ValueError.
+Read = Callable[[str], tuple[Any, str]]
 
 PRECREATE = "precreate"
 

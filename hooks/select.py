@@ -7,12 +7,9 @@ Source: containers/common pkg/hooks/1.0.0/when.go. Regular expressions come comp
 from __future__ import annotations
 
 import _sre
+from typing import Any
 
 from hookrun.hooks.errors import HookError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 # What engines bind by themselves: Podman's hasBindMounts means the mounts that the caller asked for, and config.json
 # does not tell them apart.

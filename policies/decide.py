@@ -8,20 +8,16 @@ caller has to find out}. `match` looks at the config as the engine wrote it; all
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from hookrun.policies import exceptions, match, messages, policy
 from hookrun.policies.draft import Draft
+from hookrun.policies.exceptions import Exemption
+from hookrun.policies.messages import Message
 from hookrun.policies.pointer import Fault, same
+from hookrun.policies.policy import Policy
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.policies.exceptions import Exemption
-    from hookrun.policies.messages import Message
-    from hookrun.policies.policy import Policy
-
-    Plan = dict[str, Any]
+Plan = dict[str, Any]
 
 
 class Outcome:

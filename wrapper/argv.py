@@ -7,14 +7,11 @@ Sources: urfave/cli v1 `app.go`, `command.go`, `context.go`, `parse.go`; Go's `f
 from __future__ import annotations
 
 import os
+from collections.abc import Container, Sequence
+from typing import Any
 
 from hookrun.runtime.errors import quoted
 from hookrun.wrapper import grammar
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
-    from typing import Any
 
 PROGRAM = "program"
 COMMAND = "command"

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import files
 from hookrun.runtime.spec import go_decoder, shape
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.wrapper.originals import Original
+from hookrun.wrapper.originals import Original
 
 CONFIG = "config.json"
 

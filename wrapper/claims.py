@@ -9,18 +9,14 @@ containerd's CRI plugin, the storage of Podman and CRI-O. A record counts if roo
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.linux import files
 from hookrun.wrapper import engine as engines
+from hookrun.wrapper.engine import Caller
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.wrapper.engine import Caller
-
-    Config = dict[str, Any]
+Config = dict[str, Any]
 
 _UNCONFIRMED = "containerd"
 _TASKS = "/io.containerd.runtime."  # a shim works in STATE/io.containerd.runtime.v2.task/NAMESPACE/ID

@@ -7,14 +7,11 @@ database in STORAGE/libpod/bolt_state.db or, since Podman 4.8, STORAGE/db.sql.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.linux import files
 from hookrun.wrapper import bolt, ownership
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 _PYTHON = "/usr/bin/python3"
 _QUERY = """

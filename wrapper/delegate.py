@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import _signal
 import os
+from typing import Any, NoReturn
 
 from hookrun.runtime.errors import Failure, reason
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
-
-    from hookrun.wrapper.argv import Call
+from hookrun.wrapper.argv import Call
 
 
 def demand_own(path: str) -> None:

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
+from typing import Any
 
 from hookrun.hooks import inject
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import pids
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
 
 # For a filter that names no timeout, in seconds: a container engine waits for a create, but not for ever.
 TIMEOUT = 30
@@ -134,4 +131,3 @@ def _spawn(hook: dict[str, Any], streams: list[int], bundle: str) -> int:
     finally:
         os.fchdir(here)
         os.close(here)
-

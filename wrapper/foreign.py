@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 
 from hookrun.wrapper import argv, grammar
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from hookrun.wrapper.argv import Call
+from hookrun.wrapper.argv import Call
 
 
 def understood(call: Call) -> Call:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.namespaces import PROC_NAMES
+from hookrun.runtime.rootfs.judged import Namespaces
 from hookrun.wrapper import masking, settings
+from hookrun.wrapper.argv import Call
+from hookrun.wrapper.bundle import Bundle
+from hookrun.wrapper.exposure.call import Exposure
 from hookrun.wrapper.verdict import Verdict
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from hookrun.policies.sources import Facts, Land, Look
-    from hookrun.runtime.rootfs.judged import Namespaces
-    from hookrun.wrapper.argv import Call
-    from hookrun.wrapper.bundle import Bundle
-    from hookrun.wrapper.exposure.call import Exposure
 
-    Config = dict[str, Any]
+Config = dict[str, Any]
 
 
 def decide(call: Call, bundle: Bundle, snapshot: Config | None, engine: str) -> Verdict:

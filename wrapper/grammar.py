@@ -7,9 +7,7 @@ Source: the `*.go` files of runc's main package at the tags v0.1.1 to v1.5.1.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
 
 BOOL = "bool"
 STRING = "string"

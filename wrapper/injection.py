@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import files
 from hookrun.wrapper import ownership
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def hooked(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.linux import files
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 DIRECTORY = "configs"
 PACKED = ".z"  # of configs that `hookctl trace prune` compressed

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper.digest import sha256_hex
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.wrapper.settings import Settings
+from hookrun.wrapper.settings import Settings
 
 _BLANKS = "\n\t "
 # Shorter ones are not looked for in what people and programs say: they would be found everywhere.

@@ -8,15 +8,12 @@ written, the process that wrote it (pid and start time) and the bundle's path, t
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hookrun.runtime.linux import files, pids
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import ownership
 from hookrun.wrapper.digest import sha256_hex
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 _LOOKED_AT = 4  # notes of other bundles, at each new one: those whose bundle is gone go
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
-    from hookrun.wrapper.argv import Call
-    from hookrun.wrapper.record import Record
+from hookrun.wrapper.argv import Call
+from hookrun.wrapper.record import Record
 
 _FAILED = 255  # exec's own exit status
 

@@ -10,23 +10,19 @@ from __future__ import annotations
 import os
 import sys
 import time
+from typing import Any
 
 from hookrun.runtime import jsonio
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import VERSION, claims, engine, grammar
+from hookrun.wrapper.argv import Call
+from hookrun.wrapper.bundle import Bundle
 from hookrun.wrapper.digest import sha256_hex
 from hookrun.wrapper.engine import Caller, Process
 from hookrun.wrapper.masking import Mask
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
-    from hookrun.wrapper.argv import Call
-    from hookrun.wrapper.bundle import Bundle
-    from hookrun.wrapper.settings import Settings
-    from hookrun.wrapper.verdict import Verdict
+from hookrun.wrapper.settings import Settings
+from hookrun.wrapper.verdict import Verdict
 
 FORMAT = 1
 CURRENT = "record.jsonl"

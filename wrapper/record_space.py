@@ -5,14 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterator
 
 from hookrun.wrapper import kept_configs, record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from hookrun.wrapper.settings import Settings
+from hookrun.wrapper.settings import Settings
 
 LOCK = ".lock"
 

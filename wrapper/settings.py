@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import STATE
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 MASKED_NAMES = (
     "*SECRET*",

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from hookrun.runtime import log as logs
 from hookrun.runtime.context import Context, default_root
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import files
 from hookrun.wrapper import STATE, argv, cold, settings, snapshot
+from hookrun.wrapper.bundle import Bundle
 from hookrun.wrapper.record import Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.wrapper.bundle import Bundle
 
 _STDOUT = 1
 _ENTERING = frozenset(("create", "run", "exec", "restore"))

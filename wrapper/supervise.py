@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import _signal
 import os
+from typing import NoReturn
 
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.wrapper import delegate
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
-
-    from hookrun.wrapper.argv import Call
+from hookrun.wrapper.argv import Call
 
 _PR_SET_PDEATHSIG = 1
 # Faults of this process itself, and job control, which the terminal does to both.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hookrun.policies import sources
 from hookrun.runtime import jsonio
@@ -10,17 +11,12 @@ from hookrun.runtime.cgroups import resources as limits
 from hookrun.runtime.cgroups.resources import section
 from hookrun.runtime.commands import update
 from hookrun.runtime.container import container as containers
+from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import argv, gate, process
+from hookrun.wrapper.record import Record
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.context import Context
-    from hookrun.wrapper.record import Record
-
-    Resources = dict[str, Any]
+Resources = dict[str, Any]
 
 _STDIN = 0
 _ZERO_COUNTS = ("swappiness", "idle", "burst")  # elsewhere, 0 leaves a limit as it is

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hookrun.runtime.context import FALSE_WORDS, TRUE_WORDS
 from hookrun.runtime.errors import quoted
 from hookrun.wrapper import grammar
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _BASES = {"x": 16, "b": 2, "o": 8}
 _UNITS = {
