@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from hookrun.hooks import lines
+from hookrun.hooks import inject, lines
 from hookrun.hooks.entries import STAGES, checked_hook
 from hookrun.hooks.errors import HookError
-from hookrun.hooks.inject import Entry, Read
+from hookrun.hooks.inject import Entry, Injected, Read
+
+
+def injected(config: dict[str, Any], path: str, read: Read) -> tuple[dict[str, Any], list[Injected]]:
+    """The config with the hooks of a file, and what was added. Raises HookError, which names file and line."""
+    return inject.add(config, read_entries(path, read))
 
 
 def read_entries(path: str, read: Read) -> list[Entry]:

@@ -6,22 +6,33 @@ Source: containers/common pkg/hooks/exec (runtimeconfigfilter.go, exec.go), Podm
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterable
 from typing import Any
 
-from hookrun.hooks import inject
+from hookrun.hooks import inject, select
+from hookrun.policies.decide import Outcome
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import pids
+from hookrun.wrapper import injection
+from hookrun.wrapper.invocation import Config, Invocation
 
 # For a filter that names no timeout, in seconds: a container engine waits for a create, but not for ever.
 TIMEOUT = 30
 _LARGEST_OUTPUT = 64 * 1024 * 1024
 _KEPT_STDERR = 4096
-_SIGKILL = 9
-_SIGPIPE = 13
-_SIGXFSZ = 25
+
+
+def filtered(config: Config, invocation: Invocation) -> Outcome:
+    """The stage of the filters that are for the config, as it has become by now. Raises Failure."""
+    entries = injection.compiled(invocation).get("entries")
+    chosen = injection.guarded(config, select.filters, entries) if entries else ()
+    if not chosen:
+        return Outcome(config)
+    changed, ran = run(chosen, config, invocation.directory)
+    return Outcome(changed, hooks=ran)
 
 
 def run(
@@ -104,7 +115,7 @@ def _run(hook: dict[str, Any], streams: list[int], bundle: str) -> str:
     try:
         timeout = hook.get("timeout") or TIMEOUT
         if not pids.wait_for_end(descriptor, timeout):
-            os.killpg(pid, _SIGKILL)
+            os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return f"it ran past its timeout of {timeout} s"
     finally:
@@ -126,7 +137,7 @@ def _spawn(hook: dict[str, Any], streams: list[int], bundle: str) -> int:
             {name: value for name, _, value in (pair.partition("=") for pair in hook.get("env") or ())},
             file_actions=[(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in enumerate(streams)],
             setpgroup=0,
-            setsigdef=[_SIGPIPE, _SIGXFSZ],
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
         )
     finally:
         os.fchdir(here)

@@ -1,65 +1,90 @@
-"""Hooks for a call: what the hooks package decides, on this host's files."""
+"""The stages of devices and hooks: what the hooks package decides, on this host's files."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from hookrun.hooks import addhooks, cdi, select
+from hookrun.hooks.errors import HookError
+from hookrun.hooks.inject import Injected, Read
+from hookrun.policies.decide import Outcome
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import files
+from hookrun.runtime.spec import config as configs
+from hookrun.runtime.spec import shape
 from hookrun.wrapper import ownership
+from hookrun.wrapper.invocation import Config, Invocation
+
+Result = TypeVar("Result")
 
 
-def hooked(
-    compiled: dict[str, Any] | None, config: dict[str, Any], bundle: str, hook_config_path: str = ""
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The config with its hooks, and through the precreate filters; what was injected, for the record.
+def devices(config: Config, invocation: Invocation) -> Outcome:
+    """CDI devices, where the config asks for any."""
+    settings = compiled(invocation).get("cdi")
+    if settings is None:
+        return Outcome(config)
+    return _hooked(config, cdi.injected, settings, _read(invocation))
 
-    `compiled` is the snapshot's part `hooks`, `bundle` the bundle's directory. `config` is not changed in place; it
-    comes back itself where nothing is added. Raises Failure.
+
+def hooks_of_command_line(config: Config, invocation: Invocation) -> Outcome:
+    """Those in oci-add-hooks' file, which --hook-config-path names."""
+    path = invocation.call.globals["hook-config-path"]
+    if not path:
+        return Outcome(config)
+    return _hooked(config, addhooks.injected, path, _read(invocation))
+
+
+def hooks_of_host(config: Config, invocation: Invocation) -> Outcome:
+    """Those that the snapshot has, as far as their conditions hold."""
+    entries = compiled(invocation).get("entries")
+    if not entries:
+        return Outcome(config)
+    return _hooked(config, select.injected, entries)
+
+
+def _hooked(config: Config, inject: Callable[..., tuple[Config, list[Injected]]], *arguments: Any) -> Outcome:
+    changed, injected = guarded(config, inject, *arguments)
+    return Outcome(changed, hooks=injected)
+
+
+def compiled(invocation: Invocation) -> Config:
+    """The snapshot's part on hooks."""
+    found: Config = invocation.content.get("hooks") or {}
+    return found
+
+
+def guarded(config: Config, function: Callable[..., Result], *arguments: Any) -> Result:
+    """What a function of the hooks package makes of a config. Raises Failure.
+
+    A config with wrong types is refused in the runtime's own words; with right ones, the fault is ours.
     """
-    if not _is_needed(compiled or {}, config, hook_config_path):
-        return config, []
-    from hookrun.hooks import inject
-    from hookrun.hooks.errors import HookError
-
-    compiled = compiled or {}
     try:
-        chosen = inject.filters(compiled, config)
-        invocation = {"hook-config-path": hook_config_path}
-        config, injected = inject.inject(compiled, config, invocation, Files(compiled).read)
+        return function(config, *arguments)
     except HookError as error:
         raise Failure(f"hooks: {error}") from None
     except (AttributeError, TypeError):
-        # A config with wrong types is refused in the runtime's own words; with right ones, the fault is ours.
-        from hookrun.runtime.spec import config as configs
-        from hookrun.runtime.spec import shape
-
         shape.check(config, shape.CONFIG, configs.FILE_NAME)
         raise
-    if chosen:
-        from hookrun.wrapper import filters
-
-        config, ran = filters.run(chosen, config, bundle)
-        injected += ran
-    return config, injected
 
 
-def _is_needed(compiled: dict[str, Any], config: dict[str, Any], hook_config_path: str) -> bool:
-    """Whether there may be anything to do; most containers pay for no import."""
-    if hook_config_path or compiled.get("entries"):
-        return True
-    return "cdi" in compiled and bool(compiled["cdi"]["environment"] or config.get("annotations"))
+def _read(invocation: Invocation) -> Read:
+    cdi_settings = compiled(invocation).get("cdi") or {}
+    return Files(cdi_settings.get("libraries", "")).read
 
 
 class Files:
-    """Reading JSON and YAML files that were not there, or were others, when the snapshot was made."""
+    """Reading JSON and YAML files that were not there, or were others, when the snapshot was made.
+
+    `libraries` is the directory in which ruamel.yaml lies.
+    """
 
     __slots__ = ("_libraries",)
 
-    def __init__(self, compiled: dict[str, Any]) -> None:
-        self._libraries: str = compiled["cdi"]["libraries"] if "cdi" in compiled else ""
+    def __init__(self, libraries: str = "") -> None:
+        self._libraries = libraries
 
     def read(self, path: str) -> tuple[Any, str]:
         """The value and the text of a file that nobody but root and this user can write. Raises OSError, ValueError."""

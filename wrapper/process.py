@@ -5,24 +5,30 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from hookrun.runtime.container import container as containers
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
+from hookrun.runtime.process import execution
+from hookrun.runtime.spec import process as processes
+from hookrun.wrapper import bundle, delegate, policing
 from hookrun.wrapper.argv import Call
+from hookrun.wrapper.invocation import Invocation
 from hookrun.wrapper.record import Record
 
 _FAILED = 255  # exec's own exit status
 
 
-def judge(context: Context, call: Call, content: dict[str, Any], record: Record) -> None:
+def decide(context: Context, invocation: Invocation, record: Record) -> None:
     """Read the process, for the record and the policies; leave in `context.process` what is to run.
 
     Policies see the container's config with this process in it, and change the process alone. Raises Failure, with
     exec's status, where one of them forbids it or it can't be read.
     """
-    is_policed = bool(content.get("policies") and content["policies"]["policies"])
+    call = invocation.call
+    is_policed = invocation.snapshot.has_policies
     if not is_policed and not call.options["process"]:
         return
-    is_delegated = bool(call.globals["runtime-path"] or record.runtime)
+    is_delegated = bool(invocation.other_runtime)
     try:
         config = container_config(context, call, is_delegated) if is_policed else {}
         process = _process(call, config, is_delegated and is_policed)
@@ -34,39 +40,30 @@ def judge(context: Context, call: Call, content: dict[str, Any], record: Record)
     if not is_policed:
         return
     context.is_process_judged = True
-    from hookrun.policies import sources
-    from hookrun.wrapper import gate
-
-    # The container's mounts were judged when it was made, and are not made again.
-    engine = record.confirm(config or None)
-    verdict = gate.judge(call, {**config, "process": process}, content, engine, sources.stated({}), sources.lexically)
-    verdict.hooks = []
-    record.judge(verdict)
-    if verdict.denied:
-        raise Failure(f"exec failed: {verdict.denied}", _FAILED)
-    if verdict.config["process"] == process:
+    invocation.engine = record.confirm(config or None)
+    outcome = policing.judged({**config, "process": process}, invocation)
+    outcome.hooks = []
+    record.decided(outcome, invocation)
+    if outcome.denied:
+        raise Failure(f"exec failed: {outcome.denied}", _FAILED)
+    if outcome.config["process"] == process:
         return
     if is_delegated:
-        changers = [entry["policy"] for entry in verdict.decisions if entry["action"] in ("patched", "hooked")]
+        changers = [entry["policy"] for entry in outcome.decisions if entry["action"] in ("patched", "hooked")]
         raise Failure(
             f"exec failed: policy {', '.join(changers)} changes the process, which another runtime would not see: "
             f"let it match the commands create and run alone",
             _FAILED,
         )
-    context.process = verdict.config["process"]
+    context.process = outcome.config["process"]
 
 
 def _process(call: Call, config: dict[str, Any], is_for_another: bool) -> dict[str, Any]:
-    from hookrun.runtime.process import execution
-    from hookrun.runtime.spec import process as processes
-
     own = config.get("process") or {}
     if not call.options["process"]:
         process = execution.process_from_flags(own, call.options, call.given, call.arguments[1:])
     else:
         if is_for_another:
-            from hookrun.wrapper import delegate
-
             delegate.demand_own(os.path.abspath(call.options["process"]))
         process = execution.completed(execution.process_from_file(call.options["process"], is_for_another), own)
     if is_for_another:
@@ -80,13 +77,9 @@ def container_config(context: Context, call: Call, is_delegated: bool) -> dict[s
     Another runtime keeps it in the bundle alone; where its state does not say where that is, it is {}.
     """
     if is_delegated:
-        from hookrun.wrapper import bundle
-
         directory = bundle.of_container(context.root, call.container, may_live=True)
         try:
             return bundle.Bundle(directory).config if directory else {}
         except Failure:
             return {}
-    from hookrun.runtime.container import container as containers
-
     return containers.load(context.root, call.container).config

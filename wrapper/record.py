@@ -7,26 +7,27 @@ O_APPEND places each write at the end. A writer that still has a rotated file op
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
 from typing import Any
 
+from hookrun.policies.decide import Outcome
 from hookrun.runtime import jsonio
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import VERSION, claims, engine, grammar
+from hookrun.runtime.linux import imports
+from hookrun.wrapper import VERSION, changes, claims, engine, grammar, kept_configs, record_space
 from hookrun.wrapper.argv import Call
 from hookrun.wrapper.bundle import Bundle
 from hookrun.wrapper.digest import sha256_hex
 from hookrun.wrapper.engine import Caller, Process
-from hookrun.wrapper.masking import Mask
+from hookrun.wrapper.invocation import Invocation
 from hookrun.wrapper.settings import Settings
-from hookrun.wrapper.verdict import Verdict
 
 FORMAT = 1
 CURRENT = "record.jsonl"
-_ENOSPC = 28
 _MAKING = ("create", "run", "restore")
 _ENTERING = (*_MAKING, "exec")
 
@@ -42,46 +43,38 @@ class Record:
         "_mask",
         "_name",
         "_notice",
+        "_outcome",
         "_resources",
         "_settings",
         "_sources",
         "_start",
         "_time",
-        "_verdict",
+        "_told",
         "id",
     )
 
-    def __init__(self, call: Call, settings: Settings, notice: str = "") -> None:
-        """Note when the call began and who made it. `notice` is said once in each file of the record."""
+    def __init__(self, invocation: Invocation) -> None:
+        """Note when the call began and who made it. The snapshot's notice is said once in each file of the record."""
         self._time = time.time()
         self._start = time.monotonic_ns()
-        self._call = call
-        self._settings = settings
-        self._mask = Mask(settings)
+        self._call = call = invocation.call
+        self._settings = settings = invocation.settings
+        self._mask = invocation.mask()
         self._caller: Caller = engine.caller()
         self._above = self._caller.above(ask=call.command in _MAKING) if settings.record_enabled else None
         self._config: dict[str, Any] | None = None
-        self._verdict: Verdict | None = None
+        self._outcome: Outcome | None = None
+        self._told: dict[str, Any] | None = None
         self._resources: dict[str, Any] | None = None
         self._sources: dict[str, Any] = {}
         self._name = ""
         self.id = os.urandom(6).hex()
-        self._notice = notice
-
-    @property
-    def runtime(self) -> str:
-        """The runtime that the settings name in place of hookrun's own core, or ""."""
-        return self._settings.runtime
+        self._notice = invocation.snapshot.notice
 
     @property
     def is_wanted(self) -> bool:
         """Whether somebody asked for a record: a host without a snapshot has one by default."""
         return not self._notice
-
-    @property
-    def is_supervised(self) -> bool:
-        """Whether to wait for that runtime's end."""
-        return self._settings.record_supervise and self._settings.record_enabled
 
     def pointed_to(self, error: str) -> str:
         """The error as people get to see it: with where to read more, if the settings want that."""
@@ -114,34 +107,28 @@ class Record:
                 f"cannot write the record in {directory}, which the settings require: {reason(error)}"
             ) from None
 
-    def judge(self, verdict: Verdict) -> None:
-        """Note what was decided about a call that has no bundle: `exec`."""
-        self._verdict = verdict
+    def decided(self, outcome: Outcome, invocation: Invocation) -> None:
+        """Note what was decided about the call, and what was found out for it."""
+        self._outcome = outcome
+        self._told = invocation.told
+        if self._settings.record_enabled:
+            self._sources = invocation.sources()
 
-    def judge_update(self, verdict: Verdict, asked: dict[str, Any], judged: dict[str, Any]) -> None:
-        """Note what was decided about the limits that an `update` asked for, and what policies made of them."""
-        from hookrun.wrapper import changes
+    def updated(self, asked: dict[str, Any], made: dict[str, Any]) -> None:
+        """Note the limits that an `update` asked for, and what policies made of them."""
+        self._resources = {"asked": asked, "patch": changes.between(asked, made)}
 
-        self._verdict = verdict
-        self._resources = {"asked": asked, "patch": changes.between(asked, judged)}
-
-    def change(self, bundle: Bundle, verdict: Verdict, written: bytes | None) -> None:
+    def changed(self, bundle: Bundle, config: dict[str, Any], written: bytes | None) -> None:
         """Note the config before and after; `written` are the new config.json's bytes, None where nothing changed."""
-        self._verdict = verdict
         if not self._settings.record_enabled:
             return
-        self._sources = verdict.sources()
         self._name = claims.name(self._caller, self._call.container, bundle.config)
         before = self._mask.config(bundle.config)
         name = sha256_hex(bundle.original)
         self._config = {"before": name, "after": sha256_hex(written) if written else name, "patch": []}
         if written is not None:
-            from hookrun.wrapper import changes
-
-            self._config["patch"] = changes.between(before, self._mask.config(verdict.config))
+            self._config["patch"] = changes.between(before, self._mask.config(config))
         if self._settings.record_configs:
-            from hookrun.wrapper import kept_configs
-
             kept_configs.keep(self._settings.record_directory, name, before)
 
     def close(self, context: Context, status: int | None, error: str) -> str:
@@ -160,7 +147,7 @@ class Record:
 
     def _line(self, context: Context, status: int | None, error: str) -> dict[str, Any]:
         call = self._call
-        verdict = self._verdict
+        outcome = self._outcome
         return {
             "format": FORMAT,
             "id": self.id,
@@ -181,10 +168,10 @@ class Record:
             "name": self._name,
             "bundle": os.path.abspath(call.options["bundle"] or ".") if "bundle" in call.options else None,
             "process": self._mask.process(context.process) if context.process else None,
-            "decisions": self._mask.texts(verdict.decisions) if verdict else [],
+            "decisions": self._mask.texts(outcome.decisions) if outcome else [],
             "resources": self._resources,
-            "told": self._told(),
-            "hooks": [self._mask.process(hook) for hook in verdict.hooks] if verdict else [],
+            "told": self._masked_told(),
+            "hooks": [self._mask.process(hook) for hook in outcome.hooks] if outcome else [],
             "sources": self._sources,
             "criu": context.statistics,
             "hook_results": self._mask.texts(context.hook_results),
@@ -196,8 +183,8 @@ class Record:
             "error": self._mask.text(error) if error else "",
         }
 
-    def _told(self) -> dict[str, Any] | None:
-        told = self._verdict.told if self._verdict else None
+    def _masked_told(self) -> dict[str, Any] | None:
+        told = self._told
         if told is None:
             return None
         return {"image": told["image"], "labels": self._mask.config({"annotations": told["labels"]})["annotations"]}
@@ -233,7 +220,7 @@ def _timestamp(seconds: float) -> str:
 def _write(descriptor: int, data: bytes) -> None:
     """One write(2), which a full disk may cut short. Raises OSError."""
     if os.write(descriptor, data) < len(data):
-        raise OSError(_ENOSPC, os.strerror(_ENOSPC))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _opened(directory: str) -> int:
@@ -251,7 +238,7 @@ def _append(settings: Settings, line: bytes, notice: str) -> None:
     descriptor = _opened(settings.record_directory)
     try:
         size = os.fstat(descriptor).st_size
-        if size >= settings.record_max_size and _is_rotated(settings):
+        if size >= settings.record_max_size and _rotate(settings):
             os.close(descriptor)
             descriptor = _opened(settings.record_directory)
             size = os.fstat(descriptor).st_size
@@ -262,11 +249,6 @@ def _append(settings: Settings, line: bytes, notice: str) -> None:
         os.close(descriptor)
 
 
-def _is_rotated(settings: Settings) -> bool:
-    from hookrun.runtime.linux import imports
-
-    if imports.are_closed():  # who has entered a container leaves it to the next call
-        return False
-    from hookrun.wrapper import record_space
-
-    return record_space.rotate(settings)
+def _rotate(settings: Settings) -> bool:
+    """Who has entered a container leaves it to the next call."""
+    return not imports.are_closed() and record_space.rotate(f"{settings.record_directory}/{CURRENT}", settings)

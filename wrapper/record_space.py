@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from hookrun.wrapper import kept_configs, record
+from hookrun.wrapper import kept_configs
 from hookrun.wrapper.settings import Settings
 
 LOCK = ".lock"
@@ -18,15 +18,14 @@ def rotated_name() -> str:
     return f"record-{time.time_ns()}-{os.getpid()}.jsonl"
 
 
-def rotate(settings: Settings) -> bool:
+def rotate(current: str, settings: Settings) -> bool:
     """Move the current file aside, unless somebody else is at it or has done it; whether it was moved by now."""
     directory = settings.record_directory
     lock = os.open(f"{directory}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path = f"{directory}/{record.CURRENT}"
-        if os.stat(path).st_size >= settings.record_max_size:
-            os.rename(path, f"{directory}/{rotated_name()}")
+        if os.stat(current).st_size >= settings.record_max_size:
+            os.rename(current, f"{directory}/{rotated_name()}")
             make_room(directory, settings.record_max_total, settings.record_max_age)
         return True
     except (BlockingIOError, FileNotFoundError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hookrun.policies import sources
 from hookrun.runtime import jsonio
 from hookrun.runtime.cgroups import resources as limits
 from hookrun.runtime.cgroups.resources import section
@@ -13,7 +12,8 @@ from hookrun.runtime.commands import update
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-from hookrun.wrapper import argv, gate, process
+from hookrun.wrapper import argv, policing, process
+from hookrun.wrapper.invocation import Invocation
 from hookrun.wrapper.record import Record
 
 Resources = dict[str, Any]
@@ -22,30 +22,32 @@ _STDIN = 0
 _ZERO_COUNTS = ("swappiness", "idle", "burst")  # elsewhere, 0 leaves a limit as it is
 
 
-def judge(context: Context, call: argv.Call, content: dict[str, Any], record: Record) -> None:
+def decide(context: Context, invocation: Invocation, record: Record) -> None:
     """Let policies judge and change the limits; leave in `context.resources` those to set.
 
     Policies see the container's config with the limits that it would have. What they change counts in the parts of the
     resources that the update names; all else stays as it is. Raises Failure where one of them forbids the update, and
     where there is no such container.
     """
-    if not (content.get("policies") and content["policies"]["policies"]):
+    if not invocation.snapshot.has_policies:
         return
-    is_delegated = bool(call.globals["runtime-path"] or record.runtime)
+    call = invocation.call
+    is_delegated = bool(invocation.other_runtime)
     config = process.container_config(context, call, is_delegated)
     wanted = update.wanted(call.options, call.given)
     linux = config.get("linux") or {}
     asked = overlaid(overlaid(linux.get("resources") or {}, _current(context, call)), wanted)
     judged = {**config, "linux": {**linux, "resources": asked}}
-    # The container's mounts were judged when it was made, and are not made again.
-    verdict = gate.judge(call, judged, content, record.confirm(config or None), sources.stated({}), sources.lexically)
-    verdict.hooks = []
+    invocation.engine = record.confirm(config or None)
+    outcome = policing.judged(judged, invocation)
+    outcome.hooks = []
+    record.decided(outcome, invocation)
     context.resources = wanted
-    if not verdict.denied:
-        context.resources = adopted(wanted, asked, verdict.config["linux"].get("resources") or {})
-    record.judge_update(verdict, wanted, context.resources)
-    if verdict.denied:
-        raise Failure(verdict.denied)
+    if not outcome.denied:
+        context.resources = adopted(wanted, asked, outcome.config["linux"].get("resources") or {})
+    record.updated(wanted, context.resources)
+    if outcome.denied:
+        raise Failure(outcome.denied)
     if is_delegated and context.resources == wanted and "resources" not in call.given:
         context.resources = None  # the flags say all of it, and nobody can change them any more
 

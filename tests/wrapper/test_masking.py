@@ -15,7 +15,7 @@ SECRET = "swordfish-7731"
 
 def mask(salt: str = "salt") -> masking.Mask:
     values = settings.completed({"mask": {"salt": salt}})
-    return masking.Mask(settings.Settings("", values))
+    return masking.Mask(settings.read("", values))
 
 
 @pytest.mark.parametrize(

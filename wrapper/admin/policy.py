@@ -35,7 +35,7 @@ from hookrun.policies.policy import Policy
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.spec import go_decoder, shape
-from hookrun.wrapper import changes, claims, gate, settings, update
+from hookrun.wrapper import changes, claims, policing, settings, update
 from hookrun.wrapper.admin import files, lint_report, output, sources, trace, trace_diff
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin import store as snapshots
@@ -51,7 +51,6 @@ Paths = Annotated[
     list[Path] | None, typer.Argument(help="Policy files or directories; this host's policies.d by default.")
 ]
 From = Annotated[list[Path] | None, typer.Option("--policies", "-p", help="Files or directories; policies.d else.")]
-
 
 
 class Form(StrEnum):
@@ -417,7 +416,7 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
             **call,
             **_told(engine, "", config),
             "mask": _masking(context),
-            "host_namespaces": gate.host_namespaces(gate.joined_namespaces(config)),
+            "host_namespaces": policing.host_namespaces(policing.joined_namespaces(config)),
             "look": exposure.look,
             "land": exposure.land,
             "is_whole": True,

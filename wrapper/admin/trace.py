@@ -311,13 +311,13 @@ def replay(
         raise Failure("--json goes with --dry-run: else what the container prints is all there is")
     if not dry_run:
         raise typer.Exit(trace_replay.run(store, found, rootfs, timeout))
-    verdict, patch = trace_replay.decide(store, found, host.of(context).state)
+    outcome, patch = trace_replay.decide(store, found, host.of(context).state)
     if as_json:
         names = ("denied", "decisions", "hooks")
-        output.as_json({**{name: getattr(verdict, name) for name in names}, "patch": patch})
+        output.as_json({**{name: getattr(outcome, name) for name in names}, "patch": patch})
         return
-    _print(trace_show.decided({"decisions": verdict.decisions, "hooks": verdict.hooks}))
-    typer.echo(f"denied: {verdict.denied}" if verdict.denied else "it would run")
+    _print(trace_show.decided({"decisions": outcome.decisions, "hooks": outcome.hooks}))
+    typer.echo(f"denied: {outcome.denied}" if outcome.denied else "it would run")
     _print_changes(store.before(found), patch, full=full)
 
 

@@ -20,13 +20,14 @@ from typing import Any
 
 from loguru import logger
 
+from hookrun.policies.decide import Outcome
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import attributes
 from hookrun.wrapper import argv, changes, gate, snapshot
 from hookrun.wrapper.admin.trace_store import Store
 from hookrun.wrapper.bundle import Bundle
-from hookrun.wrapper.verdict import Verdict
+from hookrun.wrapper.invocation import of_call
 
 MAKING = ("create", "run")
 _READING = ("state", "ps", "list", "features", "exec")
@@ -36,17 +37,19 @@ _TIMED_OUT = 124  # as timeout(1) has it
 Config = dict[str, Any]
 
 
-def decide(store: Store, call: dict[str, Any], state: Path) -> tuple[Verdict, list[dict[str, Any]]]:
+def decide(store: Store, call: dict[str, Any], state: Path) -> tuple[Outcome, list[dict[str, Any]]]:
     """What hookrun would decide about the call now, and the change it would make as an RFC 6902 patch.
 
     Raises Failure where the call made no container, or its config is gone.
     """
     _demand_config(call)
     with _bundle(store.before(call)) as directory:
-        bundle = Bundle(str(directory))
-        line = argv.parse([os.fsencode(word) for word in call["argv"]])
-        verdict = gate.decide(line, bundle, snapshot.load(str(state)).content, call["engine"])
-        return verdict, changes.between(bundle.config, verdict.config)
+        words = [os.fsencode(word) for word in call["argv"]]
+        invocation = of_call(argv.parse(words), snapshot.load(str(state)))
+        invocation.engine = call["engine"]
+        invocation.bundle = bundle = Bundle(str(directory))
+        outcome = gate.decide(bundle.config, invocation)
+        return outcome, changes.between(bundle.config, outcome.config)
 
 
 def run(store: Store, call: dict[str, Any], rootfs: Path | None, seconds: float) -> int:
