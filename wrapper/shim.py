@@ -12,26 +12,16 @@ from hookrun.runtime import log as logs
 from hookrun.runtime.context import Context, default_root
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import files, imports
-from hookrun.wrapper import (
-    STATE,
-    argv,
-    bundle,
-    cold,
-    delegate,
-    foreign,
-    gate,
-    policing,
-    process,
-    seal,
-    settings,
-    snapshot,
-    supervise,
-    update,
-)
-from hookrun.wrapper import help as helps
-from hookrun.wrapper.bundle import Bundle
-from hookrun.wrapper.invocation import Invocation, of_call
-from hookrun.wrapper.record import Record
+from hookrun.wrapper import STATE, settings, snapshot
+from hookrun.wrapper.cli import argv, foreign
+from hookrun.wrapper.cli import help as helps
+from hookrun.wrapper.decision import gate, policing, process, update
+from hookrun.wrapper.decision.invocation import Invocation, of_call
+from hookrun.wrapper.patch import bundle
+from hookrun.wrapper.patch.bundle import Bundle
+from hookrun.wrapper.record.record import Record
+from hookrun.wrapper.runtimes import delegate, supervise
+from hookrun.wrapper.start import cold, seal
 
 _STDOUT = 1
 _ENTERING = frozenset(("create", "run", "exec", "restore"))
@@ -67,7 +57,7 @@ def _for_other_runtime(call: argv.Call, state: str) -> argv.Call:
 
 
 def _recorded(context: Context, invocation: Invocation) -> int:
-    record = Record(invocation)
+    record = Record(invocation.call, invocation.settings, invocation.snapshot.notice)
     answer = invocation.call.answer
     if answer is not None:
         status = _show(invocation.call, answer, context.log)
@@ -143,7 +133,7 @@ def _patch(context: Context, invocation: Invocation, record: Record) -> str:
         outcome = gate.decide(found.config, invocation)
         if (is_judged_for_another or invocation.call.command == _BY_CRIU) and not outcome.denied:
             policing.demand_settled(invocation.judged)
-    record.decided(outcome, invocation)
+    record.decided(outcome, invocation.told, invocation.sources())
     is_changed = outcome.config is not found.config or found.is_outdated
     written = None
     if not outcome.denied and (is_changed or (is_judged_for_another and not found.is_patched)):

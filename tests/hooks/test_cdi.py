@@ -11,7 +11,7 @@ import pytest
 
 from hookrun.hooks import cdi, cdi_spec
 from hookrun.hooks.errors import HookError
-from hookrun.wrapper.injection import Files
+from hookrun.wrapper.decision.injection import Files
 
 
 class Host:

@@ -10,7 +10,7 @@ import pytest
 from hookrun.policies import compiler, plausible, testing
 from hookrun.policies.document import Invalid
 from hookrun.wrapper import settings
-from hookrun.wrapper.masking import Mask
+from hookrun.wrapper.record.masking import Mask
 from tests.policies.support import document, judged
 
 CONFIG: dict[str, Any] = {

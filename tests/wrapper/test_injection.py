@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from hookrun.wrapper import argv, gate, snapshot
-from hookrun.wrapper.bundle import Bundle as ReadBundle
-from hookrun.wrapper.invocation import of_call
+from hookrun.wrapper import snapshot
+from hookrun.wrapper.cli import argv
+from hookrun.wrapper.decision import gate
+from hookrun.wrapper.decision.invocation import of_call
+from hookrun.wrapper.patch.bundle import Bundle as ReadBundle
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost as Host
 from tests.support.runtimes import Runtime

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hookrun.wrapper import masking, settings
+from hookrun.wrapper import settings
+from hookrun.wrapper.record import masking
 
 SECRET = "swordfish-7731"
 

@@ -16,10 +16,10 @@ from hookrun.policies.decide import Outcome
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.log import Log
-from hookrun.wrapper import argv, kept_configs, record, record_space, settings
-from hookrun.wrapper.bundle import Bundle
-from hookrun.wrapper.invocation import Invocation
-from hookrun.wrapper.snapshot import Snapshot
+from hookrun.wrapper import settings
+from hookrun.wrapper.cli import argv
+from hookrun.wrapper.patch.bundle import Bundle
+from hookrun.wrapper.record import kept_configs, record, record_space
 
 SECRET = "swordfish-7731"
 LINE = [b"/usr/bin/hookrun", b"--log", b"/l", b"create", b"--bundle", b"/b\xff", b"--no-pivot", b"box"]
@@ -29,14 +29,14 @@ def made(directory: Path, **values: Any) -> settings.Settings:
     return settings.read("", settings.completed({"record": {"directory": str(directory), **values}}), str(directory))
 
 
-def asked(chosen: settings.Settings, line: list[bytes] = LINE) -> Invocation:
-    return Invocation(argv.parse(line), Snapshot("", None, "no snapshot here"), chosen)
+def begun(chosen: settings.Settings, line: list[bytes] = LINE) -> record.Record:
+    return record.Record(argv.parse(line), chosen, "no snapshot here")
 
 
 def write(chosen: settings.Settings, line: list[bytes], status: int | None = 0, error: str = "") -> str:
     context = Context("/run/x", Log())
     context.phase("decide")
-    return record.Record(asked(chosen, line)).close(context, status, error)
+    return begun(chosen, line).close(context, status, error)
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:
@@ -82,9 +82,8 @@ def test_nothing_secret_is_written(tmp_path: Path) -> None:
     bundle = Bundle(str(bundle_directory))
     outcome = Outcome({**bundle.config, "hooks": {"poststop": [{"path": "/h", "env": [f"API_KEY={SECRET}"]}]}})
     words = ["runc", "exec", "--env", f"DB_PASSWORD={SECRET}", "box", "mysql", f"--password={SECRET}"]
-    invocation = asked(made(tmp_path / "log"), [word.encode() for word in words])
-    line = record.Record(invocation)
-    line.decided(outcome, invocation)
+    line = begun(made(tmp_path / "log"), [word.encode() for word in words])
+    line.decided(outcome, None, {})
     line.changed(bundle, outcome.config, json.dumps(outcome.config).encode())
     assert line.close(Context("/run/x", Log()), 0, "") == ""
     files = [path for path in (tmp_path / "log").rglob("*") if path.is_file()]
@@ -98,7 +97,7 @@ def test_a_change_is_kept_with_the_config_from_before(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"hostname": "a"}')
     bundle = Bundle(str(tmp_path))
     for _ in range(2):
-        line = record.Record(asked(made(tmp_path / "log")))
+        line = begun(made(tmp_path / "log"))
         line.changed(bundle, {"hostname": "b"}, b'{"hostname":"b"}')
         line.close(Context("/run/x", Log()), 0, "")
     first, second = lines(tmp_path / "log")
@@ -114,9 +113,9 @@ def test_a_record_that_cannot_be_written_stops_nothing_unless_required(tmp_path:
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert write(made(blocked / "x"), LINE).startswith(f"cannot write the record in {blocked}/x: ")
-    record.Record(asked(made(blocked / "x"))).require()
+    begun(made(blocked / "x")).require()
     with pytest.raises(Failure, match="which the settings require"):
-        record.Record(asked(made(blocked / "x", required=True))).require()
+        begun(made(blocked / "x", required=True)).require()
 
 
 def test_no_record_is_no_file(tmp_path: Path) -> None:
@@ -171,7 +170,7 @@ def test_configs_count_for_the_cap_and_one_that_is_used_again_is_new(tmp_path: P
 
     def call() -> Path:
         bundle = Bundle(str(tmp_path))
-        line = record.Record(asked(made(directory)))
+        line = begun(made(directory))
         line.changed(bundle, bundle.config, None)
         assert line.close(Context("/run/x", Log()), 0, "") == ""
         (kept,) = (path for path in (directory / "configs").iterdir() if not path.name.startswith("old"))

@@ -13,10 +13,10 @@ import pytest
 from hookrun.policies.decide import Outcome
 from hookrun.runtime.context import Context
 from hookrun.runtime.log import Log
-from hookrun.wrapper import argv, record, settings
-from hookrun.wrapper.bundle import Bundle
-from hookrun.wrapper.invocation import Invocation
-from hookrun.wrapper.snapshot import Snapshot
+from hookrun.wrapper import settings
+from hookrun.wrapper.cli import argv
+from hookrun.wrapper.patch.bundle import Bundle
+from hookrun.wrapper.record import record
 from tests.support.runtimes import HOOKCTL
 
 
@@ -109,9 +109,8 @@ def planted(tmp_path: Path) -> Planted:
     line = ["runc", "exec", "--env", f"DB_PASSWORD={secret()}", "--env", f"URL=redis://:{secret()}@r", "box", "mysql", f"--password={secret()}"]
     values = settings.completed({"record": {"directory": f"{tmp_path}/record"}, "mask": {"salt": "s"}})
     chosen = settings.read("", values, str(tmp_path))
-    invocation = Invocation(argv.parse([word.encode() for word in line]), Snapshot("", None), chosen)
-    kept = record.Record(invocation)
-    kept.decided(outcome, invocation)
+    kept = record.Record(argv.parse([word.encode() for word in line]), chosen)
+    kept.decided(outcome, None, {})
     kept.changed(bundle, outcome.config, json.dumps(outcome.config).encode())
     context = Context("/run/x", Log())
     context.process = {"env": [f"API_TOKEN={secret()}"], "args": ["sh", "-c", f"curl -H 'Cookie: {secret()}' x"]}

@@ -35,15 +35,18 @@ from hookrun.policies.policy import Policy
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.spec import go_decoder, shape
-from hookrun.wrapper import changes, claims, policing, settings, update
+from hookrun.wrapper import settings
 from hookrun.wrapper.admin import files, lint_report, output, sources, trace, trace_diff
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin import store as snapshots
 from hookrun.wrapper.admin.lint_report import Finding, Level
 from hookrun.wrapper.admin.output import AsJson
 from hookrun.wrapper.admin.trace_store import Query, Store
+from hookrun.wrapper.caller import claims
+from hookrun.wrapper.decision import policing, update
 from hookrun.wrapper.exposure.call import Exposure
-from hookrun.wrapper.masking import Mask
+from hookrun.wrapper.record import changes
+from hookrun.wrapper.record.masking import Mask
 
 app = typer.Typer(help="Write policies, and know what they do before they are in force.", no_args_is_help=True)
 

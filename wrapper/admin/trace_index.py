@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 from loguru import logger
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import record
 from hookrun.wrapper.admin import output
+from hookrun.wrapper.record import record
 
 NAME = "index.sqlite"
 _VERSION = 3

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import kept_configs, record, record_space
 from hookrun.wrapper.admin import output, trace_index
+from hookrun.wrapper.record import kept_configs, record, record_space
 
 _DAY = 86400
 _FILES_MODE = 0o600

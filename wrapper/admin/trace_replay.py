@@ -24,10 +24,13 @@ from hookrun.policies.decide import Outcome
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import attributes
-from hookrun.wrapper import argv, changes, gate, snapshot
+from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin.trace_store import Store
-from hookrun.wrapper.bundle import Bundle
-from hookrun.wrapper.invocation import of_call
+from hookrun.wrapper.cli import argv
+from hookrun.wrapper.decision import gate
+from hookrun.wrapper.decision.invocation import of_call
+from hookrun.wrapper.patch.bundle import Bundle
+from hookrun.wrapper.record import changes
 
 MAKING = ("create", "run")
 _READING = ("state", "ps", "list", "features", "exec")

@@ -9,10 +9,10 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-from hookrun.wrapper import grammar
 from hookrun.wrapper.admin import trace_diff
 from hookrun.wrapper.admin.output import harmless
 from hookrun.wrapper.admin.trace_index import Effect, effect_of, is_failed
+from hookrun.wrapper.cli import grammar
 
 _WIDTH = 40
 # In their order (runtime/process/creation.py, runtime/process/execution.py).

@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 import jsonpatch
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import kept_configs, record
 from hookrun.wrapper.admin import trace_index
 from hookrun.wrapper.admin.trace_index import Index
+from hookrun.wrapper.record import kept_configs, record
 
 Call = dict[str, Any]
 

@@ -17,9 +17,9 @@ from typing import Any
 import jsonpatch
 import pytest
 
-from hookrun.wrapper import kept_configs
 from hookrun.wrapper.admin import policy, trace_index, trace_show
 from hookrun.wrapper.admin.trace_store import Query
+from hookrun.wrapper.record import kept_configs
 from tests.support import recorded
 from tests.support.runtimes import HOOKCTL, Result, wait_for
 

@@ -16,7 +16,7 @@ from hookrun.runtime.linux import files
 from hookrun.runtime.spec import config as configs
 from hookrun.runtime.spec import shape
 from hookrun.wrapper import ownership
-from hookrun.wrapper.invocation import Config, Invocation
+from hookrun.wrapper.decision.invocation import Config, Invocation
 
 Result = TypeVar("Result")
 

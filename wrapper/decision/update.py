@@ -12,9 +12,10 @@ from hookrun.runtime.commands import update
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
-from hookrun.wrapper import argv, policing, process
-from hookrun.wrapper.invocation import Invocation
-from hookrun.wrapper.record import Record
+from hookrun.wrapper.cli import argv
+from hookrun.wrapper.decision import policing, process
+from hookrun.wrapper.decision.invocation import Invocation
+from hookrun.wrapper.record.record import Record
 
 Resources = dict[str, Any]
 
@@ -41,7 +42,7 @@ def decide(context: Context, invocation: Invocation, record: Record) -> None:
     invocation.engine = record.confirm(config or None)
     outcome = policing.judged(judged, invocation)
     outcome.hooks = []
-    record.decided(outcome, invocation)
+    record.decided(outcome, invocation.told, invocation.sources())
     context.resources = wanted
     if not outcome.denied:
         context.resources = adopted(wanted, asked, outcome.config["linux"].get("resources") or {})

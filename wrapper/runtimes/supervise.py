@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.syscalls import NR, call
-from hookrun.wrapper import delegate
-from hookrun.wrapper.argv import Call
+from hookrun.wrapper.cli.argv import Call
+from hookrun.wrapper.runtimes import delegate
 
 _PR_SET_PDEATHSIG = 1
 # Faults of this process itself, and job control, which the terminal does to both.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hookrun.policies.decide import Outcome
-from hookrun.wrapper import filters, injection, policing
-from hookrun.wrapper.invocation import Config, Invocation
+from hookrun.wrapper.decision import filters, injection, policing
+from hookrun.wrapper.decision.invocation import Config, Invocation
 
 # Each takes a config and the call, and says what becomes of the config and why. The config that it was given stays.
 Stage = Callable[[Config, Invocation], Outcome]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from hookrun.policies import sources
 from hookrun.runtime.rootfs.judged import Judged
 from hookrun.wrapper import settings
-from hookrun.wrapper.argv import Call
-from hookrun.wrapper.bundle import Bundle
+from hookrun.wrapper.cli.argv import Call
 from hookrun.wrapper.exposure.call import Exposure
-from hookrun.wrapper.masking import Mask
+from hookrun.wrapper.patch.bundle import Bundle
+from hookrun.wrapper.record.masking import Mask
 from hookrun.wrapper.settings import Settings
 from hookrun.wrapper.snapshot import Snapshot
 

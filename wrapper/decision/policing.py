@@ -10,8 +10,8 @@ from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.namespaces import PROC_NAMES
 from hookrun.runtime.rootfs import places
 from hookrun.runtime.rootfs.judged import Judged, Namespaces
-from hookrun.wrapper import claims
-from hookrun.wrapper.invocation import Config, Invocation
+from hookrun.wrapper.caller import claims
+from hookrun.wrapper.decision.invocation import Config, Invocation
 
 
 def judged(config: Config, invocation: Invocation) -> Outcome:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hookrun.runtime.context import FALSE_WORDS, TRUE_WORDS
 from hookrun.runtime.errors import quoted
-from hookrun.wrapper import grammar
+from hookrun.wrapper.cli import grammar
 
 _BASES = {"x": 16, "b": 2, "o": 8}
 _UNITS = {

@@ -10,10 +10,12 @@ from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.process import execution
 from hookrun.runtime.spec import process as processes
-from hookrun.wrapper import bundle, delegate, policing
-from hookrun.wrapper.argv import Call
-from hookrun.wrapper.invocation import Invocation
-from hookrun.wrapper.record import Record
+from hookrun.wrapper.cli.argv import Call
+from hookrun.wrapper.decision import policing
+from hookrun.wrapper.decision.invocation import Invocation
+from hookrun.wrapper.patch import bundle
+from hookrun.wrapper.record.record import Record
+from hookrun.wrapper.runtimes import delegate
 
 _FAILED = 255  # exec's own exit status
 
@@ -43,7 +45,7 @@ def decide(context: Context, invocation: Invocation, record: Record) -> None:
     invocation.engine = record.confirm(config or None)
     outcome = policing.judged({**config, "process": process}, invocation)
     outcome.hooks = []
-    record.decided(outcome, invocation)
+    record.decided(outcome, invocation.told, invocation.sources())
     if outcome.denied:
         raise Failure(f"exec failed: {outcome.denied}", _FAILED)
     if outcome.config["process"] == process:

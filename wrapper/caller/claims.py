@@ -13,8 +13,8 @@ from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.linux import files
-from hookrun.wrapper import engine as engines
-from hookrun.wrapper.engine import Caller
+from hookrun.wrapper.caller import engine as engines
+from hookrun.wrapper.caller.engine import Caller
 
 Config = dict[str, Any]
 
@@ -51,7 +51,7 @@ def image(engine: str, container: str, config: Config) -> str:
     if engine == "docker":
         found = _dockers_settings(config, container).get("Image")
     elif engine in ("podman", "cri-o"):
-        from hookrun.wrapper import containers_storage
+        from hookrun.wrapper.caller import containers_storage
 
         found = containers_storage.image(_root_path(config), container)
     else:
@@ -72,7 +72,7 @@ def labels(engine: str, container: str, config: Config) -> Config:
     if engine == "docker":
         found = _dockers_settings(config, container).get("Labels")
     elif engine == "podman":
-        from hookrun.wrapper import containers_storage
+        from hookrun.wrapper.caller import containers_storage
 
         found = containers_storage.podmans_labels(_root_path(config), container)
     elif engine == "cri-o":

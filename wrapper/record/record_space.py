@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from hookrun.wrapper import kept_configs
+from hookrun.wrapper.record import kept_configs
 from hookrun.wrapper.settings import Settings
 
 LOCK = ".lock"

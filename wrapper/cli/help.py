@@ -7,8 +7,9 @@ import sys
 
 from hookrun.runtime import SPEC_VERSION
 from hookrun.runtime.context import default_root
-from hookrun.wrapper import VERSION, grammar
-from hookrun.wrapper.values import duration_text
+from hookrun.wrapper import VERSION
+from hookrun.wrapper.cli import grammar
+from hookrun.wrapper.cli.values import duration_text
 
 ABOUT = """records every call, adds hooks and policies, and runs the container
 

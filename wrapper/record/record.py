@@ -18,12 +18,15 @@ from hookrun.runtime import jsonio
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import imports
-from hookrun.wrapper import VERSION, changes, claims, engine, grammar, kept_configs, record_space
-from hookrun.wrapper.argv import Call
-from hookrun.wrapper.bundle import Bundle
+from hookrun.wrapper import VERSION
+from hookrun.wrapper.caller import claims, engine
+from hookrun.wrapper.caller.engine import Caller, Process
+from hookrun.wrapper.cli import grammar
+from hookrun.wrapper.cli.argv import Call
 from hookrun.wrapper.digest import sha256_hex
-from hookrun.wrapper.engine import Caller, Process
-from hookrun.wrapper.invocation import Invocation
+from hookrun.wrapper.patch.bundle import Bundle
+from hookrun.wrapper.record import changes, kept_configs, record_space
+from hookrun.wrapper.record.masking import Mask
 from hookrun.wrapper.settings import Settings
 
 FORMAT = 1
@@ -53,13 +56,13 @@ class Record:
         "id",
     )
 
-    def __init__(self, invocation: Invocation) -> None:
-        """Note when the call began and who made it. The snapshot's notice is said once in each file of the record."""
+    def __init__(self, call: Call, settings: Settings, notice: str = "") -> None:
+        """Note when the call began and who made it. `notice` is said once in each file of the record."""
         self._time = time.time()
         self._start = time.monotonic_ns()
-        self._call = call = invocation.call
-        self._settings = settings = invocation.settings
-        self._mask = invocation.mask()
+        self._call = call
+        self._settings = settings
+        self._mask = Mask(settings)
         self._caller: Caller = engine.caller()
         self._above = self._caller.above(ask=call.command in _MAKING) if settings.record_enabled else None
         self._config: dict[str, Any] | None = None
@@ -69,7 +72,7 @@ class Record:
         self._sources: dict[str, Any] = {}
         self._name = ""
         self.id = os.urandom(6).hex()
-        self._notice = invocation.snapshot.notice
+        self._notice = notice
 
     @property
     def is_wanted(self) -> bool:
@@ -107,12 +110,11 @@ class Record:
                 f"cannot write the record in {directory}, which the settings require: {reason(error)}"
             ) from None
 
-    def decided(self, outcome: Outcome, invocation: Invocation) -> None:
-        """Note what was decided about the call, and what was found out for it."""
+    def decided(self, outcome: Outcome, told: dict[str, Any] | None, sources: dict[str, Any]) -> None:
+        """Note what was decided about the call, what its engine told of it, and what its mounts' sources are."""
         self._outcome = outcome
-        self._told = invocation.told
-        if self._settings.record_enabled:
-            self._sources = invocation.sources()
+        self._told = told
+        self._sources = sources
 
     def updated(self, asked: dict[str, Any], made: dict[str, Any]) -> None:
         """Note the limits that an `update` asked for, and what policies made of them."""

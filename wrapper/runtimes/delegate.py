@@ -7,7 +7,7 @@ import os
 from typing import Any, NoReturn
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper.argv import Call
+from hookrun.wrapper.cli.argv import Call
 
 
 def demand_own(path: str) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.linux import files
-from hookrun.wrapper import bolt, ownership
+from hookrun.wrapper import ownership
+from hookrun.wrapper.caller import bolt
 
 _PYTHON = "/usr/bin/python3"
 _QUERY = """

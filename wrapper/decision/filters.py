@@ -16,8 +16,8 @@ from hookrun.policies.decide import Outcome
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import pids
-from hookrun.wrapper import injection
-from hookrun.wrapper.invocation import Config, Invocation
+from hookrun.wrapper.decision import injection
+from hookrun.wrapper.decision.invocation import Config, Invocation
 
 # For a filter that names no timeout, in seconds: a container engine waits for a create, but not for ever.
 TIMEOUT = 30

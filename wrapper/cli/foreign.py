@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from hookrun.wrapper import argv, grammar
-from hookrun.wrapper.argv import Call
+from hookrun.wrapper.cli import argv, grammar
+from hookrun.wrapper.cli.argv import Call
 
 
 def understood(call: Call) -> Call:
