@@ -36,12 +36,14 @@ from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.spec import go_decoder, shape
 from hookrun.wrapper import settings
-from hookrun.wrapper.admin import files, lint_report, output, sources, trace, trace_diff
+from hookrun.wrapper.admin import files, lint_report, output, sources
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin import store as snapshots
 from hookrun.wrapper.admin.lint_report import Finding, Level
 from hookrun.wrapper.admin.output import AsJson
-from hookrun.wrapper.admin.trace_store import Query, Store
+from hookrun.wrapper.admin.trace import app as trace
+from hookrun.wrapper.admin.trace import diff as trace_diff
+from hookrun.wrapper.admin.trace.store import Query, Store
 from hookrun.wrapper.caller import claims
 from hookrun.wrapper.decision import policing, update
 from hookrun.wrapper.exposure.call import Exposure

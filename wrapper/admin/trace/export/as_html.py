@@ -10,16 +10,18 @@ import base64
 import itertools
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import VERSION
-from hookrun.wrapper.admin import trace_diff, trace_show
 from hookrun.wrapper.admin.output import harmless
-from hookrun.wrapper.admin.trace_index import effect_of, is_audited, result, seconds_of
-from hookrun.wrapper.admin.trace_store import Store
+from hookrun.wrapper.admin.trace import diff as trace_diff
+from hookrun.wrapper.admin.trace import show as trace_show
+from hookrun.wrapper.admin.trace.export.selection import Selection
+from hookrun.wrapper.admin.trace.index import effect_of, is_audited, result, seconds_of
+from hookrun.wrapper.admin.trace.store import Store
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _DATA = "/*CALLS*/"
@@ -27,14 +29,14 @@ _FIELDS = ("id", "time", "engine", "command", "name", "container", "milliseconds
 _PIECE = 200  # calls that are packed together
 
 
-def render(store: Store, calls: Iterable[dict[str, Any]]) -> Iterator[str]:
+def render(selection: Selection) -> Iterator[str]:
     """The text in pieces."""
     before, _, after = _TEMPLATE.read_text(encoding="utf-8").replace("@VERSION@", VERSION).partition(_DATA)
     yield before
     separator = ""
-    rest = iter(calls)
+    rest = selection.calls()
     while piece := list(itertools.islice(rest, _PIECE)):
-        details = _packed([_details(store, call) for call in piece])
+        details = _packed([_details(selection.store, call) for call in piece])
         yield separator + _in_script({"calls": [_entry(call) for call in piece], "details": details})
         separator = ",\n"
     yield after

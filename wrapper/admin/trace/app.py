@@ -8,43 +8,28 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 from loguru import logger
 
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import settings, snapshot
-from hookrun.wrapper.admin import (
-    export_csv,
-    export_html,
-    export_otlp,
-    export_perfetto,
-    host,
-    output,
-    trace_diff,
-    trace_prune,
-    trace_replay,
-    trace_show,
-    trace_stats,
-    trace_timeline,
-)
+from hookrun.wrapper.admin import host, output
 from hookrun.wrapper.admin.output import AsJson, harmless
-from hookrun.wrapper.admin.trace_index import is_audited, is_denied, is_failed
-from hookrun.wrapper.admin.trace_store import Names, Query, Store, parsed_time
+from hookrun.wrapper.admin.trace import diff as trace_diff
+from hookrun.wrapper.admin.trace import prune as trace_prune
+from hookrun.wrapper.admin.trace import replay as trace_replay
+from hookrun.wrapper.admin.trace import show as trace_show
+from hookrun.wrapper.admin.trace import stats as trace_stats
+from hookrun.wrapper.admin.trace import timeline as trace_timeline
+from hookrun.wrapper.admin.trace.export.formats import EXPORTERS, Format
+from hookrun.wrapper.admin.trace.export.selection import Selection
+from hookrun.wrapper.admin.trace.index import is_audited, is_denied, is_failed
+from hookrun.wrapper.admin.trace.store import Names, Query, Store, parsed_time
 
 app = typer.Typer(help="See what the engines really asked for.", no_args_is_help=True)
-
-
-class Format(StrEnum):
-    """What `export` writes."""
-
-    html = "html"
-    perfetto = "perfetto"
-    otlp = "otlp"
-    csv = "csv"
 
 
 Directory = Annotated[
@@ -339,36 +324,19 @@ def export(
 ) -> None:
     """Write calls as a report in HTML, for Perfetto, for OpenTelemetry, or as CSV."""
     query = query_of(container, engine, command, policy, since, until, failed, denied, audited)
-    store = store_of(context)
-    calls = store.select(query, last or None)
+    text = EXPORTERS[form](Selection(store_of(context), query, last or None))
     if to is None:
-        _write(sys.stdout, form, store, calls)
+        sys.stdout.writelines(text)
         return
     try:
         with open(to, "w", encoding="utf-8", newline="", opener=_private) as file:
-            _write(file, form, store, calls)
+            file.writelines(text)
     except OSError as error:
         raise Failure(f"cannot write {to}: {reason(error)}") from None
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _write(file: TextIO, form: Format, store: Store, found: Iterable[dict[str, Any]]) -> None:
-    names = Names(store)
-    calls = ({**call, "name": names.of(call)} for call in found)
-    if form is Format.html:
-        file.writelines(export_html.render(store, calls))
-    else:
-        file.writelines(RENDERERS[form](calls))
-
-
-RENDERERS = {
-    Format.csv: export_csv.render,
-    Format.otlp: export_otlp.render,
-    Format.perfetto: export_perfetto.render,
-}
 
 
 @app.command("push")
@@ -381,7 +349,7 @@ def push(
 ) -> None:
     """Send to an OpenTelemetry collector what was recorded since the last time, by OTLP over HTTP."""
     try:
-        from hookrun.wrapper.admin import trace_push  # hookctl's other commands do without OpenTelemetry
+        from hookrun.wrapper.admin.trace import push as trace_push  # hookctl's other commands do without OpenTelemetry
     except ImportError:
         raise Failure("`hookctl trace push` needs OpenTelemetry: pip install 'hookrun[fleet]'") from None
     found = host.of(context)

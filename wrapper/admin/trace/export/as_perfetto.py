@@ -7,20 +7,21 @@ events of one thread may nest but not overlap. Source: "Trace Event Format" of t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from hookrun.wrapper.admin.trace_index import seconds_of
+from hookrun.wrapper.admin.trace.export.selection import Selection
+from hookrun.wrapper.admin.trace.index import seconds_of
 
 _HOST = "(no container)"
 
 
-def render(calls: Iterable[dict[str, Any]]) -> Iterator[str]:
+def render(selection: Selection) -> Iterator[str]:
     """The JSON text in pieces."""
     numbers: dict[str, int] = {}
     yield '{"displayTimeUnit":"ms","traceEvents":['
     separator = ""
-    for call in calls:
+    for call in selection.calls():
         container = " ".join(filter(None, (call["name"], call["container"]))) or _HOST
         if container not in numbers:
             numbers[container] = len(numbers) + 1

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import jsonpatch
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper.admin import trace_index
-from hookrun.wrapper.admin.trace_index import Index
+from hookrun.wrapper.admin.trace import index as trace_index
+from hookrun.wrapper.admin.trace.index import Index
 from hookrun.wrapper.record import kept_configs, record
 
 Call = dict[str, Any]

@@ -10,8 +10,8 @@ from typing import Any
 from hookrun.runtime.container import container as containers
 from hookrun.runtime.context import default_root
 from hookrun.runtime.errors import Failure
-from hookrun.wrapper.admin.trace_index import Effect, Index
-from hookrun.wrapper.admin.trace_store import Query
+from hookrun.wrapper.admin.trace.index import Effect, Index
+from hookrun.wrapper.admin.trace.store import Query
 
 # What an example is wanted of first.
 _WEIGHTY = (

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from hookrun.wrapper.admin.trace_index import Effect, Index
-from hookrun.wrapper.admin.trace_store import Query
+from hookrun.wrapper.admin.trace.index import Effect, Index
+from hookrun.wrapper.admin.trace.store import Query
 
 _SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _MIDDLE = 0.5

@@ -9,9 +9,9 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-from hookrun.wrapper.admin import trace_diff
 from hookrun.wrapper.admin.output import harmless
-from hookrun.wrapper.admin.trace_index import Effect, effect_of, is_failed
+from hookrun.wrapper.admin.trace import diff as trace_diff
+from hookrun.wrapper.admin.trace.index import Effect, effect_of, is_failed
 from hookrun.wrapper.cli import grammar
 
 _WIDTH = 40

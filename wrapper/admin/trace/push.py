@@ -28,9 +28,11 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import VERSION
-from hookrun.wrapper.admin import export_otlp, files, record_position, trace_index
+from hookrun.wrapper.admin import files, record_position
 from hookrun.wrapper.admin.record_position import Position
-from hookrun.wrapper.admin.trace_store import Names, Store
+from hookrun.wrapper.admin.trace import index as trace_index
+from hookrun.wrapper.admin.trace.export import as_otlp as export_otlp
+from hookrun.wrapper.admin.trace.store import Names, Store
 
 # Its words for a collector that is gone are Python's.
 logging.getLogger("opentelemetry").addHandler(logging.NullHandler())

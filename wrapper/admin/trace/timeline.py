@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hookrun.wrapper.admin.trace_index import seconds_of
+from hookrun.wrapper.admin.trace.index import seconds_of
 
 _WIDTH = 40
 

@@ -25,7 +25,7 @@ from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import attributes
 from hookrun.wrapper import snapshot
-from hookrun.wrapper.admin.trace_store import Store
+from hookrun.wrapper.admin.trace.store import Store
 from hookrun.wrapper.cli import argv
 from hookrun.wrapper.decision import gate
 from hookrun.wrapper.decision.invocation import of_call

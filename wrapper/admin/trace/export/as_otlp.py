@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from hookrun.wrapper import VERSION
-from hookrun.wrapper.admin import export_host, trace_index
-from hookrun.wrapper.admin.trace_index import Effect
+from hookrun.wrapper.admin.trace import index as trace_index
+from hookrun.wrapper.admin.trace.export import host as export_host
+from hookrun.wrapper.admin.trace.export.selection import Selection
+from hookrun.wrapper.admin.trace.index import Effect
 
 _SPAN_INTERNAL = 1
 _SPAN_SERVER = 2
@@ -22,14 +24,14 @@ _STATUS_ERROR = 2
 _MILLISECOND = 1_000_000
 
 
-def render(calls: Iterable[dict[str, Any]]) -> Iterator[str]:
+def render(selection: Selection) -> Iterator[str]:
     """The JSON text in pieces."""
     resource = {"attributes": [_attribute(name, value) for name, value in resource_facts().items()]}
     scope = {"name": "hookrun.record", "version": VERSION}
     yield f'{{"resourceSpans":[{{"resource":{json.dumps(resource)},'
     yield f'"scopeSpans":[{{"scope":{json.dumps(scope)},"spans":['
     separator = ""
-    for call in calls:
+    for call in selection.calls():
         for span in _spans(call):
             yield separator + json.dumps(span)
             separator = ",\n"

@@ -6,14 +6,18 @@ Source: the Policy Working Group's policyreport_types.go.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hookrun.policies.policy import Policy
-from hookrun.wrapper.admin import export_host
-from hookrun.wrapper.admin.trace_audit import Said
-from hookrun.wrapper.admin.trace_index import Effect
+from hookrun.wrapper.admin.trace import audit as trace_audit
+from hookrun.wrapper.admin.trace.audit import Said
+from hookrun.wrapper.admin.trace.export import host as export_host
+from hookrun.wrapper.admin.trace.export.selection import Selection
+from hookrun.wrapper.admin.trace.index import Effect
+from hookrun.wrapper.admin.trace.store import Store
 
 # A policy that audits only warns: the container ran.
 _RESULTS = {
@@ -26,14 +30,20 @@ _RESULTS = {
 }
 _SUMMARY = ("pass", "fail", "warn", "error", "skip")
 
-Pair = tuple[str, str]
+
+def render(selection: Selection) -> Iterator[str]:
+    """The JSON text, indented for people."""
+    yield json.dumps(_report(selection), indent=2)
+    yield "\n"
 
 
-def render(
-    pairs: Iterable[tuple[Pair, Said]], known: dict[str, Policy], message: Callable[[str, str], str]
-) -> dict[str, Any]:
-    """The report. `pairs` are policies' names and containers' ids, `message` gives a policy's words about a call."""
-    results = [_result(policy, container, said, known.get(policy), message) for (policy, container), said in pairs]
+def _report(selection: Selection) -> dict[str, Any]:
+    store, known = selection.store, selection.policies
+    pairs = trace_audit.report(store.index(), selection.query, selection.containers).pairs
+    results = [
+        _result(policy, container, said, known.get(policy), _words_of(store))
+        for (policy, container), said in sorted(pairs.items())
+    ]
     identity = export_host.identity()
     return {
         "apiVersion": "wgpolicyk8s.io/v1alpha2",
@@ -46,6 +56,15 @@ def render(
         "summary": {word: sum(1 for one in results if one["result"] == word) for word in _SUMMARY},
         "results": results,
     }
+
+
+def _words_of(store: Store) -> Callable[[str, str], str]:
+    """What gives a policy's words about a call."""
+
+    def words(policy: str, call: str) -> str:
+        return next((one["message"] for one in store.find(call)["decisions"] if one["policy"] == policy), "")
+
+    return words
 
 
 def _name(host: str) -> str:

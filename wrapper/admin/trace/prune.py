@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper.admin import output, trace_index
+from hookrun.wrapper.admin import output
+from hookrun.wrapper.admin.trace import index as trace_index
 from hookrun.wrapper.record import kept_configs, record, record_space
 
 _DAY = 86400

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from hookrun.wrapper.admin import export_host
 from hookrun.wrapper.admin.output import harmless
-from hookrun.wrapper.admin.trace_index import is_audited, is_denied, result
-from hookrun.wrapper.admin.trace_show import shell_line
+from hookrun.wrapper.admin.trace.export import host as export_host
+from hookrun.wrapper.admin.trace.export.selection import Selection
+from hookrun.wrapper.admin.trace.index import is_audited, is_denied, result
+from hookrun.wrapper.admin.trace.show import shell_line
 
 _PLAIN = (
     "id",
@@ -42,11 +42,11 @@ _MORE = (
 _HEADINGS = (*_PLAIN, *_MORE)
 
 
-def render(calls: Iterable[dict[str, Any]]) -> Iterator[str]:
+def render(selection: Selection) -> Iterator[str]:
     """The text in pieces."""
     machine = export_host.identity()
     yield _line(_HEADINGS)
-    for call in calls:
+    for call in selection.calls():
         config = call["config"] or {"before": "", "after": ""}
         yield _line(
             [
