@@ -5,15 +5,17 @@ Source: awslabs/oci-add-hooks, README.md.
 
 from __future__ import annotations
 
-from hookrun.hooks import lines
+from typing import Any
+
+from hookrun.hooks import inject, lines
 from hookrun.hooks.entries import STAGES, checked_hook
 from hookrun.hooks.errors import HookError
+from hookrun.hooks.inject import Entry, Injected, Read
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
-    from hookrun.hooks.inject import Entry, Read
+def injected(config: dict[str, Any], path: str, read: Read) -> tuple[dict[str, Any], list[Injected]]:
+    """The config with the hooks of a file, and what was added. Raises HookError, which names file and line."""
+    return inject.add(config, read_entries(path, read))
 
 
 def read_entries(path: str, read: Read) -> list[Entry]:

@@ -8,20 +8,34 @@ from __future__ import annotations
 
 import marshal
 import os
+from typing import Any
 
-from hookrun.hooks import cdi_spec, lines
+from hookrun.hooks import cdi_spec, inject, lines
 from hookrun.hooks.errors import HookError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.hooks.inject import Entry, Read
+from hookrun.hooks.inject import Entry, Injected, Read
 
 ANNOTATIONS = "cdi.k8s.io/"
 _LISTS = ("env", "deviceNodes", "netDevices", "mounts", "hooks", "additionalGids")
 _FILE_KINDS = {0o060000: "b", 0o020000: "c", 0o010000: "p"}
 _KIND_MASK = 0o170000
+
+
+def injected(config: dict[str, Any], settings: dict[str, Any], read: Read) -> tuple[dict[str, Any], list[Injected]]:
+    """The config with the devices that it asks for, and the hooks that came with them. Raises HookError.
+
+    `settings` is the snapshot's part: `directories`, and `environment`, the variable that may ask for devices.
+    """
+    if not settings["environment"] and not _is_annotated(config):
+        return config, []
+    devices = requested(config, settings["environment"])
+    if not devices:
+        return config, []
+    return inject.add(*with_devices(config, devices, settings["directories"], read))
+
+
+def _is_annotated(config: dict[str, Any]) -> bool:
+    annotations = config.get("annotations")
+    return isinstance(annotations, dict) and any(name.startswith(ANNOTATIONS) for name in annotations)
 
 
 def requested(config: dict[str, Any], variable: str) -> list[str]:

@@ -6,13 +6,11 @@ pkg/cdi/container-edits.go (Validate).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from hookrun.hooks.entries import STAGES
 from hookrun.hooks.errors import HookError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0")
 _EARLIEST = "0.3.0"

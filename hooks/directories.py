@@ -118,9 +118,7 @@ def _current(value: dict[str, Any]) -> Entry:
         "when": {
             "always": conditions.get("always"),
             "hasBindMounts": conditions.get("hasBindMounts"),
-            "annotations": [
-                (_pattern(key), _pattern(text)) for key, text in conditions.get("annotations", {}).items()
-            ],
+            "annotations": [(_pattern(key), _pattern(text)) for key, text in conditions.get("annotations", {}).items()],
             "commands": [_pattern(command) for command in conditions.get("commands", ())],
             "or": False,
         },

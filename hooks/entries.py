@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from hookrun.hooks.errors import HookError
+from typing import Any
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.hooks.errors import HookError
 
 STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 _FIELDS = {"path": str, "args": list, "env": list, "timeout": int}

@@ -7,12 +7,12 @@ Source: containers/common pkg/hooks/1.0.0/when.go. Regular expressions come comp
 from __future__ import annotations
 
 import _sre
+from collections.abc import Iterable
+from typing import Any
 
+from hookrun.hooks import inject
 from hookrun.hooks.errors import HookError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from hookrun.hooks.inject import Entry, Injected
 
 # What engines bind by themselves: Podman's hasBindMounts means the mounts that the caller asked for, and config.json
 # does not tell them apart.
@@ -36,6 +36,21 @@ _ENGINES_OWN = frozenset(
         "/sys/fs/cgroup",
     )
 )
+
+
+def injected(config: dict[str, Any], entries: Iterable[Entry]) -> tuple[dict[str, Any], list[Injected]]:
+    """The config with the hooks of those entries that are for it, and what was added. Raises HookError."""
+    return inject.add(config, matching(config, entries))
+
+
+def filters(config: dict[str, Any], entries: Iterable[Entry]) -> list[Entry]:
+    """The precreate filters for this config, in the order in which they run. Raises HookError."""
+    return [entry for entry in matching(config, entries) if inject.PRECREATE in entry["stages"]]
+
+
+def matching(config: dict[str, Any], entries: Iterable[Entry]) -> list[Entry]:
+    """The entries that are for this config, in their order. Raises HookError."""
+    return [entry for entry in entries if entry["when"] is None or matches(entry, config)]
 
 
 def matches(entry: dict[str, Any], config: dict[str, Any]) -> bool:

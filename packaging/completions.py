@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hookrun.wrapper import grammar
 from hookrun.wrapper.admin.app import app
+from hookrun.wrapper.cli import grammar
 
 SHELLS = ("bash", "zsh", "fish")
 _DIRECTORIES = ("root", "bundle", "image-path", "work-path", "parent-path")

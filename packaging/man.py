@@ -17,8 +17,9 @@ import typer.main
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from hookrun.wrapper import VERSION, grammar, help
+from hookrun.wrapper import VERSION
 from hookrun.wrapper.admin.app import app
+from hookrun.wrapper.cli import grammar, help
 
 POLICY_GUIDE = Path(__file__).parents[1] / "policies/README.md"
 # The help shows the one of who asks for it.

@@ -8,16 +8,13 @@ version of Python, as the whole snapshot does.
 from __future__ import annotations
 
 import _sre
+import re
+from collections.abc import Callable
+from typing import Any
 
 from hookrun.policies.pointer import ABSENT, same
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import re
-    from collections.abc import Callable
-    from typing import Any
-
-    Test = tuple[str, Any]
+Test = tuple[str, Any]
 
 NOT = "not"
 

@@ -8,67 +8,98 @@ caller has to find out}. `match` looks at the config as the engine wrote it; all
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-from hookrun.policies import exceptions, match, messages, policy
+from hookrun.policies import exceptions, match, messages, patch, policy, words
 from hookrun.policies.draft import Draft
+from hookrun.policies.exceptions import Exemption
+from hookrun.policies.merge import merged
+from hookrun.policies.messages import Message
 from hookrun.policies.pointer import Fault, same
+from hookrun.policies.policy import Policy
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.policies.exceptions import Exemption
-    from hookrun.policies.messages import Message
-    from hookrun.policies.policy import Policy
-
-    Plan = dict[str, Any]
+Config = dict[str, Any]
+Plan = dict[str, Any]
 
 
+@dataclass(slots=True)
 class Outcome:
-    """What the policies decided. `config` is the very object that came in where nothing changes.
+    """What was decided about a call. `config` is the very object that came in where nothing changes.
 
-    `denied` is "" or the line for the user. `decisions` and `hooks` are for the record.
+    `denied` is "" or the line for the user. `decisions` and `hooks` are for the record: which policy did what in how
+    many milliseconds, and which hook comes from where.
     """
 
-    __slots__ = ("config", "decisions", "denied", "hooks")
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
-        self.decisions: list[dict[str, Any]] = []
-        self.denied = ""
-        self.hooks: list[dict[str, Any]] = []
+    config: Config
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    denied: str = ""
+    hooks: list[dict[str, Any]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
 class Step:
     """What one policy by itself does to a config; `denied` and `fault` are "" where it does not.
 
     `exempt` is the exception that has it do nothing, `ended` one that would if it were not over.
     """
 
-    __slots__ = ("config", "denied", "ended", "exempt", "fault", "hooks")
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
-        self.denied = ""
-        self.fault = ""
-        self.exempt: Exemption | None = None
-        self.ended: Exemption | None = None
-        self.hooks: list[dict[str, Any]] = []
+    config: Config
+    denied: str = ""
+    fault: str = ""
+    exempt: Exemption | None = None
+    ended: Exemption | None = None
+    hooks: list[dict[str, Any]] = field(default_factory=list)
 
 
-def decide(plan: Plan, config: dict[str, Any], invocation: dict[str, Any]) -> Outcome:
+@dataclass(slots=True)
+class Turn:
+    """One policy's turn at a call: the config `before` it, what it does, and in how many milliseconds.
+
+    `denied` is why the call ends here, "" if it does not.
+    """
+
+    policy: Policy
+    before: Config
+    step: Step
+    milliseconds: float
+    denied: str
+
+    @property
+    def is_enforced(self) -> bool:
+        """Whether what the policy does counts, and is not only written down."""
+        return self.policy.mode == policy.ENFORCE
+
+
+def decide(plan: Plan, config: Config, invocation: dict[str, Any]) -> Outcome:
     """Judge a call. `config` is not changed in place; for `invocation` see `match.View`."""
     outcome = Outcome(config)
     view = match.View(config, invocation)
-    for number in candidates(plan, view):
-        start = time.monotonic_ns()
-        one = policy.unpacked(plan["policies"][number])
-        if match.is_for(one, view):
-            step = judge(one, outcome.config, view)
-            _note(outcome, one, step, start)
-            if outcome.denied:
-                break
+    for turn in turns((policy.unpacked(plan["policies"][number]) for number in candidates(plan, view)), view):
+        if turn.is_enforced:
+            outcome.config = turn.step.config
+            outcome.hooks += turn.step.hooks
+        if turn.denied:
+            outcome.denied = f"policy {turn.policy.name}: {turn.denied}"
+        outcome.decisions.append(_noted(turn))
     return outcome
+
+
+def turns(policies: Iterable[Policy], view: match.View) -> Iterator[Turn]:
+    """Have the policies that are for a call judge it, each what those before left of the config, until one refuses."""
+    config = view.config
+    for one in policies:
+        start = time.monotonic_ns()
+        if not match.is_for(one, view):
+            continue
+        step = judge(one, config, view)
+        denied = refusal(one, step) if one.mode == policy.ENFORCE else ""
+        yield Turn(one, config, step, round((time.monotonic_ns() - start) / 1_000_000, 3), denied)
+        if denied:
+            return
+        if one.mode == policy.ENFORCE:
+            config = step.config
 
 
 def candidates(plan: Plan, view: match.View) -> list[int]:
@@ -81,7 +112,7 @@ def candidates(plan: Plan, view: match.View) -> list[int]:
     return sorted(set(numbers))
 
 
-def judge(one: Policy, config: dict[str, Any], view: match.View) -> Step:
+def judge(one: Policy, config: Config, view: match.View) -> Step:
     """What a policy that matches does to a config; `view` is of the call as the engine made it."""
     step = Step(config)
     try:
@@ -104,7 +135,7 @@ def _misformed(invocation: dict[str, Any]) -> str:
     return told or "the config does not have the form that the runtime specification gives it"
 
 
-def _refusal(one: Policy, config: dict[str, Any], view: match.View) -> str:
+def _refusal(one: Policy, config: Config, view: match.View) -> str:
     invocation = view.invocation
     if one.denials:
         # What was looked up for `match` holds on, where no policy before has changed the config.
@@ -112,8 +143,6 @@ def _refusal(one: Policy, config: dict[str, Any], view: match.View) -> str:
         if message is not None:
             return messages.rendered(message, config, invocation)
     for name, argument in one.checks:
-        from hookrun.policies import words
-
         refusal = words.CHECKS[name](config, invocation, argument)
         if refusal:
             return messages.rendered(refusal, config, invocation)
@@ -132,16 +161,10 @@ def denial(one: Policy, view: match.View) -> Message | None:
 def _change(one: Policy, step: Step, invocation: dict[str, Any]) -> None:
     draft = Draft(step.config, invocation)
     for name, argument in one.changes:
-        from hookrun.policies import words
-
         words.CHANGES[name](draft, argument)
     if one.patch:
-        from hookrun.policies import patch
-
         patch.apply(draft, one.patch)
     if one.merge is not None:
-        from hookrun.policies.merge import merged
-
         draft = Draft(merged(draft.root, one.merge), invocation)
     step.hooks = _inject(one, draft)
     if not isinstance(draft.root, dict):
@@ -163,22 +186,18 @@ def _inject(one: Policy, draft: Draft) -> list[dict[str, Any]]:
     return injected
 
 
-def _note(outcome: Outcome, one: Policy, step: Step, start: int) -> None:
-    """Take over what a policy does, if its mode says so, and write down what it did or would have done."""
-    action, message = described(one, step, outcome.config)
-    if one.mode == policy.ENFORCE:
-        if action == "denied":
-            outcome.denied = f"policy {one.name}: {message}"
-        outcome.config = step.config
-        outcome.hooks += step.hooks
-    elif not step.exempt:
+def _noted(turn: Turn) -> dict[str, Any]:
+    """What a policy did, or in audit mode would have done, for the record."""
+    one, step = turn.policy, turn.step
+    action, message = described(one, step, turn.before)
+    if not turn.is_enforced and not step.exempt:
         action, message = "audited", f"would be {action}{': ' if message else ''}{message}"
     decision = {
         "policy": one.name,
         "mode": one.mode,
         "action": action,
         "message": message,
-        "ms": round((time.monotonic_ns() - start) / 1_000_000, 3),
+        "ms": turn.milliseconds,
         "file": one.file,
         "line": one.line,
     }
@@ -188,7 +207,7 @@ def _note(outcome: Outcome, one: Policy, step: Step, start: int) -> None:
         decision["owner"] = one.owner
     if exception := step.exempt or step.ended:
         decision["exception"] = exceptions.noted(exception, ended=step.exempt is None)
-    outcome.decisions.append(decision)
+    return decision
 
 
 def refusal(one: Policy, step: Step) -> str:
@@ -197,7 +216,7 @@ def refusal(one: Policy, step: Step) -> str:
     return f"{why} ({exceptions.told_end(step.ended)})" if why and step.ended else why
 
 
-def described(one: Policy, step: Step, before: dict[str, Any]) -> tuple[str, str]:
+def described(one: Policy, step: Step, before: Config) -> tuple[str, str]:
     """What a policy did in one word, and the text to it."""
     if step.exempt:
         return "exempt", exceptions.told(step.exempt)

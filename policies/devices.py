@@ -8,24 +8,21 @@ CAP_MKNOD, which they give by default, a rule is as good as the node.
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.policies import conditions, mounts
 from hookrun.policies.pointer import ABSENT, Fault, part
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+Config = dict[str, Any]
+Device = dict[str, Any]
 
-    Config = dict[str, Any]
-    Device = dict[str, Any]
-    # What a device must be like: (its field, tests) each.
-    Selector = tuple[tuple[str, tuple[conditions.Test, ...]], ...]
+# What a device must be like: (its field, tests) each.
+Selector = tuple[tuple[str, tuple[conditions.Test, ...]], ...]
 
 # The devices of every container's /dev (config-linux.md "Default Devices"), pseudo terminals, and /dev/net/tun, which
 # runc allows by itself: type, major, minor.
 _STANDARD = frozenset(
-    ("c", major, minor)
-    for major, minors in {1: (3, 5, 7, 8, 9), 5: (0, 1, 2), 10: (200,)}.items()
-    for minor in minors
+    ("c", major, minor) for major, minors in {1: (3, 5, 7, 8, 9), 5: (0, 1, 2), 10: (200,)}.items() for minor in minors
 )
 _PTS = ("c", 136)
 _HARMLESS = ("p",)  # a named pipe

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.policies import pointer
 from hookrun.policies.pointer import Fault
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 class Draft:

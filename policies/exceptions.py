@@ -6,14 +6,11 @@ An exception is a tuple: (condition, reason, end in seconds since 1970 or None, 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from hookrun.policies import match
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    Exemption = tuple[Any, ...]
+Exemption = tuple[Any, ...]
 
 
 def applying(exceptions: tuple[Exemption, ...], view: match.View) -> tuple[Exemption | None, Exemption | None]:

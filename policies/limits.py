@@ -7,15 +7,12 @@ written after it and so counts (config-linux.md "Unified"); with the systemd dri
 
 from __future__ import annotations
 
+from typing import Any
+
+from hookrun.policies.draft import Draft
 from hookrun.policies.pointer import Fault, part
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.policies.draft import Draft
-
-    Config = dict[str, Any]
+Config = dict[str, Any]
 
 _CPU_PERIOD = 100_000  # microseconds, the kernel's default
 _UNLIMITED = "max"

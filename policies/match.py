@@ -7,17 +7,14 @@ subject is a tuple: a fact's name; ("field", token, …); ("annotation" | "label
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.policies import conditions, mounts, sources
 from hookrun.policies.pointer import ABSENT, ANY, reach
+from hookrun.policies.policy import Policy
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.policies.policy import Policy
-
-    Subject = tuple[Any, ...]
-    Condition = tuple[Any, ...]
+Subject = tuple[Any, ...]
+Condition = tuple[Any, ...]
 
 # Where an engine puts what Kubernetes knows of a container. CRI-O lets a pod's annotations replace its own, but sets
 # the kubelet's labels after them; its images are told by its storage.

@@ -6,17 +6,13 @@ what whoever starts the container wrote: they are masked as in the record, cut, 
 
 from __future__ import annotations
 
-from hookrun.policies.match import View
+from collections.abc import Iterator
+from typing import Any
+
+from hookrun.policies.match import Subject, View
 from hookrun.policies.pointer import ABSENT, reach, written
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-    from hookrun.policies.match import Subject
-
-    Message = str | tuple[str | Subject, ...]
+Message = str | tuple[str | Subject, ...]
 
 _NONE = "(none)"
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.policies import pointer
 from hookrun.policies.draft import Draft
 from hookrun.policies.pointer import Fault
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    Path = tuple[str, ...]
-    Operation = tuple[str, Path, Path, Any]
+Path = tuple[str, ...]
+Operation = tuple[str, Path, Path, Any]
 
 
 def apply(draft: Draft, operations: tuple[Operation, ...]) -> None:

@@ -74,12 +74,11 @@ def _unevaluated(one: Policy, sample: dict[str, Any], call: dict[str, Any]) -> s
 
 
 def _of_all(active: list[Policy]) -> list[str]:
+    enforced = [_changing(one) for one in active if one.mode == policy.ENFORCE]
     for engine, sample in samples().items():
         config = sample
-        for one in active:
-            if one.mode == policy.ENFORCE:
-                view = match.View(sample, testing.invocation({"engine": engine}))
-                config = decide.judge(_changing(one), config, view).config
+        for turn in decide.turns(enforced, match.View(sample, testing.invocation({"engine": engine}))):
+            config = turn.step.config
         wrong = faults(config)
         if wrong:
             return [f"all policies together make a wrong config of {engine}'s: {wrong[0]}"]
@@ -87,7 +86,9 @@ def _of_all(active: list[Policy]) -> list[str]:
 
 
 def _changing(one: Policy) -> Policy:
-    """A policy that only changes, whatever is forbidden or excepted."""
+    """A policy that only changes, whatever it matches, is forbidden or excepted."""
     twin = copy.copy(one)
+    twin.match = None
     twin.denials = twin.checks = twin.exceptions = ()
+    twin.on_error = policy.ALLOW
     return twin

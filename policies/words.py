@@ -5,24 +5,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from hookrun.policies import devices, limits, mounts
+from hookrun.policies.draft import Draft
 from hookrun.policies.pointer import Fault, part
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from hookrun.policies.draft import Draft
-
-    Config = dict[str, Any]
+Config = dict[str, Any]
 
 _CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 _SWAPPED = {ord("."): "/", ord("/"): "."}
 _HOST_PATHS = ("/proc/1/ns/", "/proc/self/ns/")
 _DOCKERS_HOST_NETWORK = "/docker/netns/default"
-
-
 
 
 def _forbidden_sysctl(config: Config, invocation: Config, rules: tuple[bool, tuple[str, ...]]) -> str:

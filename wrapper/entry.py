@@ -1,4 +1,4 @@
-"""Where the launchers come in."""
+"""Where the launchers come in: each host's have this module's name written down, from the day it was registered."""
 
 from __future__ import annotations
 

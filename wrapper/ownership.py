@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from posix import stat_result
+from posix import stat_result
 
 _OTHERS_WRITE = 0o022
 _TYPE = 0o170000

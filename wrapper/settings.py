@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from typing import Any
 
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import STATE
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 MASKED_NAMES = (
     "*SECRET*",
@@ -85,43 +83,50 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The settings in effect for one call."""
 
-    __slots__ = (
-        "masked_names",
-        "masked_values",
-        "profile",
-        "record_configs",
-        "record_directory",
-        "record_enabled",
-        "record_max_age",
-        "record_max_size",
-        "record_max_total",
-        "record_required",
-        "record_supervise",
-        "runtime",
-        "salt",
-        "trace_hint",
-    )
+    profile: str
+    runtime: str
+    record_enabled: bool
+    record_supervise: bool
+    record_directory: str
+    record_configs: bool
+    record_required: bool
+    record_max_size: int
+    record_max_total: int
+    record_max_age: int
+    masked_names: list[str]
+    masked_values: list[str]
+    salt: str
+    trace_hint: bool
 
-    def __init__(self, profile: str, values: dict[str, Any], state: str = STATE) -> None:
-        record: dict[str, Any] = values["record"]
-        mask: dict[str, Any] = values["mask"]
-        self.profile = profile
-        self.runtime: str = values["runtime"]
-        self.record_enabled: bool = record["enabled"]
-        self.record_supervise: bool = record["supervise"]
-        self.record_directory: str = record["directory"] or default_record_directory(state)
-        self.record_configs: bool = record["configs"]
-        self.record_required: bool = record["required"]
-        self.record_max_size: int = record["maxSize"]
-        self.record_max_total: int = record["maxTotal"]
-        self.record_max_age: int = record["maxAge"]
-        self.masked_names: list[str] = mask["names"]
-        self.masked_values: list[str] = mask["values"]
-        self.salt: str = mask["salt"]
-        self.trace_hint: bool = values["errors"]["traceHint"]
+    @property
+    def is_supervised(self) -> bool:
+        """Whether to wait for the end of the runtime that is named in place of hookrun's own core."""
+        return self.record_supervise and self.record_enabled
+
+
+def read(profile: str, values: dict[str, Any], state: str = STATE) -> Settings:
+    """The settings of a profile, "" for the host's own, from what `completed` gives."""
+    record: dict[str, Any] = values["record"]
+    return Settings(
+        profile=profile,
+        runtime=values["runtime"],
+        record_enabled=record["enabled"],
+        record_supervise=record["supervise"],
+        record_directory=record["directory"] or default_record_directory(state),
+        record_configs=record["configs"],
+        record_required=record["required"],
+        record_max_size=record["maxSize"],
+        record_max_total=record["maxTotal"],
+        record_max_age=record["maxAge"],
+        masked_names=values["mask"]["names"],
+        masked_values=values["mask"]["values"],
+        salt=values["mask"]["salt"],
+        trace_hint=values["errors"]["traceHint"],
+    )
 
 
 def chosen(snapshot: dict[str, Any] | None, program: str, state: str = STATE) -> Settings:
@@ -131,9 +136,9 @@ def chosen(snapshot: dict[str, Any] | None, program: str, state: str = STATE) ->
     """
     name = os.path.basename(program)
     if snapshot is None:
-        return Settings("", completed({"errors": {"traceHint": False}}), state)
+        return read("", completed({"errors": {"traceHint": False}}), state)
     profiles = snapshot["profiles"]
-    return Settings(name, profiles[name], state) if name in profiles else Settings("", snapshot["settings"], state)
+    return read(name, profiles[name], state) if name in profiles else read("", snapshot["settings"], state)
 
 
 def completed(values: dict[str, Any], defaults: dict[str, Any] = DEFAULTS) -> dict[str, Any]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from typing import Any
 
+from hookrun.policies.decide import Outcome
 from hookrun.runtime import log as logs
 from hookrun.runtime.context import Context, default_root
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import files
-from hookrun.wrapper import STATE, argv, cold, settings, snapshot
-from hookrun.wrapper.record import Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.wrapper.bundle import Bundle
+from hookrun.runtime.linux import files, imports
+from hookrun.wrapper import STATE, settings, snapshot
+from hookrun.wrapper.cli import argv, foreign
+from hookrun.wrapper.cli import help as helps
+from hookrun.wrapper.decision import gate, policing, process, update
+from hookrun.wrapper.decision.invocation import Invocation, of_call
+from hookrun.wrapper.patch import bundle
+from hookrun.wrapper.patch.bundle import Bundle
+from hookrun.wrapper.record.record import Record
+from hookrun.wrapper.runtimes import delegate, supervise
+from hookrun.wrapper.start import cold, seal
 
 _STDOUT = 1
 _ENTERING = frozenset(("create", "run", "exec", "restore"))
@@ -42,44 +47,42 @@ def main(arguments: list[bytes], state: str = STATE) -> int:
         # runc knows the format before it tries to open the file
         logs.Log(json=call.globals["log-format"] == "json").fatal(failure.text)
         return failure.status
-    return _recorded(context, call, state)
+    return _recorded(context, of_call(call, snapshot.load(state)))
 
 
 def _for_other_runtime(call: argv.Call, state: str) -> argv.Call:
     """A command line that is wrong for runc, for a profile whose own runtime may know better."""
-    content = snapshot.load(state).content
-    if not settings.chosen(content, os.fsdecode(call.argv[0]), state).runtime:
-        return call
-    from hookrun.wrapper import foreign
-
-    return foreign.understood(call)
+    own = of_call(call, snapshot.load(state)).settings.runtime
+    return foreign.understood(call) if own else call
 
 
-def _recorded(context: Context, call: argv.Call, state: str) -> int:
-    found = snapshot.load(state)
-    record = Record(call, settings.chosen(found.content, os.fsdecode(call.argv[0]), state), found.notice)
-    if call.answer is not None:
-        status = _show(call, call.answer, context.log)
-        _close(context, record, status, call.answer.error)
+def _recorded(context: Context, invocation: Invocation) -> int:
+    record = Record(invocation.call, invocation.settings, invocation.snapshot.notice)
+    answer = invocation.call.answer
+    if answer is not None:
+        status = _show(invocation.call, answer, context.log)
+        _close(context, record, status, answer.error)
         return status
     error = ""
     rewritten = ""
     try:
-        if call.command in _ENTERING:
-            rewritten = _prepare(context, call, found, record)
-        elif call.command == _UPDATE:
-            _judge_resources(context, call, found, record)
-        status = _run(context, call, record, state)
+        rewritten = _prepare(context, invocation, record)
+        status = _run(context, invocation, record)
     except Failure as failure:
         error, status = failure.text, failure.status
     except Exception as fault:  # a fault of ours must reach the engine's log too, or nobody can tell what happened
         error, status = _fault(fault, context), 1
-    if rewritten and (error or (call.command == "run" and not (call.options["detach"] or call.options["keep"]))):
-        _restore(rewritten, state)
+    if rewritten and (error or _ends_with_the_call(invocation.call)):
+        _restore(rewritten, invocation)
     if error:
         context.log.fatal(record.pointed_to(error))
     _close(context, record, status, error)
     return status
+
+
+def _ends_with_the_call(call: argv.Call) -> bool:
+    """Whether the container is gone when hookrun is done."""
+    return call.command == "run" and not (call.options["detach"] or call.options["keep"])
 
 
 def _close(context: Context, record: Record, status: int | None, error: str) -> None:
@@ -91,150 +94,113 @@ def _close(context: Context, record: Record, status: int | None, error: str) -> 
         context.log.warning(problem)
 
 
-def _prepare(context: Context, call: argv.Call, found: snapshot.Snapshot, record: Record) -> str:
-    """What goes before a command that enters a container: seal the interpreter, decide, patch.
+def _prepare(context: Context, invocation: Invocation, record: Record) -> str:
+    """What goes before a command that enters a container, or changes one: seal the program, decide, patch.
 
-    Returns the bundle whose config was rewritten, "" where none was.
+    Returns the bundle whose config was rewritten, "" where none was. Raises Failure where a policy forbids the call.
     """
-    from hookrun.wrapper import seal
-
-    seal.ensure(found.directory)
-    found.demand()
+    command = invocation.call.command
+    if command == _UPDATE:
+        invocation.snapshot.demand()
+        update.decide(context, invocation, record)
+    if command not in _ENTERING:
+        return ""
+    seal.ensure(invocation.snapshot.directory)
+    invocation.snapshot.demand()
     record.require()
     rewritten = ""
-    if call.command == "exec":
-        _judge_process(context, call, found, record)
+    if command == "exec":
+        process.decide(context, invocation, record)
     else:
-        rewritten = _patch(context, call, found, record)
+        rewritten = _patch(context, invocation, record)
     context.phase("decide")
     return rewritten
 
 
-def _patch(context: Context, call: argv.Call, found: snapshot.Snapshot, record: Record) -> str:
-    """Let policies and hooks change the bundle's config; returns the bundle if it did.
+def _patch(context: Context, invocation: Invocation, record: Record) -> str:
+    """Let policies and hooks change the bundle's config; returns the bundle if they did.
 
     Another runtime gets the very config that was judged. Raises Failure where a policy forbids the call.
     """
-    from hookrun.wrapper.verdict import Verdict
-
-    is_judged_for_another = found.has_policies and bool(_other_runtime(call, record))
-    bundle = _bundle(call, found.directory)
+    is_judged_for_another = invocation.snapshot.has_policies and bool(invocation.other_runtime)
+    found = invocation.bundle = _bundle(invocation)
     if is_judged_for_another:
-        from hookrun.wrapper import delegate
-
-        delegate.demand_own(f"{os.path.abspath(bundle.directory)}/config.json")
-        delegate.check_form(bundle.config)
-    verdict = Verdict(bundle.config)
-    if (found.content is not None or call.globals["hook-config-path"]) and not bundle.is_patched:
-        from hookrun.wrapper import gate
-
-        verdict = gate.decide(call, bundle, found.content, record.confirm(bundle.config))
-        if (is_judged_for_another or call.command == _BY_CRIU) and not verdict.denied:
-            gate.demand_settled(verdict)
+        delegate.demand_own(f"{invocation.directory}/{bundle.CONFIG}")
+        delegate.check_form(found.config)
+    outcome = Outcome(found.config)
+    if invocation.has_rules and not found.is_patched:
+        invocation.engine = record.confirm(found.config)
+        outcome = gate.decide(found.config, invocation)
+        if (is_judged_for_another or invocation.call.command == _BY_CRIU) and not outcome.denied:
+            policing.demand_settled(invocation.judged)
+    record.decided(outcome, invocation.found())
+    is_changed = outcome.config is not found.config or found.is_outdated
     written = None
-    is_changed = verdict.config is not bundle.config or bundle.is_outdated
-    if not verdict.denied and (is_changed or (is_judged_for_another and not bundle.is_patched)):
-        written = bundle.rewrite(verdict.config)
-    record.change(bundle, verdict, written)
-    if verdict.denied:
-        raise Failure(verdict.denied)
-    context.config = verdict.config
-    context.judged = verdict.judged
-    return os.path.abspath(bundle.directory) if written is not None else ""
+    if not outcome.denied and (is_changed or (is_judged_for_another and not found.is_patched)):
+        written = found.rewrite(outcome.config)
+    record.changed(found, outcome.config, written)
+    if outcome.denied:
+        raise Failure(outcome.denied)
+    context.config = outcome.config
+    context.judged = invocation.judged
+    return invocation.directory if written is not None else ""
 
 
-def _bundle(call: argv.Call, state: str) -> Bundle:
-    from hookrun.wrapper import bundle
-
+def _bundle(invocation: Invocation) -> Bundle:
     try:
-        return bundle.Bundle(call.options["bundle"], settings.notes_directory(state))
+        return Bundle(invocation.call.options["bundle"], settings.notes_directory(invocation.snapshot.directory))
     except Failure as failure:
-        prefix = f"runc {call.command} failed: " if call.command in ("create", "run") else ""
+        command = invocation.call.command
+        prefix = f"runc {command} failed: " if command in ("create", "run") else ""
         raise Failure(prefix + failure.text) from None
 
 
-def _judge_process(context: Context, call: argv.Call, found: snapshot.Snapshot, record: Record) -> None:
-    """Let policies judge and change the process that `exec` starts. Raises Failure where one of them forbids it."""
-    from hookrun.wrapper import process
-
-    process.judge(context, call, found.content or {}, record)
+def _restore(directory: str, invocation: Invocation) -> None:
+    bundle.restore(directory, settings.notes_directory(invocation.snapshot.directory))
 
 
-def _judge_resources(context: Context, call: argv.Call, found: snapshot.Snapshot, record: Record) -> None:
-    """Let policies judge and change the limits that `update` sets. Raises Failure where one of them forbids it."""
-    found.demand()
-    if found.content is not None:
-        from hookrun.wrapper import update
-
-        update.judge(context, call, found.content, record)
-
-
-def _restore(bundle: str, state: str) -> None:
-    from hookrun.wrapper import bundle as bundles
-
-    bundles.restore(bundle, settings.notes_directory(state))
-
-
-def _bundle_to_leave(context: Context, call: argv.Call, state: str) -> str:
+def _bundle_to_leave(context: Context, invocation: Invocation) -> str:
     """The bundle of a container that is to be deleted, if any bundle was rewritten on this host; else ""."""
-    if call.command != "delete" or not os.path.isdir(settings.notes_directory(state)):
+    call = invocation.call
+    if call.command != "delete" or not os.path.isdir(settings.notes_directory(invocation.snapshot.directory)):
         return ""
-    from hookrun.wrapper import bundle
-
     return bundle.of_container(context.root, call.container, may_live=call.options["force"])
 
 
-def _other_runtime(call: argv.Call, record: Record) -> str:
-    """The runtime that the command line or the settings name in place of hookrun's own core, or ""."""
-    named: str = call.globals["runtime-path"] or record.runtime
-    return named
-
-
-def _run(context: Context, call: argv.Call, record: Record, state: str) -> int:
-    runtime = _other_runtime(call, record)
-    left = _bundle_to_leave(context, call, state)
-    if runtime:
-        if not record.is_supervised:
-            if left:
-                _restore(left, state)
-            _close(context, record, None, "")
-        if context.resources is not None:
-            from hookrun.wrapper import update
-
-            call = update.handed_over(call, context.resources)
-        if record.is_supervised:
-            from hookrun.wrapper import supervise
-
-            ended = supervise.run(runtime, call)
-            if left and not ended:
-                _restore(left, state)
-            return ended
-        from hookrun.wrapper import delegate
-
-        delegate.run(runtime, call)
-    name = f"hookrun.runtime.commands.{call.command}"
+def _run(context: Context, invocation: Invocation, record: Record) -> int:
+    """Have the command carried out, by the core or by the runtime that is named in its place."""
+    left = _bundle_to_leave(context, invocation)
+    if invocation.other_runtime:
+        return _run_other(context, invocation, record, left)
+    name = f"hookrun.runtime.commands.{invocation.call.command}"
     __import__(name)
-    status: int = sys.modules[name].run(context, call.options, call.arguments)
+    status: int = sys.modules[name].run(context, invocation.call.options, invocation.call.arguments)
     if left:
-        _restore(left, state)
+        _restore(left, invocation)
     return status
 
 
+def _run_other(context: Context, invocation: Invocation, record: Record, left: str) -> int:
+    call = invocation.call if context.resources is None else update.handed_over(invocation.call, context.resources)
+    if invocation.settings.is_supervised:
+        status = supervise.run(invocation.other_runtime, call)
+        if left and not status:
+            _restore(left, invocation)
+        return status
+    if left:
+        _restore(left, invocation)
+    _close(context, record, None, "")
+    delegate.run(invocation.other_runtime, call)
+
+
 def _fault(error: Exception, context: Context) -> str:
-    if context.debug:
-        from hookrun.runtime.linux import imports
-
-        if not imports.are_closed():
-            import traceback
-
-            context.log.debug(traceback.format_exc())
+    if context.debug and not imports.are_closed():  # a traceback looks for our sources, which are not the container's
+        context.log.debug(traceback.format_exc())
     return f"internal error: {type(error).__name__}: {error}"
 
 
 def _show(call: argv.Call, answer: argv.Answer, log: logs.Log) -> int:
     """Print help and errors where runc prints them: help to stdout, errors to the log."""
-    from hookrun.wrapper import help as helps
-
     text = answer.heading
     if answer.topic is not None:
         text += helps.text(answer.topic, os.fsdecode(call.argv[0]))

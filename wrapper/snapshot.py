@@ -13,14 +13,11 @@ import _imp
 import marshal
 import os
 import sys
+from typing import Any
 
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import ownership
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 NAME = "snapshot"
 HISTORY = "history"

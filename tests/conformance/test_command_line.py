@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from hookrun.wrapper import argv, grammar, settings, snapshot
+from hookrun.wrapper import settings, snapshot
+from hookrun.wrapper.cli import argv, grammar
 
 RUNC = shutil.which("runc")
 LINES = 3000
@@ -33,7 +34,8 @@ WORKER = """
 import marshal, os, sys
 sys.path.append(sys.argv[1])
 program = sys.argv[2]
-from hookrun.wrapper import seal, shim
+from hookrun.wrapper import shim
+from hookrun.wrapper.start import seal
 seal.ensure = lambda state: None  # it would execute this worker's own command line again
 statuses = []
 for directory, argv in marshal.load(sys.stdin.buffer):
@@ -246,7 +248,7 @@ def run_all(program: str, lines: list[list[bytes]], place: Path) -> list[Outcome
     for directory in directories:
         (directory / "root").mkdir(parents=True)
     cases = [(str(directory), [b"runc", *line]) for directory, line in zip(directories, lines, strict=True)]
-    source = str(Path(argv.__file__).parents[2])
+    source = str(Path(argv.__file__).parents[3])
     process = subprocess.run(
         [sys.executable, "-I", "-S", "-X", "utf8", "-c", WORKER, source, program, str(state_without_record(place))],
         input=marshal.dumps(cases),

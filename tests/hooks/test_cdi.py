@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hookrun.hooks import cdi, cdi_spec, inject
+from hookrun.hooks import cdi, cdi_spec
 from hookrun.hooks.errors import HookError
-from hookrun.wrapper.injection import Files
+from hookrun.wrapper.decision.injection import Files
 
 
 class Host:
@@ -34,7 +34,7 @@ class Host:
     def inject(self, config: dict[str, Any], environment: str = "") -> tuple[dict[str, Any], list[dict[str, Any]]]:
         libraries = str(Path(__import__("ruamel.yaml").yaml.__file__).parents[2])
         settings = {"directories": self.directories, "environment": environment, "libraries": libraries}
-        return inject.inject({"cdi": settings}, config, {}, Files({"cdi": settings}).read)
+        return cdi.injected(config, settings, Files(libraries).read)
 
     def changed(self, *devices: str, **config: Any) -> dict[str, Any]:
         names = [name if "=" in name else f"vendor.com/gpu={name}" for name in devices or ("a",)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hookrun.hooks import inject
+from hookrun.hooks import addhooks, select
 from hookrun.hooks.errors import HookError
 
 
@@ -26,7 +26,7 @@ NEVER = {"always": False, "hasBindMounts": None, "annotations": [], "commands": 
 
 def test_hooks_come_after_those_of_the_engine() -> None:
     config = {"hooks": {"prestart": [{"path": "/engine"}]}, "x": 1}
-    changed, injected = inject.inject({"entries": [entry("/a", "prestart", "poststop")]}, config, {}, read)
+    changed, injected = select.injected(config, [entry("/a", "prestart", "poststop")])
     assert changed == {"hooks": {"prestart": [{"path": "/engine"}, {"path": "/a"}], "poststop": [{"path": "/a"}]}, "x": 1}
     origin = {"path": "/a", "source": "s", "file": "f", "line": 7}
     assert injected == [{"stage": "prestart", **origin}, {"stage": "poststop", **origin}]
@@ -35,48 +35,47 @@ def test_hooks_come_after_those_of_the_engine() -> None:
 
 def test_a_hook_that_is_there_is_not_added_again() -> None:
     config = {"hooks": {"prestart": [{"path": "/a"}]}}
-    changed, injected = inject.inject({"entries": [entry("/a", "prestart"), entry("/a", "prestart")]}, config, {}, read)
+    changed, injected = select.injected(config, [entry("/a", "prestart"), entry("/a", "prestart")])
     assert changed is config
     assert injected == []
 
 
 def test_the_same_program_with_other_arguments_is_another_hook() -> None:
     config = {"hooks": {"prestart": [{"path": "/a", "args": ["a"]}]}}
-    changed, _ = inject.inject({"entries": [entry("/a", "prestart")]}, config, {}, read)
+    changed, _ = select.injected(config, [entry("/a", "prestart")])
     assert changed["hooks"]["prestart"] == [{"path": "/a", "args": ["a"]}, {"path": "/a"}]
 
 
 def test_what_does_not_match_is_left_out() -> None:
     config: dict[str, Any] = {}
-    compiled = {"entries": [entry("/a", "prestart", "precreate", when=NEVER)]}
-    assert inject.inject(compiled, config, {}, read) == (config, [])
-    assert inject.filters(compiled, config) == []
+    entries = [entry("/a", "prestart", "precreate", when=NEVER)]
+    assert select.injected(config, entries) == (config, [])
+    assert select.filters(config, entries) == []
 
 
 def test_filters_are_no_hooks() -> None:
     config: dict[str, Any] = {}
-    compiled = {"entries": [entry("/a", "precreate"), entry("/b", "precreate", "poststop")]}
-    changed, _ = inject.inject(compiled, config, {}, read)
+    entries = [entry("/a", "precreate"), entry("/b", "precreate", "poststop")]
+    changed, _ = select.injected(config, entries)
     assert changed == {"hooks": {"poststop": [{"path": "/b"}]}}
-    assert [filter_["hook"]["path"] for filter_ in inject.filters(compiled, config)] == ["/a", "/b"]
+    assert [filter_["hook"]["path"] for filter_ in select.filters(config, entries)] == ["/a", "/b"]
 
 
 @pytest.mark.parametrize("hooks", [[], "x", {"prestart": "x"}, {"prestart": {"a": 1}}])
 def test_a_config_that_is_none_is_left_to_the_runtime(hooks: Any) -> None:
     config = {"hooks": hooks}
-    changed, injected = inject.inject({"entries": [entry("/a", "poststop")]}, config, {}, read)
+    changed, injected = select.injected(config, [entry("/a", "poststop")])
     assert changed is config or (not hooks and len(injected) == 1)
 
 
-def test_the_file_on_the_command_line_comes_before_the_compiled_ones(tmp_path: Path) -> None:
+def test_the_file_on_the_command_line_is_told_by_its_lines(tmp_path: Path) -> None:
     file = tmp_path / "hooks.json"
     file.write_text('{"hooks":\n {"prestart": [\n  {"path": "/one"},\n  {"path": "/two", "args": ["path"], "env": ["path=1"]}\n]}}')
-    changed, injected = inject.inject({"entries": [entry("/a", "prestart")]}, {}, {"hook-config-path": str(file)}, read)
-    assert [hook["path"] for hook in changed["hooks"]["prestart"]] == ["/one", "/two", "/a"]
+    changed, injected = addhooks.injected({"hooks": {"prestart": [{"path": "/a"}]}}, str(file), read)
+    assert [hook["path"] for hook in changed["hooks"]["prestart"]] == ["/a", "/one", "/two"]
     assert [(one["source"], one["file"], one["line"]) for one in injected] == [
         ("oci-add-hooks", str(file), 3),
         ("oci-add-hooks", str(file), 4),
-        ("s", "f", 7),
     ]
 
 
@@ -86,4 +85,4 @@ def test_a_bad_file_on_the_command_line_is_named(tmp_path: Path, text: str | Non
     if text is not None:
         file.write_text(text)
     with pytest.raises(HookError, match=f"^{file}"):
-        inject.inject({}, {}, {"hook-config-path": str(file)}, read)
+        addhooks.injected({}, str(file), read)

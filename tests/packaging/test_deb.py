@@ -19,7 +19,7 @@ FILES = {
     "/usr/lib/hookrun/hookrun-start",
     "/usr/share/hookrun/wrapper/entry.py",
     "/usr/share/hookrun/policies/library/no-engine-socket.yaml",
-    "/usr/share/hookrun/wrapper/admin/report.html",
+    "/usr/share/hookrun/wrapper/admin/trace/export/report.html",
     "/usr/share/man/man8/hookrun.8.gz",
     "/usr/share/man/man1/hookctl.1.gz",
     "/usr/share/man/man5/hookrun-policy.5.gz",

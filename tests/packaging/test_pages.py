@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hookrun.wrapper import grammar, help
 from hookrun.wrapper.admin.app import app
+from hookrun.wrapper.cli import grammar, help
 from tests.packaging.conftest import call
 from tests.support.runtimes import CHECKOUT, HOOKCTL
 

@@ -9,8 +9,8 @@ import pytest
 
 from hookrun.policies import compiler, plausible, testing
 from hookrun.policies.document import Invalid
-from hookrun.wrapper.masking import Mask
-from hookrun.wrapper.settings import Settings, completed
+from hookrun.wrapper import settings
+from hookrun.wrapper.record.masking import Mask
 from tests.policies.support import document, judged
 
 CONFIG: dict[str, Any] = {
@@ -78,7 +78,7 @@ def test_a_words_own_message_is_harmless_too() -> None:
 
 def test_secrets_are_masked_as_in_the_record() -> None:
     def mask() -> Mask:
-        return Mask(Settings("", completed({"mask": {"salt": "s"}}), "/nosuch"))
+        return Mask(settings.read("", settings.completed({"mask": {"salt": "s"}}), "/nosuch"))
 
     shown = told(
         "${/process/env/1} ${/annotations/api-token} ${annotation:api-token} ${label:auth} ${label:team} ${/process/env/0}",

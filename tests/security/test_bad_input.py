@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.spec import config as configs
-from hookrun.wrapper import argv
+from hookrun.wrapper.cli import argv
 from tests.support import leaks
 from tests.support.bundles import DEFAULT_CONFIG, Bundle
 from tests.support.runtimes import Result, Runtime, fresh_id

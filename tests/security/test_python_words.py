@@ -31,8 +31,9 @@ from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.spec import config as configs
 from hookrun.runtime.spec import shape
-from hookrun.wrapper import grammar, seal, shim
-from hookrun.wrapper.start import modules
+from hookrun.wrapper import shim
+from hookrun.wrapper.cli import grammar
+from hookrun.wrapper.start import modules, seal
 from tests.support.bundles import DEFAULT_CONFIG, Bundle, busybox_rootfs
 from tests.support.runtimes import HOOKRUN, Runtime
 

@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from hookrun.wrapper.seal import PROGRAM
 from hookrun.wrapper.start import program
+from hookrun.wrapper.start.seal import PROGRAM
 from tests.support.runtimes import CHECKOUT
 
 START = CHECKOUT / "wrapper/start/bin" / PROGRAM

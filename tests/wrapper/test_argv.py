@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hookrun.wrapper import argv
+from hookrun.wrapper.cli import argv
 
 DOCKER = (
     b"/usr/bin/hookrun --root /run/runc/moby --log /b/log.json --log-format json create --bundle /b --pid-file "

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hookrun.runtime.errors import Failure
-from hookrun.wrapper import bundle as bundles
-from hookrun.wrapper.bundle import Bundle
+from hookrun.wrapper.patch import bundle as bundles
+from hookrun.wrapper.patch.bundle import Bundle
 
 BEFORE = '{"ociVersion": "1.0.2", "process": {"args": ["größe"]}, "unknown": {"kept": [1.5, null]}}'
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hookrun.wrapper import bolt, claims, engine
+from hookrun.wrapper.caller import bolt, claims, engine
 from tests.support.bundles import BUSYBOX
 from tests.support.places import short_place
 from tests.wrapper.test_engine import USER

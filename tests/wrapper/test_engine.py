@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from hookrun.wrapper import engine
+from hookrun.wrapper.caller import engine
 from tests.support.bundles import BUSYBOX
 
 USER = 4711
 SHELL = os.path.basename(os.path.realpath("/bin/sh"))
-SOURCE = Path(engine.__file__).parents[2]
+SOURCE = Path(engine.__file__).parents[3]
 ASK = (
-    f'import sys; sys.path.append("{SOURCE}"); from hookrun.wrapper import engine; '
+    f'import sys; sys.path.append("{SOURCE}"); from hookrun.wrapper.caller import engine; '
     'found = engine.caller(); print(found.engine or "nobody", found.shim != 0)'
 )
 _GIVE_UP_ROOT = """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hookrun.runtime.errors import Failure
-from hookrun.wrapper import filters
+from hookrun.wrapper.decision import filters
 from tests.support.runtimes import wait_for
 
 

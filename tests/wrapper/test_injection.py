@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 
+from hookrun.wrapper import snapshot
+from hookrun.wrapper.cli import argv
+from hookrun.wrapper.decision import gate
+from hookrun.wrapper.decision.invocation import of_call
+from hookrun.wrapper.patch.bundle import Bundle as ReadBundle
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost as Host
 from tests.support.runtimes import Runtime
@@ -121,3 +126,29 @@ def test_what_is_wrong_is_not_applied(host: Host) -> None:
     result = host.hookctl("apply", "--yes")
     assert result.status == 1
     assert f"{host.config}/hooks.d/1.json:3: path must be absolute: 'relative'" in result.err
+
+
+def test_each_stage_sees_what_those_before_made_of_the_config(host: Host, tmp_path: Path) -> None:
+    """Policies, devices, the command line's hooks, the host's, filters: here each asks for what the one before gave."""
+    (host.config / "cdi").mkdir()
+    edits = {"hooks": [{"hookName": "prestart", "path": "/bin/true"}], "mounts": [{"hostPath": "/bin", "containerPath": "/b", "options": ["bind"]}]}
+    spec = {"cdiVersion": "0.5.0", "kind": "vendor.com/gpu", "devices": [{"name": "a", "containerEdits": edits}]}
+    (host.config / "cdi/spec.json").write_text(json.dumps(spec))
+    host.settings(cdi={"directories": ["cdi"]})
+    host.hook("1.json", "/bin/false", "prestart", hasBindMounts=True)
+    host.hook("2.json", host.script("filter", "sed s/prestart/poststop/"), "precreate", hasBindMounts=True)
+    policy = {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": "p"}, "spec": {"merge": {"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=a"}}}}
+    (host.config / "policies.d").mkdir()
+    (host.config / "policies.d/p.yaml").write_text(json.dumps(policy))
+    host.apply()
+    (tmp_path / "add.json").write_text(json.dumps({"hooks": {"prestart": [{"path": "/bin/sh"}]}}))
+    (tmp_path / "config.json").write_text("{}")
+    words = ["hookrun", "--hook-config-path", f"{tmp_path}/add.json", "create", "--bundle", str(tmp_path), "box"]
+    invocation = of_call(argv.parse([word.encode() for word in words]), snapshot.load(str(host.state)))
+    invocation.bundle = ReadBundle(str(tmp_path))
+    before = invocation.bundle.config
+    outcome = gate.decide(before, invocation)
+    assert before == {}
+    assert outcome.config["hooks"] == {"poststop": [{"path": path} for path in ("/bin/true", "/bin/sh")] + [{"path": "/bin/false", "args": ["/bin/false"]}]}
+    assert [(one["policy"], one["action"]) for one in outcome.decisions] == [("p", "patched")]
+    assert [one["source"] for one in outcome.hooks] == ["cdi vendor.com/gpu", "oci-add-hooks", "hooks.d", "hooks.d"]

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from hookrun.wrapper import masking, settings
+from hookrun.wrapper import settings
+from hookrun.wrapper.record import masking
 
 SECRET = "swordfish-7731"
 
 
 def mask(salt: str = "salt") -> masking.Mask:
     values = settings.completed({"mask": {"salt": salt}})
-    return masking.Mask(settings.Settings("", values))
+    return masking.Mask(settings.read("", values))
 
 
 @pytest.mark.parametrize(

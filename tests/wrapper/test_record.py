@@ -12,25 +12,31 @@ from typing import Any
 
 import pytest
 
+from hookrun.policies.decide import Outcome
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.log import Log
-from hookrun.wrapper import argv, kept_configs, record, record_space, settings
-from hookrun.wrapper.bundle import Bundle
-from hookrun.wrapper.verdict import Verdict
+from hookrun.wrapper import settings
+from hookrun.wrapper.cli import argv
+from hookrun.wrapper.patch.bundle import Bundle
+from hookrun.wrapper.record import kept_configs, record, record_space
 
 SECRET = "swordfish-7731"
 LINE = [b"/usr/bin/hookrun", b"--log", b"/l", b"create", b"--bundle", b"/b\xff", b"--no-pivot", b"box"]
 
 
 def made(directory: Path, **values: Any) -> settings.Settings:
-    return settings.Settings("", settings.completed({"record": {"directory": str(directory), **values}}), str(directory))
+    return settings.read("", settings.completed({"record": {"directory": str(directory), **values}}), str(directory))
+
+
+def begun(chosen: settings.Settings, line: list[bytes] = LINE) -> record.Record:
+    return record.Record(argv.parse(line), chosen, "no snapshot here")
 
 
 def write(chosen: settings.Settings, line: list[bytes], status: int | None = 0, error: str = "") -> str:
     context = Context("/run/x", Log())
     context.phase("decide")
-    return record.Record(argv.parse(line), chosen, "no snapshot here").close(context, status, error)
+    return begun(chosen, line).close(context, status, error)
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:
@@ -74,11 +80,11 @@ def test_nothing_secret_is_written(tmp_path: Path) -> None:
     }
     (bundle_directory / "config.json").write_text(json.dumps(config))
     bundle = Bundle(str(bundle_directory))
-    verdict = Verdict({**bundle.config, "hooks": {"poststop": [{"path": "/h", "env": [f"API_KEY={SECRET}"]}]}})
+    outcome = Outcome({**bundle.config, "hooks": {"poststop": [{"path": "/h", "env": [f"API_KEY={SECRET}"]}]}})
     words = ["runc", "exec", "--env", f"DB_PASSWORD={SECRET}", "box", "mysql", f"--password={SECRET}"]
-    call = argv.parse([word.encode() for word in words])
-    line = record.Record(call, made(tmp_path / "log"))
-    line.change(bundle, verdict, json.dumps(verdict.config).encode())
+    line = begun(made(tmp_path / "log"), [word.encode() for word in words])
+    line.decided(outcome, None, {})
+    line.changed(bundle, outcome.config, json.dumps(outcome.config).encode())
     assert line.close(Context("/run/x", Log()), 0, "") == ""
     files = [path for path in (tmp_path / "log").rglob("*") if path.is_file()]
     assert len(files) == 2
@@ -90,10 +96,9 @@ def test_nothing_secret_is_written(tmp_path: Path) -> None:
 def test_a_change_is_kept_with_the_config_from_before(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"hostname": "a"}')
     bundle = Bundle(str(tmp_path))
-    verdict = Verdict({"hostname": "b"})
     for _ in range(2):
-        line = record.Record(argv.parse(LINE), made(tmp_path / "log"))
-        line.change(bundle, verdict, b'{"hostname":"b"}')
+        line = begun(made(tmp_path / "log"))
+        line.changed(bundle, {"hostname": "b"}, b'{"hostname":"b"}')
         line.close(Context("/run/x", Log()), 0, "")
     first, second = lines(tmp_path / "log")
     assert first["config"] == second["config"]
@@ -108,9 +113,9 @@ def test_a_record_that_cannot_be_written_stops_nothing_unless_required(tmp_path:
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert write(made(blocked / "x"), LINE).startswith(f"cannot write the record in {blocked}/x: ")
-    record.Record(argv.parse(LINE), made(blocked / "x")).require()
+    begun(made(blocked / "x")).require()
     with pytest.raises(Failure, match="which the settings require"):
-        record.Record(argv.parse(LINE), made(blocked / "x", required=True)).require()
+        begun(made(blocked / "x", required=True)).require()
 
 
 def test_no_record_is_no_file(tmp_path: Path) -> None:
@@ -165,8 +170,8 @@ def test_configs_count_for_the_cap_and_one_that_is_used_again_is_new(tmp_path: P
 
     def call() -> Path:
         bundle = Bundle(str(tmp_path))
-        line = record.Record(argv.parse(LINE), made(directory))
-        line.change(bundle, Verdict(bundle.config), None)
+        line = begun(made(directory))
+        line.changed(bundle, bundle.config, None)
         assert line.close(Context("/run/x", Log()), 0, "") == ""
         (kept,) = (path for path in (directory / "configs").iterdir() if not path.name.startswith("old"))
         return kept

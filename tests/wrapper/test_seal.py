@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from hookrun.wrapper import seal
-from hookrun.wrapper.start import program
+from hookrun.wrapper.start import program, seal
 from tests.support import warm
 
-SOURCE = str(Path(seal.__file__).parents[2])
+SOURCE = str(Path(seal.__file__).parents[3])
 PYTHON = os.path.realpath(sys.executable)
 
 # Says each time that it starts; once sealed, tries what an attacker would: write through a kept descriptor of
 # /proc/self/exe from another program, and make the mount writable from a mount namespace of its own.
 MAIN = """
 import posix, sys
-from hookrun.wrapper import seal
+from hookrun.wrapper.start import seal
 
 def main(state):
     say("start")
@@ -148,7 +147,7 @@ def test_an_upgrade_takes_the_place_of_what_was_mounted(host: Host, tmp_path: Pa
     newer = tmp_path / "newer" / seal.PROGRAM
     newer.parent.mkdir()
     shutil.copy2(host.program, newer)
-    prepare = f"{PYTHON} -ISXutf8 -c 'import sys; sys.path.append(\"{SOURCE}\"); from hookrun.wrapper import seal; seal.prepare(\"{host.state}\", \"{newer}\")'"
+    prepare = f"{PYTHON} -ISXutf8 -c 'import sys; sys.path.append(\"{SOURCE}\"); from hookrun.wrapper.start import seal; seal.prepare(\"{host.state}\", \"{newer}\")'"
     lines = host.run(f"mount --bind -r /usr/bin $SEAL; {prepare}; readlink $SEAL/hookrun-start; $0 > /dev/null; ls -A $SEAL")
     assert lines == [str(newer), seal.PROGRAM]
 
@@ -157,5 +156,5 @@ def test_without_a_seal_a_program_is_not_sealed(tmp_path: Path) -> None:
     copy = tmp_path / "python"
     shutil.copy2(PYTHON, copy)
     (tmp_path / "pyvenv.cfg").write_text(f"home = {os.path.dirname(PYTHON)}\n")
-    code = f"import sys; sys.path.append({SOURCE!r}); from hookrun.wrapper import seal; print(seal.is_sealed())"
+    code = f"import sys; sys.path.append({SOURCE!r}); from hookrun.wrapper.start import seal; print(seal.is_sealed())"
     assert start([str(copy), "-ISXutf8", "-c", code], {}) == ["False"]

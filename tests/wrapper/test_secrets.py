@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from hookrun.policies.decide import Outcome
 from hookrun.runtime.context import Context
 from hookrun.runtime.log import Log
-from hookrun.wrapper import argv, record, settings
-from hookrun.wrapper.bundle import Bundle
-from hookrun.wrapper.verdict import Verdict
+from hookrun.wrapper import settings
+from hookrun.wrapper.cli import argv
+from hookrun.wrapper.patch.bundle import Bundle
+from hookrun.wrapper.record import record
 from tests.support.runtimes import HOOKCTL
 
 
@@ -98,16 +100,18 @@ def planted(tmp_path: Path) -> Planted:
     secret = Planted()
     (tmp_path / "config.json").write_text(json.dumps(config(secret)))
     bundle = Bundle(str(tmp_path))
-    verdict = Verdict({**bundle.config, "annotations": {**bundle.config["annotations"], "added/secret": secret()}})
+    outcome = Outcome({**bundle.config, "annotations": {**bundle.config["annotations"], "added/secret": secret()}})
     known = bundle.config["process"]["env"][1].partition("=")[2]
-    verdict.hooks = [{"stage": "poststop", "path": "/h", "source": "hooks.d", "file": "/f", "line": 1, "env": [f"PASSWORD={secret()}"]}]
-    verdict.decisions = [
+    outcome.hooks = [{"stage": "poststop", "path": "/h", "source": "hooks.d", "file": "/f", "line": 1, "env": [f"PASSWORD={secret()}"]}]
+    outcome.decisions = [
         {"policy": "p", "mode": "audit", "action": "audited", "message": f"would be denied: {known} is no password", "ms": 1.0, "file": "/f", "line": 1}
     ]
     line = ["runc", "exec", "--env", f"DB_PASSWORD={secret()}", "--env", f"URL=redis://:{secret()}@r", "box", "mysql", f"--password={secret()}"]
     values = settings.completed({"record": {"directory": f"{tmp_path}/record"}, "mask": {"salt": "s"}})
-    kept = record.Record(argv.parse([word.encode() for word in line]), settings.Settings("", values, str(tmp_path)))
-    kept.change(bundle, verdict, json.dumps(verdict.config).encode())
+    chosen = settings.read("", values, str(tmp_path))
+    kept = record.Record(argv.parse([word.encode() for word in line]), chosen)
+    kept.decided(outcome, None, {})
+    kept.changed(bundle, outcome.config, json.dumps(outcome.config).encode())
     context = Context("/run/x", Log())
     context.process = {"env": [f"API_TOKEN={secret()}"], "args": ["sh", "-c", f"curl -H 'Cookie: {secret()}' x"]}
     context.hook_results = [{"stage": "prestart", "index": 0, "path": "/h", "ms": 1.0, "status": 1, "stderr": f"could not log in with {known}\n"}]

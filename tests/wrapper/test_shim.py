@@ -247,7 +247,7 @@ def test_our_own_faults_reach_the_engine(host: Host) -> None:
     broken = host.make_launcher("hookrun-broken")
     text = broken.read_text()
     broken.write_text(
-        text.replace("main(", "from hookrun.wrapper import argv, shim\nshim._run = lambda *a: 1 / 0\nmain(")
+        text.replace("main(", "from hookrun.wrapper import shim\nshim._run = lambda *a: 1 / 0\nmain(")
     )
     done = host.run("state", "x", launcher=broken)
     assert done.returncode == 1
@@ -272,7 +272,7 @@ def test_a_users_state_is_in_the_runtime_directory() -> None:
         os.chown(home, 65534, 65534)
         source = Path(directory) / "source" / "hookrun"
         source.mkdir(parents=True)
-        for folder in ("wrapper", "runtime"):
+        for folder in ("hooks", "policies", "runtime", "wrapper"):
             origin = Path(SOURCE, "hookrun", folder).resolve()
             shutil.copytree(origin, source / folder, ignore=shutil.ignore_patterns("admin", "__pycache__"))
         program = f"import sys; sys.path.append({str(source.parent)!r}); from hookrun.wrapper.entry import main; main()"

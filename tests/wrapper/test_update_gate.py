@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hookrun.wrapper import update
+from hookrun.wrapper.decision import update
 from tests.runtime.cgroup_support import MIB, UNIFIED, sleeping, v1_only
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hookrun.runtime.errors import quoted
-from hookrun.wrapper import values
+from hookrun.wrapper.cli import values
 
 
 @pytest.mark.parametrize(

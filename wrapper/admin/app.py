@@ -13,9 +13,10 @@ from loguru import logger
 
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper import VERSION
-from hookrun.wrapper.admin import apply, bundle, doctor, engine, hook, metrics, policy, report, trace
+from hookrun.wrapper.admin import apply, bundle, doctor, engine, hook, metrics, policy, report
 from hookrun.wrapper.admin.fleet import app as fleet
 from hookrun.wrapper.admin.host import CONFIG, STATE, Host
+from hookrun.wrapper.admin.trace import app as trace
 
 app = typer.Typer(
     name="hookctl",

@@ -17,7 +17,6 @@ from hookrun.wrapper.admin.sources import Sources
 app = typer.Typer(help="Check and pack a fleet's policies, hooks and settings.", no_args_is_help=True)
 
 
-
 @app.command("build")
 def build(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle's directory, with a bundle.yaml.")],

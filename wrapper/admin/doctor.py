@@ -19,7 +19,7 @@ import typer
 
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import syscalls
-from hookrun.wrapper import kept_configs, record, seal, settings, snapshot
+from hookrun.wrapper import settings, snapshot
 from hookrun.wrapper.admin import engines, host, integrity, launcher, output, registrations, sources
 from hookrun.wrapper.admin.engines import daemon, stock_runc
 from hookrun.wrapper.admin.engines.engine import Engine
@@ -27,7 +27,8 @@ from hookrun.wrapper.admin.finding import BAD, GOOD, NOTE, Finding
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.registrations import Registration
 from hookrun.wrapper.admin.standing import Standing, problem_of
-from hookrun.wrapper.start import program
+from hookrun.wrapper.record import kept_configs, record
+from hookrun.wrapper.start import program, seal
 
 _STYLES = {GOOD: "green", NOTE: "yellow", BAD: "bold red"}
 _NOBODY = -1

@@ -72,9 +72,7 @@ def _on_host(hook: dict[str, Any], state: dict[str, Any], environment: list[str]
     return Result(hook["path"], problem, reports[0]["ms"], reports[0]["stderr"])
 
 
-def _in_namespaces(
-    target: int, hook: dict[str, Any], state: dict[str, Any], environment: list[str] | None
-) -> Result:
+def _in_namespaces(target: int, hook: dict[str, Any], state: dict[str, Any], environment: list[str] | None) -> Result:
     """In a child: setns changes the whole process, and a user namespace wants a single thread."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -123,9 +121,7 @@ def _join(target: int) -> None:
         os.setresuid(0, 0, 0)
 
 
-def _inside(
-    command: list[str], container: containers.Container, hook: dict[str, Any], state: dict[str, Any]
-) -> Result:
+def _inside(command: list[str], container: containers.Container, hook: dict[str, Any], state: dict[str, Any]) -> Result:
     process = {
         **container.config["process"],
         "terminal": False,
@@ -150,4 +146,3 @@ def _inside(
         else:
             problem, stderr = f"exit status {done.returncode}" if done.returncode else "", done.stderr
     return Result(hook["path"], problem, (time.monotonic() - started) * 1000, stderr.decode("utf-8", "replace"))
-

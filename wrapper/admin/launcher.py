@@ -14,9 +14,8 @@ from pathlib import Path
 from loguru import logger
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import seal
 from hookrun.wrapper.admin import files
-from hookrun.wrapper.start import program
+from hookrun.wrapper.start import program, seal
 
 _COLD = """import sys
 package = type(sys)("hookrun")

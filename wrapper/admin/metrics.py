@@ -19,11 +19,13 @@ import typer
 
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import VERSION
-from hookrun.wrapper.admin import files, record_position, store, trace, trace_index
+from hookrun.wrapper.admin import files, record_position, store
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin.fleet import standing
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.record_position import Position
+from hookrun.wrapper.admin.trace import app as trace
+from hookrun.wrapper.admin.trace import index as trace_index
 from hookrun.wrapper.start import program
 
 if TYPE_CHECKING:

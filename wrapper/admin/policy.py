@@ -35,15 +35,20 @@ from hookrun.policies.policy import Policy
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.spec import go_decoder, shape
-from hookrun.wrapper import changes, claims, gate, settings, update
-from hookrun.wrapper.admin import files, lint_report, output, sources, trace, trace_diff
+from hookrun.wrapper import settings
+from hookrun.wrapper.admin import files, lint_report, output, sources
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin import store as snapshots
 from hookrun.wrapper.admin.lint_report import Finding, Level
 from hookrun.wrapper.admin.output import AsJson
-from hookrun.wrapper.admin.trace_store import Query, Store
+from hookrun.wrapper.admin.trace import app as trace
+from hookrun.wrapper.admin.trace import diff as trace_diff
+from hookrun.wrapper.admin.trace.store import Query, Store
+from hookrun.wrapper.caller import claims
+from hookrun.wrapper.decision import policing, update
 from hookrun.wrapper.exposure.call import Exposure
-from hookrun.wrapper.masking import Mask
+from hookrun.wrapper.record import changes
+from hookrun.wrapper.record.masking import Mask
 
 app = typer.Typer(help="Write policies, and know what they do before they are in force.", no_args_is_help=True)
 
@@ -51,7 +56,6 @@ Paths = Annotated[
     list[Path] | None, typer.Argument(help="Policy files or directories; this host's policies.d by default.")
 ]
 From = Annotated[list[Path] | None, typer.Option("--policies", "-p", help="Files or directories; policies.d else.")]
-
 
 
 class Form(StrEnum):
@@ -417,10 +421,10 @@ def _subject(context: typer.Context, what: str, engine: str, command: str) -> tu
             **call,
             **_told(engine, "", config),
             "mask": _masking(context),
-            "host_namespaces": gate.host_namespaces(gate.joined_namespaces(config)),
+            "host_namespaces": policing.host_namespaces(policing.joined_namespaces(config)),
             "look": exposure.look,
             "land": exposure.land,
-            "form": lambda: gate.misform(config),
+            "form": lambda: policing.misform(config),
             "is_whole": True,
         }
     store = Store(trace.directory_of(hosts.of(context)))
@@ -458,7 +462,7 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
         "host_namespaces": None,
         "look": policy_sources.stated(call.get("sources") or {}),
         "land": policy_sources.landed(call.get("lands") or {}),
-        "form": lambda: gate.misform(config),
+        "form": lambda: policing.misform(config),
         "is_whole": True,
     }
 

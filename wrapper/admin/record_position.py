@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hookrun.wrapper.admin import files, trace_index
+from hookrun.wrapper.admin import files
+from hookrun.wrapper.admin.trace import index as trace_index
 
 _HEAD = 256  # bytes of its first line, by which a file is known again: its inode number may be given to another one
 

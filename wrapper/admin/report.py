@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from hookrun.policies.policy import Policy as Compiled
-from hookrun.wrapper.admin import export_policy_report, host, output, trace, trace_audit
+from hookrun.wrapper.admin import host, output
 from hookrun.wrapper.admin import store as snapshots
-from hookrun.wrapper.admin.trace_store import Query, Store, parsed_time
+from hookrun.wrapper.admin.trace import app as trace
+from hookrun.wrapper.admin.trace import audit as trace_audit
+from hookrun.wrapper.admin.trace.export import as_policy_report
+from hookrun.wrapper.admin.trace.export.selection import Selection
+from hookrun.wrapper.admin.trace.store import Query, parsed_time
 
 _NUMBERS = ("CALLS", "DENIED", "CHANGED", "WOULD DENY", "WOULD CHANGE")
 _WHEN = ("FIRST", "LAST", "EXAMPLE")
@@ -47,11 +51,12 @@ def report(
     store = trace.store_of(context)
     index = store.index()
     alive = trace_audit.running(index)
-    found = trace_audit.report(index, query, alive if running else None)
+    only = alive if running else None
     known = snapshots.policies(host.of(context))
     if policy_report:
-        output.as_json(export_policy_report.render(sorted(found.pairs.items()), known, _words_of(store)))
+        sys.stdout.writelines(as_policy_report.render(Selection(store, query, containers=only, policies=known)))
         return
+    found = trace_audit.report(index, query, only)
     policies = [
         {"policy": name, **_about(known.get(name)), "containers": len(said.names - {""}), **_timed(said.values())}
         for name, said in sorted(found.policies.items())
@@ -72,15 +77,6 @@ def report(
         output.as_json({"policies": policies, "containers": containers})
         return
     _print(policies, containers)
-
-
-def _words_of(store: Store) -> Callable[[str, str], str]:
-    """What gives a policy's words about a call."""
-
-    def words(policy: str, call: str) -> str:
-        return next((one["message"] for one in store.find(call)["decisions"] if one["policy"] == policy), "")
-
-    return words
 
 
 def _about(one: Compiled | None) -> dict[str, str]:

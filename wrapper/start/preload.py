@@ -86,7 +86,7 @@ def settle(place: str) -> Callable[[str], None]:
     unwanted = _NEVER & sys.modules.keys()
     if unwanted:
         raise ImportError(f"a heap must not hold the module {', '.join(sorted(unwanted))}")
-    for name in ("hookrun.wrapper.start", __name__, given.__name__, rehearsal.__name__):
+    for name in (__name__, given.__name__, rehearsal.__name__):
         sys.modules.pop(name, None)
     sys.modules["hookrun"].__path__.clear()
     sys.path_importer_cache.clear()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import hookrun
-from hookrun.wrapper.seal import PROGRAM
+from hookrun.wrapper.start.seal import PROGRAM
 
 HEAP = "heap"
 DAMAGED = "its content is damaged, and calls go on with it"

@@ -24,7 +24,10 @@ from hookrun.runtime.log import Log
 from hookrun.runtime.process import creation
 from hookrun.runtime.process import process as processes
 from hookrun.runtime.rootfs import rootfs
-from hookrun.wrapper import argv, engine, seal, settings, shim, snapshot
+from hookrun.wrapper import settings, shim, snapshot
+from hookrun.wrapper.caller import engine
+from hookrun.wrapper.cli import argv
+from hookrun.wrapper.start import seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

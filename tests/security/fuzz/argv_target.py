@@ -13,7 +13,7 @@ import atheris
 
 with atheris.instrument_imports(include=["hookrun"]):
     from hookrun.runtime.errors import Failure
-    from hookrun.wrapper import argv
+    from hookrun.wrapper.cli import argv
 
 
 def one_input(data: bytes) -> None:

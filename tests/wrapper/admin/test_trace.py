@@ -17,9 +17,11 @@ from typing import Any
 import jsonpatch
 import pytest
 
-from hookrun.wrapper import kept_configs
-from hookrun.wrapper.admin import policy, trace_index, trace_show
-from hookrun.wrapper.admin.trace_store import Query
+from hookrun.wrapper.admin import policy
+from hookrun.wrapper.admin.trace import index as trace_index
+from hookrun.wrapper.admin.trace import show as trace_show
+from hookrun.wrapper.admin.trace.store import Query
+from hookrun.wrapper.record import kept_configs
 from tests.support import recorded
 from tests.support.runtimes import HOOKCTL, Result, wait_for
 

@@ -126,7 +126,6 @@ class Containerd(Engine):
         options = {**(like.get("options") or {}), "BinaryName": str(launcher)}
         return {**like, "runtime_type": _SHIM, "options": options}
 
-
     def _section(self, file: TomlFile) -> Keys:
         """Where the CRI plugin's runtimes are in a file; an empty one is going to be of the main file's version."""
         return _CRI[_version(file) if file.values else self._version()]

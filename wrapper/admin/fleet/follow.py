@@ -19,14 +19,17 @@ from tuf.ngclient import Updater, UpdaterConfig
 
 from hookrun.policies import compiler, validation
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper.admin import apply, export_host, files, policy, sources, store, trace, trace_index
+from hookrun.wrapper.admin import apply, files, policy, sources, store
 from hookrun.wrapper.admin.fleet import bundle, rollout
 from hookrun.wrapper.admin.fleet import standing as standings
 from hookrun.wrapper.admin.fleet.fetcher import Fetcher
 from hookrun.wrapper.admin.fleet.rollout import Gate, Track
 from hookrun.wrapper.admin.fleet.standing import Held, Standing
 from hookrun.wrapper.admin.host import Host
-from hookrun.wrapper.admin.trace_store import Query, Store
+from hookrun.wrapper.admin.trace import app as trace
+from hookrun.wrapper.admin.trace import index as trace_index
+from hookrun.wrapper.admin.trace.export import host as export_host
+from hookrun.wrapper.admin.trace.store import Query, Store
 
 DENY = "deny"
 _SIMULATED = 2_000  # calls of the record, the newest

@@ -1,0 +1,1 @@
+"""`hookctl trace`: the record, as people look at it."""

@@ -1,0 +1,1 @@
+"""Who called, and what of that can be believed."""

@@ -1,0 +1,1 @@
+"""The bundle's config.json: read, rewritten, and put back."""

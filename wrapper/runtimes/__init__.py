@@ -1,0 +1,1 @@
+"""Other runtimes in place of hookrun's own core."""

@@ -1,0 +1,50 @@
+"""Another runtime in place of hookrun's own core."""
+
+from __future__ import annotations
+
+import _signal
+import os
+from typing import Any, NoReturn
+
+from hookrun.runtime.errors import Failure, reason
+from hookrun.wrapper.cli.argv import Call
+
+
+def demand_own(path: str) -> None:
+    """Refuse a file that others could exchange between the policies' decision and the other runtime's reading.
+
+    Raises Failure.
+    """
+    from hookrun.wrapper import ownership
+
+    try:
+        problem = ownership.exchangeable(path)
+    except OSError as error:
+        raise Failure(f"open {path}: {reason(error)}") from None
+    if problem:
+        raise Failure(f"{problem}: the runtime behind hookrun could read another {path} than the policies judged")
+
+
+def check_form(config: dict[str, Any]) -> None:
+    """Refuse a config that another runtime could read otherwise than the policies do. Raises Failure."""
+    from hookrun.runtime.spec import config as configs
+
+    configs.check_form(config)
+
+
+def run(runtime: str, call: Call) -> NoReturn:
+    """Become the runtime at the path `runtime`, with the same arguments, descriptors and environment.
+
+    Raises Failure if it can't be executed.
+    """
+    named: str = call.globals["runtime-path"]
+    if named and not named.startswith("/"):
+        raise Failure(f"--runtime-path {named}: it must be the absolute path of a runtime")
+    arguments = [os.fsencode(runtime), *call.written()[1:]]
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # which Python ignores, and execve would pass on
+        _signal.signal(number, _signal.SIG_DFL)
+    try:
+        os.execv(runtime, arguments)
+    except OSError as error:
+        source = "--runtime-path" if named else "`runtime` in hookrun's settings"
+        raise Failure(f"runtime {runtime}: {reason(error)}; see {source}") from None
