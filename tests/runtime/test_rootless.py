@@ -70,6 +70,7 @@ def test_a_life(own: Bundle, runtime: Runtime) -> None:
         assert container in call(runtime, "list").out
         assert call(runtime, "kill", container, "KILL").status == 0
         wait_for(lambda: json.loads(call(runtime, "state", container).out)["status"] == "stopped", "its end")
+        assert call(runtime, "kill", "--all", container, "0").status == 0
     finally:
         gone = call(runtime, "delete", "--force", container)
     assert gone.status == 0, gone.err
