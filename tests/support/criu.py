@@ -1,7 +1,8 @@
-"""A CRIU that works on this kernel: Debian's newest, unpacked beside the system's own libraries.
+"""A CRIU that works on this kernel: the system's own, or else Debian's newest, unpacked beside the system's libraries.
 
-Debian 12's CRIU 3.17 does not know the vDSO of newer kernels. The one of Debian's next release runs by its own loader.
-Kept in a cache directory under the hash of this file.
+Debian 12's CRIU 3.17 works in the virtual machine, whose kernel is of its age; it does not know the vDSO of newer
+kernels. The one of Debian's next release runs by its own loader, and is kept in a cache directory under the hash of this
+file.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ exec {root}/usr/lib64/{loader} --library-path {libraries} {root}/usr/sbin/criu "
 @functools.cache
 def path() -> str:
     """$PATH with the directory of that `criu` first. Raises CalledProcessError, OSError where it can't be had."""
+    if shutil.which("criu") and not _problem(os.environ["PATH"]):
+        return os.environ["PATH"]
     CACHE.mkdir(exist_ok=True)
     directory = CACHE / hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     with (CACHE / "lock").open("w") as lock:
@@ -53,9 +56,13 @@ def path() -> str:
 @functools.cache
 def problem() -> str:
     """Why that CRIU does not work on this kernel, "" where it does."""
-    words = ["criu", "check"]
+    return _problem(path())
+
+
+def _problem(search: str) -> str:
+    environment = {**os.environ, "PATH": search}
     done = subprocess.run(
-        words, env={**os.environ, "PATH": path()}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        ["criu", "check"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
     )
     return done.stderr.strip() if done.returncode else ""
 
