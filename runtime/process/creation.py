@@ -197,6 +197,9 @@ class Creation:
         plan.container_id = self.request.container_id
         plan.log = self.context.log
         plan.namespaces = spawn.Namespaces(self.config, self.context.judged.namespaces)
+        # An ordinary user's hookrun has to look into it itself, for the seccomp agent and for an `exec` before `start`;
+        # and in namespaces that nobody else is in there is nobody to hide from (runc: nsexec.c).
+        plan.is_hidden = os.geteuid() == 0 or bool(plan.namespaces.joined)
         plan.identity = processes.Identity(self.config["process"], self.context.log)
         plan.no_pivot = self.request.no_pivot
         plan.keyring = not self.request.no_new_keyring

@@ -44,6 +44,7 @@ class Plan:
         "fifo",
         "hook_state",
         "identity",
+        "is_hidden",
         "judged",
         "keeps_newlines",
         "keyring",
@@ -64,6 +65,8 @@ class Plan:
     fifo: int
     hook_state: dict[str, Any]
     identity: processes.Identity
+    is_hidden: bool
+    """Whether only who has privileges may look into the process before execve."""
     judged: Judged
     keeps_newlines: bool
     keyring: bool
@@ -121,11 +124,15 @@ class Init:
             self._become_root()
         elif "user" in self.kinds:
             self._become_root()
-        attributes.set_dumpable(False)
+        self._hide()
         attributes.set_parent_death_signal(_SIGKILL)
         late = self.plan.namespaces.at_root()
         if late:
             namespaces.unshare(late)
+
+    def _hide(self) -> None:
+        if self.plan.is_hidden:
+            attributes.set_dumpable(False)
 
     def _is_mapped(self) -> bool:
         """Whether the intermediate process had the maps written already."""
@@ -239,7 +246,7 @@ class Init:
             self._install_seccomp()
         for warning in processes.settle(self.process, self.plan.identity):
             self.line.tell(Message.WARNING, warning)
-        attributes.set_dumpable(False)
+        self._hide()
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)
         if late:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.test_seccomp import MKDIR, agent, profile
 from tests.support.bundles import Bundle
 from tests.support.runtimes import BY_SYSTEMD, HOOKRUN, RUNC, Result, Runtime, fresh_id, wait_for
 
@@ -63,6 +64,8 @@ def test_a_life(own: Bundle, runtime: Runtime) -> None:
     assert done.status == 0, done.out
     try:
         assert json.loads(call(runtime, "state", container).out)["status"] == "created"
+        early = call(runtime, "exec", container, "sh", "-c", "id -u")
+        assert (early.status, early.out) == (0, "0\n"), early
         assert call(runtime, "start", container).status == 0
         inside = call(runtime, "exec", container, "sh", "-c", "id -u; cat /proc/self/uid_map; touch /tmp/mine")
         assert inside.out.split() == ["0", "0", str(USER), "1"], inside
@@ -81,6 +84,19 @@ def test_run_tells_its_exit_status(own: Bundle, runtime: Runtime) -> None:
     own.shell("echo here; exit 7")
     result = call(runtime, "run", "--bundle", str(own.path), fresh_id("rootless"))
     assert (result.status, result.out) == (7, "here\n"), result
+
+
+def test_a_seccomp_agent(own: Bundle, runtime: Runtime, place: Path) -> None:
+    """It gets the descriptor whether the filter is installed before the process gives up its privileges, or after."""
+    own.linux["seccomp"] = profile({"names": MKDIR, "action": "SCMP_ACT_NOTIFY"}, listenerPath=str(place / "agent"))
+    with agent(place / "agent") as serving:
+        (place / "agent").chmod(0o777)
+        for number, no_new_privileges in enumerate((True, False), 1):
+            own.process["noNewPrivileges"] = no_new_privileges
+            own.shell("mkdir /tmp/x 2>&1")
+            result = call(runtime, "run", "--bundle", str(own.path), fresh_id("rootless"))
+            assert "No space left on device" in result.out, result
+            assert len(serving.messages) == number
 
 
 def test_limits_that_the_user_may_not_set(own: Bundle, runtime: Runtime) -> None:
