@@ -30,10 +30,15 @@ from hookrun.runtime.process.channel import Message
 from hookrun.runtime.process.spawn import Birth
 from hookrun.runtime.rootfs import cgroup_mounts, host_mounts, rootfs
 from hookrun.runtime.spec import config as configs
-from hookrun.runtime.spec import container_mounts
+from hookrun.runtime.spec import container_mounts, generations
 from hookrun.runtime.spec.hooks import STAGES, STATUSES, of_stage
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
 
+_NOTHING_TO_KILL_BY = (
+    "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly "
+    "discouraged (as it is impossible to properly kill all container's processes) and will result in an error in a "
+    "future runc version."
+)
 _STATE_NAMESPACES = {
     "mount": "NEWNS",
     "network": "NEWNET",
@@ -178,7 +183,12 @@ class Creation:
             raise Failure(
                 f"unable to start container process: unable to apply cgroup configuration: {failure.text}"
             ) from None
+        if manager.rootless and not manager.exists() and namespace_paths(self.config).get("pid") != "":
+            self._warn(_NOTHING_TO_KILL_BY)
         return manager
+
+    def _warn(self, text: str) -> None:
+        generations.warn(self.context.log, self.config.get("ociVersion") or "", text)
 
     def _set_limits(self, manager: Manager) -> None:
         try:
@@ -269,7 +279,7 @@ class Creation:
                 Message.HOOK_RESULT: self._note_hook_text,
                 Message.READY: make_ready,
                 Message.SECCOMP: lambda text: self._hand_over_listener(birth, text),
-                Message.WARNING: self.context.log.warning,
+                Message.WARNING: self._warn,
             }
         )
         if message is Message.FINISHED:

@@ -16,7 +16,7 @@ from hookrun.runtime.process import channel, entry, handover, seccomp_agent, spa
 from hookrun.runtime.process import process as processes
 from hookrun.runtime.process.channel import Message
 from hookrun.runtime.process.spawn import Birth
-from hookrun.runtime.spec import go_decoder, shape
+from hookrun.runtime.spec import generations, go_decoder, shape
 from hookrun.runtime.spec import process as spec
 from hookrun.runtime.spec.sections import linux, namespace_paths
 
@@ -188,7 +188,9 @@ class Execution:
             {
                 Message.READY: make_ready,
                 Message.SECCOMP: lambda text: self._hand_over_listener(birth, text),
-                Message.WARNING: self.context.log.warning,
+                Message.WARNING: lambda text: generations.warn(
+                    self.context.log, self.container.state["config"]["oci_version"], text
+                ),
             }
         )
         if message is Message.ERROR:

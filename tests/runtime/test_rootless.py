@@ -99,6 +99,29 @@ def test_a_seccomp_agent(own: Bundle, runtime: Runtime, place: Path) -> None:
             assert len(serving.messages) == number
 
 
+@pytest.mark.parametrize("runtime", [HOOKRUN], ids=["hookrun"], indirect=True)
+def test_what_runc_warns_of_since_1_2(own: Bundle, runtime: Runtime, place: Path) -> None:
+    """It is for engines that came after that; of what older ones send, Debian's runc 1.1 warns nobody."""
+    own.without_namespace("pid").shell("true")
+    own.config["mounts"] = [mount for mount in own.config["mounts"] if mount["type"] != "proc"]
+    own.add_mount("/proc", "none", "/proc", "rbind", "nosuid", "nodev", "noexec")
+    own.process["capabilities"] = {kind: ["CAP_KILL"] for kind in ("bounding", "effective", "permitted", "ambient")}
+
+    def said(runtime: Runtime, version: str, *flags: str) -> str:
+        own.config["ociVersion"] = version
+        result = call(runtime, *flags, "run", "--bundle", str(own.write().path), fresh_id("rootless"))
+        assert result.status == 0, result
+        return result.err
+
+    of_1_2 = ("strongly discouraged", "can't raise ambient capability CAP_KILL")
+    for version in ("1.0.2-dev", "1.2.0"):
+        assert said(runtime, version) == ""
+        assert not any(warning in said(Runtime(RUNC, place / "runc-root"), version) for warning in of_1_2)
+    for version in ("1.2.1", "1.3.0"):
+        assert all(warning in said(runtime, version) for warning in of_1_2)
+    assert all(warning in said(runtime, "1.2.0", "--debug") for warning in of_1_2)
+
+
 def test_limits_that_the_user_may_not_set(own: Bundle, runtime: Runtime) -> None:
     own.linux["resources"] = {"memory": {"limit": 50 << 20}}
     own.write()
