@@ -154,6 +154,7 @@ class Creation:
         self.context.phase("plan")
         self._birth = spawn.give_birth(plan.namespaces, plan.entrance, self._child_main(plan))
         self.context.phase("clone")
+        self.context.log.debug(f"nsexec[{self._birth.pid}]: => nsexec container setup")
         plan.entrance.admit(self._birth.pid)
         plan.entrance.close()
         os.close(plan.fifo)
@@ -280,6 +281,7 @@ class Creation:
                 Message.READY: make_ready,
                 Message.SECCOMP: lambda text: self._hand_over_listener(birth, text),
                 Message.WARNING: self._warn,
+                Message.DEBUG: self.context.log.debug,
             }
         )
         if message is Message.FINISHED:

@@ -77,17 +77,25 @@ class Entry:
         # From here to execve nobody in the container may look into this process (CVE-2016-9962).
         attributes.set_dumpable(False)
         self._set_affinity("initial")
+        if self.plan.log.debugging:
+            self._note(f"nsexec[{os.getpid()}]: affinity: {scheduling.affinity_mask()}")
         self.plan.entrance.enter()
         if not self.plan.affinity:
             attributes.reset_cpu_affinity()
         os.setsid()
         self._enter_namespaces()
+        self._note("child process in init()")
         self._set_affinity("final")
         self._join_keyring()
         self._open_console()
         self._set_attributes()
         self.line.ask(Message.READY)
         self._become_user_and_execute()
+
+    def _note(self, step: str) -> None:
+        """Tell of a step in runc's words, for --debug."""
+        if self.plan.log.debugging:
+            self.line.tell(Message.DEBUG, step)
 
     def _enter_namespaces(self) -> None:
         """All at once by the pidfd of the container's first process; the pid namespace the parent has chosen."""
@@ -151,6 +159,7 @@ class Entry:
         attributes.set_parent_death_signal(0)
         if late:
             self._install_seccomp()
+        self._note("setns_init: about to exec")
         self.line.close()  # what the kernel can't execute says so itself: for runc and its callers, exec has worked
         processes.replace(program, self.process["args"], variables)
         raise AssertionError("execve returned")

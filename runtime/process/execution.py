@@ -90,6 +90,7 @@ class Execution:
         self.context.phase("plan")
         birth = self._give_birth(plan)
         self.context.phase("clone")
+        self.context.log.debug(f"nsexec[{birth.pid}]: => nsexec container setup")
         try:
             self._attend(birth)
             self._hand_over(birth)
@@ -191,6 +192,7 @@ class Execution:
                 Message.WARNING: lambda text: generations.warn(
                     self.context.log, self.container.state["config"]["oci_version"], text
                 ),
+                Message.DEBUG: self.context.log.debug,
             }
         )
         if message is Message.ERROR:

@@ -96,6 +96,7 @@ class Init:
         self._detach_from_parent()
         variables = processes.parse_environment(self.process)
         self._enter_namespaces()
+        self._note("child process in init()")
         self._join_keyring()
         if self.plan.namespaces.is_new("network"):
             network.bring_loopback_up()
@@ -105,6 +106,11 @@ class Init:
         self._set_attributes()
         self.line.ask(Message.READY)
         self._become_user_and_wait(variables)
+
+    def _note(self, step: str) -> None:
+        """Tell of a step in runc's words, for --debug."""
+        if self.plan.log.debugging:
+            self.line.tell(Message.DEBUG, step)
 
     def _detach_from_parent(self) -> None:
         attributes.set_parent_death_signal(_SIGKILL)
@@ -252,6 +258,7 @@ class Init:
         if late:
             memory.let_go(self._mappings)
             self._install_seccomp()
+        self._note("init: closing the pipe to signal completion")
         self.line.ask(Message.FINISHED)
         self.line.close()
         self._wait_for_start()
