@@ -17,12 +17,19 @@ profile hookrun-test flags=(attach_disconnected,mediate_deleted) {
   capability,
   mount,
   signal,
+  # what CRIU's code in the process needs
+  network,
+  ptrace,
+  unix,
   deny /secret r,
 }
 profile hookrun-other flags=(attach_disconnected,mediate_deleted) {
   file,
   capability,
   signal,
+  network,
+  ptrace,
+  unix,
 }
 """
 

@@ -12,25 +12,31 @@ from tests.support.runtimes import HOOKRUN, RUNC, Runtime, fresh_id
 from tests.vm.inside.test_scope import shown
 
 pytestmark = pytest.mark.usefixtures("working_criu")
+RUNTIMES = pytest.mark.parametrize("program", [HOOKRUN, pytest.param(RUNC, marks=pytest.mark.release)], ids=["hookrun", "runc"])
 
 
 def confinement(runtime: Runtime, container_id: str) -> str:
     return Path(f"/proc/{runtime.state(container_id)['pid']}/attr/current").read_text().strip()
 
 
-def test_a_profile_is_in_force_again(bundle: Bundle, either: Runtime, saved: Saved, profile: str) -> None:
+@RUNTIMES
+def test_a_profile_is_in_force_again(bundle: Bundle, saved: Saved, tmp_path: Path, profile: str, program: str) -> None:
+    runtime = Runtime(program, tmp_path / "root")
     bundle.process["apparmorProfile"] = profile
-    container_id = start(either, bundle.command("sleep", "1000"))
-    result = checkpoint(either, container_id, saved)
-    assert result.status == 0, result.err
-    restore(either, bundle, saved, container_id=container_id)
-    assert confinement(either, container_id) == f"{profile} (enforce)"
-    assert either.call("delete", "--force", container_id).status == 0
-    restore(either, bundle, saved, "--lsm-profile", "apparmor:hookrun-other", container_id=container_id)
-    assert confinement(either, container_id) == "hookrun-other (enforce)"
+    try:
+        container_id = start(runtime, bundle.command("sleep", "1000"))
+        result = checkpoint(runtime, container_id, saved)
+        assert result.status == 0, result.err
+        restore(runtime, bundle, saved, container_id=container_id)
+        assert confinement(runtime, container_id) == f"{profile} (enforce)"
+        assert runtime.call("delete", "--force", container_id).status == 0
+        restore(runtime, bundle, saved, "--lsm-profile", "apparmor:hookrun-other", container_id=container_id)
+        assert confinement(runtime, container_id) == "hookrun-other (enforce)"
+    finally:
+        runtime.delete_all()
 
 
-@pytest.mark.parametrize("program", [HOOKRUN, RUNC], ids=["hookrun", "runc"])
+@RUNTIMES
 def test_a_scope_is_there_again(bundle: Bundle, saved: Saved, tmp_path: Path, program: str) -> None:
     runtime = Runtime(program, tmp_path / "root", "--systemd-cgroup")
     name = fresh_id("ckscope")
