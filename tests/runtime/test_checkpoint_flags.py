@@ -84,8 +84,12 @@ def test_a_file_under_another_name(hookrun: Runtime, bundle: Bundle, saved: Save
 
 def test_a_connection_that_nobody_has_accepted(hookrun: Runtime, bundle: Bundle, saved: Saved) -> None:
     """Debian's runc has no such flag yet."""
-    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", UP], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}]}
-    saved_by_a_flag_alone(hookrun, bundle, saved, IN_FLIGHT + COUNTING, "skip-in-flight", "--tcp-skip-in-flight", "--tcp-established")
+    bundle.config["hooks"] = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", UP], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}]
+    }
+    saved_by_a_flag_alone(
+        hookrun, bundle, saved, IN_FLIGHT + COUNTING, "skip-in-flight", "--tcp-skip-in-flight", "--tcp-established"
+    )
     reached = count(bundle)
     restore(hookrun, bundle, saved, "--tcp-established")
     wait_for_more(bundle, reached)
@@ -93,9 +97,14 @@ def test_a_connection_that_nobody_has_accepted(hookrun: Runtime, bundle: Bundle,
 
 def test_a_socket_whose_other_end_is_the_hosts(either: Runtime, bundle: Bundle, saved: Saved) -> None:
     # CRIU looks for the other end in the container's network namespace, and connects to it by the name it was bound to.
-    with tempfile.TemporaryDirectory(prefix="hr-ext-") as shared, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+    with (
+        tempfile.TemporaryDirectory(prefix="hr-ext-") as shared,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer,
+    ):
         bundle.without_namespace("network").add_mount(shared, "bind", shared, "bind")
-        script = EXTERNAL.format(shared) + COUNTING.replace("    time.sleep", '    peer.send(b"%d" % number)\n    time.sleep')
+        script = EXTERNAL.format(shared) + COUNTING.replace(
+            "    time.sleep", '    peer.send(b"%d" % number)\n    time.sleep'
+        )
         peer.bind(f"{shared}/peer")
         peer.settimeout(60)
         saved_by_a_flag_alone(either, bundle, saved, script, "--ext-unix-sk", "--ext-unix-sk")
@@ -106,7 +115,9 @@ def test_a_socket_whose_other_end_is_the_hosts(either: Runtime, bundle: Bundle, 
 
 
 @pytest.mark.parametrize(("saver", "restorer"), [("hookrun", "runc"), ("runc", "hookrun")])
-def test_a_shell_on_a_terminal(bundle: Bundle, saved: Saved, console: Console, request: pytest.FixtureRequest, saver: str, restorer: str) -> None:
+def test_a_shell_on_a_terminal(
+    bundle: Bundle, saved: Saved, console: Console, request: pytest.FixtureRequest, saver: str, restorer: str
+) -> None:
     """`--shell-job`, which containerd's shim always passes, from one runtime to the other."""
     first, second = request.getfixturevalue(saver), request.getfixturevalue(restorer)
     container_id = in_terminal(first, bundle, console)

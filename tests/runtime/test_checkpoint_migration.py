@@ -204,7 +204,16 @@ def test_lazy_pages(either: Runtime, bundle: Bundle, saved: Saved) -> None:
         assert json.loads((saved.images / "descriptors.json").read_text())[0] == "/dev/null"
         assert (saved.images / "inventory.img").exists()
         reached = count(bundle)
-        fetching = ["lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", str(port), "-D", str(saved.images)]
+        fetching = [
+            "lazy-pages",
+            "--page-server",
+            "--address",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "-D",
+            str(saved.images),
+        ]
         with criu(*fetching) as server:
             wait_for((saved.images / "lazy-pages.socket").exists, "the server of lazy pages")
             restore(either, bundle, Saved(saved.images, saved.images), "--lazy-pages")

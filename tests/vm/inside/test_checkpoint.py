@@ -12,7 +12,9 @@ from tests.support.runtimes import HOOKRUN, RUNC, Runtime, fresh_id
 from tests.vm.inside.test_scope import shown
 
 pytestmark = pytest.mark.usefixtures("working_criu")
-RUNTIMES = pytest.mark.parametrize("program", [HOOKRUN, pytest.param(RUNC, marks=pytest.mark.release)], ids=["hookrun", "runc"])
+RUNTIMES = pytest.mark.parametrize(
+    "program", [HOOKRUN, pytest.param(RUNC, marks=pytest.mark.release)], ids=["hookrun", "runc"]
+)
 
 
 def confinement(runtime: Runtime, container_id: str) -> str:
@@ -51,7 +53,10 @@ def test_a_scope_is_there_again(bundle: Bundle, saved: Saved, tmp_path: Path, pr
         reached = count(bundle)
         restore(runtime, bundle, saved, container_id=container_id)
         wait_for_more(bundle, reached)
-        assert set(shown(f"hr-{name}.scope", "ActiveState", "TasksMax").splitlines()) == {"ActiveState=active", "TasksMax=50"}
+        assert set(shown(f"hr-{name}.scope", "ActiveState", "TasksMax").splitlines()) == {
+            "ActiveState=active",
+            "TasksMax=50",
+        }
         own = Path(f"/proc/{runtime.state(container_id)['pid']}/cgroup").read_text()
         assert own == f"0::/system.slice/hr-{name}.scope\n"
     finally:
