@@ -67,8 +67,13 @@ def _thaw(container: Container) -> None:
 
 
 def signal_all(context: Context, container: Container, number: int) -> None:
-    """Signal every process of the container; a stopped one may have some left. Raises Failure."""
+    """Signal every process of the container; a stopped one may have some left. Raises Failure.
+
+    One that has none, and no cgroup any more, is no error. Without a cgroup that ever was, as an ordinary user's
+    container may be, the first process is all that is known (runc 1.5: Container.Signal).
+    """
     manager = container.cgroups()
-    if not manager.exists():
-        raise Failure("container not running")
-    manager.signal_all(number, context.log)
+    if manager.exists():
+        manager.signal_all(number, context.log)
+    elif container.status() != "stopped":
+        signal_init(container, number)

@@ -9,7 +9,16 @@ from hookrun.runtime.criu.service import CriuFailure
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import files
 
-_MARK = "Error ("
+_TELLING = re.compile(r".*Error \([^)]*\): (.*)|\(\d+\.\d+\) (Can't connect to .*)")
+"""An error, less CRIU's time, process and source line; a page server that is not there is none in CRIU's eyes."""
+
+_GOES_ON = "rlimit: Can't setup RLIMIT_NOFILE for self"
+"""What CRIU calls an error and goes on after, wherever root lacks CAP_SYS_RESOURCE."""
+
+_TERMINAL = re.compile(r"path=/dev/(pts/|tty)")
+_SHELL_JOB = "a terminal of the caller's is left out with --shell-job"
+"""What CRIU does not say where it finds no mount for a terminal."""
+
 _MOST = 5
 _MOUNTS = re.compile(rb"mnt: \s*Will mount \d+ @ (/tmp/\.criu\.mntns\.\w{6})/")
 
@@ -21,7 +30,9 @@ def explained(failure: CriuFailure, path: str, complaint: str) -> Failure:
     """
     errors = _errors(path)
     where = f" (log file: {path})" if errors else ""
-    said = errors[:_MOST] or ([_cleaned(complaint)] if complaint else [])
+    said = errors[:_MOST] or [_telling(complaint) or complaint.strip()]
+    if any(map(_TERMINAL.search, said)):
+        said.insert(0, _SHELL_JOB)
     return Failure(": ".join(filter(None, (failure.text, "; ".join(said)))) + where, failure.status)
 
 
@@ -31,12 +42,14 @@ def _errors(path: str) -> list[str]:
         lines = files.read_bytes(path).decode("utf-8", "replace").splitlines()
     except OSError:
         return []
-    return list(dict.fromkeys(_cleaned(line) for line in lines if _MARK in line))
+    told = dict.fromkeys(filter(None, map(_telling, lines)))
+    return [text for text in told if not text.startswith(_GOES_ON)]
 
 
-def _cleaned(line: str) -> str:
-    """Without CRIU's time, process and source line."""
-    return line.partition(_MARK)[2].partition("): ")[2].strip() or line.strip()
+def _telling(line: str) -> str:
+    """What a line says of an error, "" where it is about something else."""
+    found = _TELLING.fullmatch(line)
+    return (found[1] or found[2]).strip() if found else ""
 
 
 def remove_mounts_directory(path: str) -> None:

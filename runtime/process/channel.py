@@ -17,13 +17,13 @@
         |--- done ----------------------------->|
         |<-- [SECCOMP] -------------------------|  a descriptor for the agent
         |--- done ----------------------------->|
-        |<-- [WARNING] -------------------------|
+        |<-- [WARNING, DEBUG] ------------------|
         |<-- FINISHED --------------------------|  all that can fail before `start` is done
         |    pid file, state.json               |
         |--- done ----------------------------->|  waits at the exec fifo
 
-`exec` (execution, setns_init) has CGROUPS, READY, SECCOMP and WARNING alone; its line ends just before execve. Where
-namespaces are joined by their paths, an intermediate process begins and says PID before it ends; the container's
+`exec` (execution, setns_init) has CGROUPS, READY, SECCOMP, WARNING and DEBUG alone; its line ends just before execve.
+Where namespaces are joined by their paths, an intermediate process begins and says PID before it ends; the container's
 process says nothing before that is answered. ERROR can come at any time; the end of the line means death.
 """
 
@@ -59,6 +59,8 @@ class Message(Enum):
     """Tells what a hook gave back, as JSON."""
     WARNING = b"w"
     """Tells something for the log."""
+    DEBUG = b"g"
+    """Tells of a step, for --debug."""
     PID = b"i"
     """Tells the pid of the container's process: the intermediate process's last word."""
     ERROR = b"e"

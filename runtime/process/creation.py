@@ -25,6 +25,11 @@ from hookrun.runtime.spec import container_mounts
 from hookrun.runtime.spec.hooks import STAGES, STATUSES, of_stage
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
 
+_NOTHING_TO_KILL_BY = (
+    "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly "
+    "discouraged (as it is impossible to properly kill all container's processes) and will result in an error in a "
+    "future runc version."
+)
 _STATE_NAMESPACES = {
     "mount": "NEWNS",
     "network": "NEWNET",
@@ -109,6 +114,7 @@ class Creation(Parent):
         self.context.phase("plan")
         self._child = self._clone(plan)
         self.context.phase("clone")
+        self.note_clone(self._child)
         return self._attend_until_finished(self._child, plan, manager)
 
     def _make_cgroups(self) -> Manager:
@@ -130,7 +136,12 @@ class Creation(Parent):
             raise Failure(
                 f"unable to start container process: unable to apply cgroup configuration: {failure.text}"
             ) from None
+        if manager.rootless and not manager.exists() and namespace_paths(self.config).get("pid") != "":
+            self.warn(_NOTHING_TO_KILL_BY)
         return manager
+
+    def _oci_version(self) -> str:
+        return self.config.get("ociVersion") or ""
 
     def _set_limits(self, manager: Manager) -> None:
         try:
@@ -143,12 +154,16 @@ class Creation(Parent):
 
     def _plan(self, manager: Manager) -> standard_init.Plan:
         context, request = self.context, self.request
+        wanted = spawn.Namespaces(self.config, context.judged.namespaces)
+        # An ordinary user's hookrun has to look into it itself, for the seccomp agent and for an `exec` before `start`;
+        # and in namespaces that nobody else is in there is nobody to hide from (runc: nsexec.c).
+        is_hidden = os.geteuid() == 0 or bool(wanted.joined)
         return standard_init.Plan(
-            shared=self._shared_plan(request.container_id, keyring=not request.no_new_keyring),
+            shared=self._shared_plan(request.container_id, keyring=not request.no_new_keyring, is_hidden=is_hidden),
             bundle=request.bundle,
             config=self.config,
             log=context.log,
-            namespaces=spawn.Namespaces(self.config, context.judged.namespaces),
+            namespaces=wanted,
             no_pivot=request.no_pivot,
             hook_state=self._oci_state("creating", 0),
             judged=context.judged,

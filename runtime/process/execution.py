@@ -70,6 +70,7 @@ class Execution(Parent):
         self.context.phase("plan")
         child = self._clone(plan)
         self.context.phase("clone")
+        self.note_clone(child)
         try:
             self._join_resctrl(child)
             self._attend_until_execve(child, plan)
@@ -80,13 +81,16 @@ class Execution(Parent):
         self.context.phase("entry")
         return child
 
+    def _oci_version(self) -> str:
+        return self.container.state["config"]["oci_version"]
+
     def agent_state(self, pid: int) -> dict[str, Any]:
         return self.container.oci_state("running")
 
     def _plan(self) -> setns_init.Plan:
         kinds = namespace_paths(self.container.config)
         return setns_init.Plan(
-            shared=self._shared_plan(self.container.id, keyring=True),
+            shared=self._shared_plan(self.container.id, keyring=True, is_hidden=True),
             namespaces=sum(flag for kind, flag in namespaces.FLAGS.items() if kind in kinds),
             init_pidfd=self._init_pidfd,
             # Without the host's privileges the pid namespace can be entered only from inside the user namespace.

@@ -32,6 +32,9 @@ class Plan:
     platform: Linux
     """The container's `linux` object."""
     identity: processes.Identity
+    is_hidden: bool
+    """Whether only who has privileges may look into the process before execve."""
+    is_debugging: bool
     console: int | None
     """Where the terminal's master is to be sent; None for a process without a terminal."""
     keeps_newlines: bool
@@ -75,20 +78,28 @@ class Init:
         """Tell the parent that nothing is left to do but execve, and end the line."""
         raise NotImplementedError
 
+    def note(self, step: str) -> None:
+        """Tell of a step in runc's words, for --debug."""
+        if self.plan.is_debugging:
+            self.line.tell(Message.DEBUG, step)
+
     def _detach_from_parent(self) -> None:
         attributes.set_parent_death_signal(signal.SIGKILL)
         processes.leave_parents_signals()
         os.setsid()
         processes.set_oom_score(self.process.get("oomScoreAdj"))
 
-    @staticmethod
-    def hide() -> None:
+    def hide(self) -> None:
         """Have nobody in the container look into this process (CVE-2016-9962), and end it with its parent.
 
         A change of user undoes both.
         """
-        attributes.set_dumpable(False)
+        self._become_undumpable()
         attributes.set_parent_death_signal(signal.SIGKILL)
+
+    def _become_undumpable(self) -> None:
+        if self.plan.is_hidden:
+            attributes.set_dumpable(False)
 
     @staticmethod
     def become_root() -> None:
@@ -145,7 +156,7 @@ class Init:
             self._install_seccomp()
         for warning in processes.settle(self.process, self.plan.identity):
             self.line.tell(Message.WARNING, warning)
-        attributes.set_dumpable(False)
+        self._become_undumpable()
         program = processes.find_program(self.process["args"][0], variables)
         attributes.set_parent_death_signal(0)
         if is_filtered_last:

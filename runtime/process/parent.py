@@ -18,6 +18,7 @@ from hookrun.runtime.process import channel, handover, init, seccomp_agent, term
 from hookrun.runtime.process import process as processes
 from hookrun.runtime.process.channel import Message
 from hookrun.runtime.process.spawn import ChildProcess
+from hookrun.runtime.spec import generations
 
 
 class Request:
@@ -67,13 +68,15 @@ class Parent:
     def _has_terminal(self) -> bool:
         return bool(self._process.get("terminal"))
 
-    def _shared_plan(self, container_id: str, *, keyring: bool) -> init.Plan:
+    def _shared_plan(self, container_id: str, *, keyring: bool, is_hidden: bool) -> init.Plan:
         profile = self._platform.get("seccomp")
         return init.Plan(
             container_id=container_id,
             process=self._process,
             platform=self._platform,
             identity=processes.Identity(self._process, self.context.log),
+            is_hidden=is_hidden,
+            is_debugging=self.context.log.debugging,
             console=self._connect_console(),
             keeps_newlines=self.pty_line is not None,
             keyring=keyring,
@@ -102,7 +105,8 @@ class Parent:
             Message.CGROUPS: lambda text: entrance.admit(child.pid),
             Message.READY: lambda text: self.make_ready(child),
             Message.SECCOMP: lambda text: self._hand_over_listener(child, text),
-            Message.WARNING: self.context.log.warning,
+            Message.WARNING: self.warn,
+            Message.DEBUG: self.context.log.debug,
         }
         message, text = child.line.attend({**shared, **parts})
         if message is Message.ERROR:
@@ -116,6 +120,18 @@ class Parent:
         except Failure as failure:
             raise self.failure(failure.text) from None
         self._is_ready = True
+
+    def warn(self, text: str) -> None:
+        """Warn of what runc warns of since 1.2."""
+        generations.warn(self.context.log, self._oci_version(), text)
+
+    def _oci_version(self) -> str:
+        """What the engine wrote into the container's config."""
+        raise NotImplementedError
+
+    def note_clone(self, child: ChildProcess) -> None:
+        """Tell of a new child in runc's words, for --debug."""
+        self.context.log.debug(f"nsexec[{child.pid}]: => nsexec container setup")
 
     def failure(self, text: str) -> Failure:
         """What went wrong with the child, in runc's words."""

@@ -57,6 +57,11 @@ def has_cpuset(linux: Linux) -> bool:
     return bool(((linux.get("resources") or {}).get("cpu") or {}).get("cpus"))
 
 
+def affinity_mask() -> str:
+    """The calling process's CPUs, one bit for each, in hexadecimal."""
+    return hex(sum(1 << cpu for cpu in os.sched_getaffinity(0)))
+
+
 def set_affinity(cpus: str) -> None:
     """Run the calling process on these CPUs alone. Raises Failure."""
     with failing(f"error setting CPU affinity to {cpus}"):

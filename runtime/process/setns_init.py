@@ -48,10 +48,13 @@ class SetnsInit(Init):
         # From here to execve nobody in the container may look into this process.
         attributes.set_dumpable(False)
         self._set_affinity("initial")
+        if self.plan.is_debugging:
+            self.note(f"nsexec[{os.getpid()}]: affinity: {scheduling.affinity_mask()}")
         init.enter_cgroups(self.target.entrance, self.line)
         if not self.target.affinity:
             attributes.reset_cpu_affinity()
         self._enter_namespaces()
+        self.note("child process in init()")
         self._set_affinity("final")
         self.join_keyring()
         self.open_console()
@@ -80,5 +83,6 @@ class SetnsInit(Init):
         super().label()
 
     def leave_parent(self, variables: dict[bytes, bytes]) -> None:
+        self.note("setns_init: about to exec")
         # What the kernel can't execute says so itself: for runc and its callers, exec has worked.
         self.line.close()

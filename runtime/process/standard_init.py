@@ -75,6 +75,7 @@ class StandardInit(Init):
         for number in _ENDING:
             signal.signal(number, _end)
         self._enter_namespaces()
+        self.note("child process in init()")
         self.join_keyring()
         if self.container.namespaces.is_new("network"):
             network.bring_loopback_up()
@@ -157,6 +158,7 @@ class StandardInit(Init):
                 raise Failure(f"unable to apply apparmor profile: {failure.text}") from None
 
     def leave_parent(self, variables: dict[bytes, bytes]) -> None:
+        self.note("init: closing the pipe to signal completion")
         self.line.ask(Message.FINISHED)
         self.line.close()
         self._wait_for_start()

@@ -22,6 +22,7 @@ import pytest
 
 from hookrun.wrapper import settings, snapshot
 from hookrun.wrapper.cli import argv, grammar
+from tests.support.runtimes import HOOKRUN
 
 RUNC = shutil.which("runc")
 LINES = 3000
@@ -310,3 +311,16 @@ def differences(lines: list[list[bytes]], theirs: list[Outcome], ours: list[Outc
             if got[what] != value:
                 short = [word if len(word) < 60 else word[:20] + b"..." for word in line]
                 yield f"{short}: {what}\n    runc:    {value!r:.300}\n    hookrun: {got[what]!r:.300}"
+
+
+def test_the_root_help_is_laid_out_as_runcs() -> None:
+    """The same headings, commands and flags, in the same order and with what they do in the same column."""
+
+    def layout(program: str) -> list[str]:
+        text = subprocess.run([program, "-h"], capture_output=True, text=True, timeout=60, check=True).stdout
+        text = text.replace(Path(program).name, "NAME")
+        rows = re.findall(r"^   (?:-|[a-z]+(?:, h)?  ).*|^[A-Z ]+:$|^   NAME \[.*", text, re.MULTILINE)
+        rows = [row for row in rows if "--criu" not in row]  # which newer runcs hide, and hookrun
+        return [re.sub(r"^(   [-a-z, ]*?  +)\w.*", r"\1", row) for row in rows]
+
+    assert layout(str(HOOKRUN)) == layout(str(RUNC))

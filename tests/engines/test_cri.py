@@ -118,3 +118,11 @@ def test_a_refusal_reaches_the_kubelet(pod: Pod) -> None:
     with pytest.raises(grpc.RpcError) as refusal:
         pod.start(container)
     assert "policy no-root: not in my cluster" in str(refusal.value)
+
+
+def test_this_containerd_has_no_checkpoints(pod: Pod) -> None:
+    """Debian 12's has never been told of them, whatever the runtime can; test_cri_checkpoint.py has a later one."""
+    container = pod.start(pod.create("main", "/bin/sleep", "600"))
+    with pytest.raises(grpc.RpcError) as refusal:
+        pod.cri("CheckpointContainer", {1: container, 2: "/nowhere.tar"})
+    assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,17 +1,14 @@
 """runc's own tests of checkpoints (tests/integration/checkpoint.bats), by name, with hookrun and with Debian's runc.
 
-Those that this runc does not pass, or has not, are not here: "--lazy-pages" (CRIU 4.2's page server fails here with a bad
-descriptor), --manage-cgroups-mode=ignore, network devices. The rest of "--pre-dump" needs a kernel that tracks dirty
-memory. test_checkpoint.py has the parts of these that can be shown.
+Those that this runc does not pass, or has not, are not here: --manage-cgroups-mode=ignore, network devices. "--pre-dump and
+restore" and "--lazy-pages and restore" are in test_checkpoint_migration.py.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -20,15 +17,6 @@ from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime, fresh_id
 
 pytestmark = pytest.mark.usefixtures("working_criu")
-
-
-@pytest.fixture
-def console() -> Iterator[Console]:
-    place = tempfile.mkdtemp(prefix="hr-con-")
-    console = Console(Path(place, "socket"))
-    yield console
-    console.close()
-    os.rmdir(place)
 
 
 def in_terminal(runtime: Runtime, bundle: Bundle, console: Console) -> str:

@@ -26,7 +26,7 @@ from tests.runtime.checkpoint_support import (
     wait_for_more,
 )
 from tests.runtime.parity import told
-from tests.support import criu, leaks
+from tests.support import later, leaks
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime, fresh_id, wait_for
 
@@ -180,7 +180,7 @@ class Killer(threading.Thread):
                 children = Path(f"/proc/{self._hookrun.pid}/task/{self._hookrun.pid}/children").read_text().split()
                 for child in children:
                     with contextlib.suppress(OSError):  # it has ended by itself
-                        if os.readlink(f"/proc/{child}/exe").startswith(str(criu.CACHE)):
+                        if os.readlink(f"/proc/{child}/exe").startswith(str(later.CACHE)):
                             os.kill(int(child), signal.SIGKILL)
                 return
             time.sleep(0.0005)

@@ -142,6 +142,23 @@ def test_kill_all_without_a_pid_namespace(bundle: Bundle, either: Runtime) -> No
     wait_for(lambda: not leaks.processes(f"sleep {word}"), "their end")
 
 
+def test_kill_of_a_stopped_container(bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
+    """With --all it is no error, whether its cgroup is still there or, as by systemd, gone with its last process."""
+    bundle.command(*SLEEP)
+    seen = []
+    for runtime in (hookrun, runc):
+        container_id = runtime.run_detached(bundle.path)
+        assert runtime.call("kill", container_id, "KILL").status == 0
+        runtime.wait_for_status(container_id, "stopped")
+        words = [[container_id, signal] for signal in ("0", "TERM", "KILL", "99")]
+        before = [told(runtime.call("kill", *flags, *call)) for call in words for flags in ([], ["--all"])]
+        for directory in leaks.cgroups(container_id):
+            os.rmdir(directory)
+        after = [told(runtime.call("kill", *flags, *call)) for call in words for flags in ([], ["--all"])]
+        seen.append([before, after])
+    assert seen[0] == seen[1]
+
+
 @pytest.mark.parametrize("first", ["alive", "gone"])
 def test_kill_without_a_pid_namespace_is_for_all(bundle: Bundle, hookrun: Runtime, first: str) -> None:
     """As in runc since 1.2: no process is left, nor in the way of `delete`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.test_seccomp import MKDIR, agent, profile
 from tests.support.bundles import Bundle
 from tests.support.runtimes import BY_SYSTEMD, HOOKRUN, RUNC, Result, Runtime, fresh_id, wait_for
 
@@ -63,6 +64,8 @@ def test_a_life(own: Bundle, runtime: Runtime) -> None:
     assert done.status == 0, done.out
     try:
         assert json.loads(call(runtime, "state", container).out)["status"] == "created"
+        early = call(runtime, "exec", container, "sh", "-c", "id -u")
+        assert (early.status, early.out) == (0, "0\n"), early
         assert call(runtime, "start", container).status == 0
         inside = call(runtime, "exec", container, "sh", "-c", "id -u; cat /proc/self/uid_map; touch /tmp/mine")
         assert inside.out.split() == ["0", "0", str(USER), "1"], inside
@@ -70,6 +73,7 @@ def test_a_life(own: Bundle, runtime: Runtime) -> None:
         assert container in call(runtime, "list").out
         assert call(runtime, "kill", container, "KILL").status == 0
         wait_for(lambda: json.loads(call(runtime, "state", container).out)["status"] == "stopped", "its end")
+        assert call(runtime, "kill", "--all", container, "0").status == 0
     finally:
         gone = call(runtime, "delete", "--force", container)
     assert gone.status == 0, gone.err
@@ -80,6 +84,42 @@ def test_run_tells_its_exit_status(own: Bundle, runtime: Runtime) -> None:
     own.shell("echo here; exit 7")
     result = call(runtime, "run", "--bundle", str(own.path), fresh_id("rootless"))
     assert (result.status, result.out) == (7, "here\n"), result
+
+
+def test_a_seccomp_agent(own: Bundle, runtime: Runtime, place: Path) -> None:
+    """It gets the descriptor whether the filter is installed before the process gives up its privileges, or after."""
+    own.linux["seccomp"] = profile({"names": MKDIR, "action": "SCMP_ACT_NOTIFY"}, listenerPath=str(place / "agent"))
+    with agent(place / "agent") as serving:
+        (place / "agent").chmod(0o777)
+        for number, no_new_privileges in enumerate((True, False), 1):
+            own.process["noNewPrivileges"] = no_new_privileges
+            own.shell("mkdir /tmp/x 2>&1")
+            result = call(runtime, "run", "--bundle", str(own.path), fresh_id("rootless"))
+            assert "No space left on device" in result.out, result
+            assert len(serving.messages) == number
+
+
+@pytest.mark.parametrize("runtime", [HOOKRUN], ids=["hookrun"], indirect=True)
+def test_what_runc_warns_of_since_1_2(own: Bundle, runtime: Runtime, place: Path) -> None:
+    """It is for engines that came after that; of what older ones send, Debian's runc 1.1 warns nobody."""
+    own.without_namespace("pid").shell("true")
+    own.config["mounts"] = [mount for mount in own.config["mounts"] if mount["type"] != "proc"]
+    own.add_mount("/proc", "none", "/proc", "rbind", "nosuid", "nodev", "noexec")
+    own.process["capabilities"] = {kind: ["CAP_KILL"] for kind in ("bounding", "effective", "permitted", "ambient")}
+
+    def said(runtime: Runtime, version: str, *flags: str) -> str:
+        own.config["ociVersion"] = version
+        result = call(runtime, *flags, "run", "--bundle", str(own.write().path), fresh_id("rootless"))
+        assert result.status == 0, result
+        return result.err
+
+    of_1_2 = ("strongly discouraged", "can't raise ambient capability CAP_KILL")
+    for version in ("1.0.2-dev", "1.2.0"):
+        assert said(runtime, version) == ""
+        assert not any(warning in said(Runtime(RUNC, place / "runc-root"), version) for warning in of_1_2)
+    for version in ("1.2.1", "1.3.0"):
+        assert all(warning in said(runtime, version) for warning in of_1_2)
+    assert all(warning in said(runtime, "1.2.0", "--debug") for warning in of_1_2)
 
 
 def test_limits_that_the_user_may_not_set(own: Bundle, runtime: Runtime) -> None:

@@ -6,6 +6,7 @@ And to whom its orphans go.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -58,9 +59,10 @@ def test_nobodys_descriptors_are_held(bundle: Bundle, hookrun: Runtime) -> None:
 
 def test_what_cannot_be_raised_is_warned_of(bundle: Bundle, either: Runtime) -> None:
     bundle.process["capabilities"] = {kind: ["CAP_KILL"] for kind in ("bounding", "effective", "permitted", "ambient")}
+    bundle.config["ociVersion"] = "1.2.1"
     result = either.run(bundle.command("true").path)
     assert result.status == 0
-    if either.name == "hookrun":  # Debian's runc writes it where nobody reads
+    if either.name == "hookrun":  # runc does since 1.2
         assert "can't raise ambient capability CAP_KILL: operation not permitted" in result.err
 
 
@@ -76,6 +78,22 @@ def test_debug_tells_what_each_phase_took(bundle: Bundle, hookrun: Runtime) -> N
     assert result.status == 0
     for phase in ("cgroups", "clone", "init", "finish"):
         assert f'level=debug msg="{phase}: ' in result.err
+
+
+def test_debug_tells_of_runcs_steps_in_its_words(bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
+    bundle.command(*SLEEP)
+    told = []
+    for runtime in (hookrun, runc):
+        runtime.globals += ["--debug", "--log", str(bundle.path / "log")]
+        container = runtime.run_detached(bundle.path)
+        assert runtime.exec(container, "true").status == 0
+        lines = (bundle.path / "log").read_text()
+        (bundle.path / "log").unlink()
+        told.append([re.sub(r"\[\d+\]", "[PID]", step) for step in re.findall('msg="([^"]*)"', lines)])
+    steps = [step for step in told[0] if not step.endswith(" ms") and "affinity: 0x" not in step]  # which runc tells since 1.3
+    assert len(steps) == 6
+    runcs = iter(told[1])
+    assert all(step in runcs for step in steps), (steps, told[1])  # each after the one before
 
 
 def test_exec_without_a_pid_namespace(bundle: Bundle, either: Runtime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,10 +14,15 @@ CTR = "/usr/bin/ctr"
 
 
 class Containerd:
-    """A running containerd, and `ctr` for it. `plugins` are TOML lines for its configuration, without which CRI is off."""
+    """A running containerd, and `ctr` for it.
 
-    def __init__(self, directory: Path, plugins: str = "", namespace: str = "default") -> None:
+    `plugins` are TOML lines for its configuration, without which CRI is off. `path` is its $PATH, for another containerd
+    than the system's with its shim.
+    """
+
+    def __init__(self, directory: Path, plugins: str = "", namespace: str = "default", path: str = "") -> None:
         self.directory = directory
+        self._environment = {**os.environ, **({"PATH": path} if path else {})}
         self.namespace = namespace
         self.socket = directory / "c.sock"
         self.log = directory / "containerd.log"
@@ -37,7 +43,8 @@ class Containerd:
         """Start the daemon and wait until it answers."""
         with self.log.open("ab") as log:
             self._daemon = subprocess.Popen(
-                [CONTAINERD, "--config", str(self.config)],
+                ["containerd", "--config", str(self.config)],
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -119,9 +119,14 @@ class Cri:
 
 
 @contextmanager
-def daemon(place: Path, image_rootfs: Path, register: Callable[[Path], None]) -> Iterator[tuple[Containerd, Cri]]:
-    """A containerd with its CRI plugin and the image of the engine tests. `register` is given its config.toml."""
-    made = Containerd(place, _PLUGIN.format(image=IMAGE, place=place), namespace="k8s.io")
+def daemon(
+    place: Path, image_rootfs: Path, register: Callable[[Path], None], path: str = ""
+) -> Iterator[tuple[Containerd, Cri]]:
+    """A containerd with its CRI plugin and the image of the engine tests, found in `path` if it is not the system's.
+
+    `register` is given its config.toml.
+    """
+    made = Containerd(place, _PLUGIN.format(image=IMAGE, place=place), namespace="k8s.io", path=path)
     register(made.config)
     (place / "image.tar").write_bytes(image_archive(image_rootfs, "/bin/sleep", "100000"))
     client = Cri(made.socket)

@@ -20,6 +20,7 @@ PACKAGES = (
     "busybox-static",
     "ca-certificates",
     "containerd",
+    "criu",
     "crun",
     "dbus",
     "docker.io",

@@ -18,6 +18,8 @@ V1 = "systemd.unified_cgroup_hierarchy=0"
 # same kernel interfaces here and there; with --all they run in here too.
 ON_V2 = ("cgroups_limits", "cgroups_paths", "cgroups_rare", "cgroups_v2", "events", "lifecycle", "lsm", "rootless")
 ON_V2_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "cgroups_systemd", "events", "update")
+# Moving a container's memory takes a kernel that tracks what is written (soft-dirty), and a root that may enlarge pipes.
+MOVING = tuple(f"test_checkpoint_migration.py::{name}[hookrun]" for name in ("test_a_chain_of_pre_dumps", "test_lazy_pages"))
 # The rows of these that mount or join cgroups.
 CGROUP_ROWS = ("mounts_parity", "namespace_parity", "placement")
 # Judged without systemd alone: with it, Debian's runc warns of devices and scopes among what its containers say.
@@ -51,10 +53,12 @@ def test_the_suites_on_cgroup_v2(everything: bool) -> None:
     if everything:
         drivers = ["tests/runtime", f"tests/runtime {files(*JUDGED_ONCE, before='--ignore=')}"]
     else:
-        drivers = [files(*ON_V2), files(*ON_V2_BY_SYSTEMD)]
+        moving = " ".join(f"tests/runtime/{name}" for name in MOVING)
+        drivers = [files(*ON_V2), f"{files(*ON_V2_BY_SYSTEMD)} {moving}"]
     rows = f"{PYTEST} {files(*CGROUP_ROWS)} -k cgroup"
     suites = f"sh tests/vm/suites.sh '{drivers[0]}' '{drivers[1]}'"
-    outcome = machine.run(all_of(f"{PYTEST} tests/vm/inside", rows, suites), seconds=3000)
+    inside = f"{PYTEST} {'--all' if everything else ''} tests/vm/inside"
+    outcome = machine.run(all_of(inside, rows, suites), seconds=3000)
     show("v2", outcome)
     assert outcome.status == 0
 

@@ -88,7 +88,7 @@ class Invocation:
         return self._exposure
 
     def found(self) -> dict[str, Any]:
-        """For the record, what policies asked about: "told", the "sources" of mounts, "lands" where they say otherwise."""
+        """For the record, what policies asked about: "told", the mounts' "sources", and "lands", where these differ."""
         exposure = self._exposure
         looked_at = {"sources": exposure.noted(), "lands": exposure.lands()} if exposure else {}
         return {"told": self.told, **looked_at}

@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-
 import pytest
 
 from tests.runtime.parity import told
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime
-
-PROFILE = """
-profile hookrun-test flags=(attach_disconnected,mediate_deleted) {
-  file,
-  capability,
-  mount,
-  signal,
-  deny /secret r,
-}
-"""
-
-
-@pytest.fixture
-def profile() -> Iterator[str]:
-    for option in ("--replace", "--remove"):
-        subprocess.run(["apparmor_parser", option], input=PROFILE.encode(), check=True, timeout=120)
-        if option == "--replace":
-            yield "hookrun-test"
 
 
 def test_a_container_is_confined(bundle: Bundle, either: Runtime, profile: str) -> None:
