@@ -18,12 +18,14 @@ import urllib3
 
 from hookrun.wrapper.admin.fleet import keys, rollout
 from tests.fleet.fleets import Publisher, denial, policy
-from tests.support.bundles import Bundle
+from tests.support.bundles import busybox_rootfs
 from tests.support.configured import ConfiguredHost
+from tests.support.docker import DOCKER, DOCKERD, Docker
 from tests.support.places import short_place
 from tests.support.runtimes import CHECKOUT, HOOKCTL, Result, wait_for
 
 PROGRAMS = ("nginx", "prometheus", "prometheus-node-exporter", "promtool", "openssl")
+IMAGE = "tiny"
 ALERTS = CHECKOUT / "packaging/fleet/alerts.yml"
 # A host of its own name: where a machine has a machine-id, it is hidden, for all three would have the same.
 AS_HOST = """hostname "$0"
@@ -32,8 +34,8 @@ exec "$@"
 """
 
 pytestmark = pytest.mark.skipif(
-    any(shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None for program in PROGRAMS),
-    reason=f"needs {', '.join(PROGRAMS)}",
+    any(shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None for program in (*PROGRAMS, DOCKER, DOCKERD)),
+    reason=f"needs docker, {', '.join(PROGRAMS)}",
 )
 
 
@@ -55,7 +57,7 @@ def running(*words: Any, log: Path) -> Iterator[int]:
 
 
 class Member:
-    """One of the fleet's hosts: its own name, hookctl's directories, a launcher, and a node_exporter."""
+    """One of the fleet's hosts: its own name, hookctl's directories, a launcher, a dockerd, and a node_exporter."""
 
     def __init__(self, name: str, place: Path, url: str, ca: Path) -> None:
         self.name = name
@@ -66,6 +68,8 @@ class Member:
         settings = json.loads((self.desk.config / "config.yaml").read_text())
         settings["fleet"] = {"url": url, "ca": str(ca), "labels": {"name": name}}
         (self.desk.config / "config.yaml").write_text(json.dumps(settings))
+        (place / "docker").mkdir()
+        self.docker = Docker(place / "docker", place / "daemon.json")
 
     def hookctl(self, *words: str) -> Result:
         done = subprocess.run(
@@ -99,8 +103,14 @@ class Member:
         assert done.status == 0, done.err
         return result.out + result.err
 
-    def run(self, bundle: Bundle) -> Result:
-        return self.desk.runtime.run(bundle.path)
+    def run(self, hostname: str, command: str = "true") -> Result:
+        """A container of this host's Docker, which calls this host's hookrun."""
+        words = ("--rm", "--network", "none", "--hostname", hostname, "--runtime", "hookrun", IMAGE)
+        return self.docker("run", *words, "sh", "-c", command)
+
+    def close(self) -> None:
+        self.docker.stop()
+        self.desk.close()
 
 
 @pytest.fixture
@@ -152,14 +162,17 @@ def is_open(port: int) -> bool:
 
 
 @pytest.fixture
-def members(place: Path, url: str) -> Iterator[list[Member]]:
+def members(place: Path, url: str, tmp_path: Path) -> Iterator[list[Member]]:
     """Three hosts, of which a third of all hosts' share has the first, and that one alone."""
+    rootfs = busybox_rootfs(tmp_path)
     with ExitStack() as stack:
         found = []
         for name in names():
             (place / name).mkdir()
             member = Member(name, place / name, url, place / "ca.pem")
-            stack.callback(member.desk.close)
+            stack.callback(member.close)
+            member.docker.start()
+            member.docker.import_image(rootfs, IMAGE)
             words = (
                 "--collector.disable-defaults",
                 "--collector.textfile",
@@ -216,7 +229,7 @@ def firing(prometheus: str) -> set[tuple[str, str]]:
 
 
 def test_staged_refused_mended_promoted(
-    publisher: Publisher, members: list[Member], prometheus: str, bundle: Bundle, place: Path
+    publisher: Publisher, members: list[Member], prometheus: str, place: Path
 ) -> None:
     def fleet(*words: str) -> str:
         done = subprocess.run(
@@ -247,9 +260,7 @@ def test_staged_refused_mended_promoted(
     release("1.0", env=policy("env"))
     fleet("promote", "base", "1.0")
     assert ["base 1.0 is in force" in one.follow(*root) for one in members] == [True] * 3
-    assert first.run(bundle.shell("echo $FROM")).out == "env\n"
-    bundle.config["hostname"] = "evil"
-    assert first.run(bundle.write()).status == 0
+    assert first.run("evil", "echo $FROM") == (0, "env\n", "")
 
     # A third of the hosts tries the next one, whose record says that it would do harm.
     release("2.0", env=policy("env"), evil=policy("no-evil", **denial()))
@@ -283,15 +294,14 @@ def test_staged_refused_mended_promoted(
         assert "base 2.1 is in force" in one.follow()
     assert versions() == ["2.1"] * 3
     wait_for(lambda: status()["versions"] == [{"bundle": "base", "version": "2.1", "hosts": 3}], "all to be seen")
-    bundle.config["hostname"] = "worse"
-    denied = others[0].run(bundle.write())
-    assert (denied.status, "no-evil: no" in denied.err) == (1, True)
+    denied = others[0].run("worse")
+    assert (denied.status, "no-evil: no" in denied.err) == (125, True)
     others[0].follow()
     wait_for(lambda: status()["denied"] == [{"policy": "no-evil", "calls": 1}], "the denial to be seen")
 
     fleet("rollback", "base")
     assert ["base 1.0 is in force" in one.follow() for one in members] == [True] * 3
-    assert others[0].run(bundle).status == 0
+    assert others[0].run("worse").status == 0
     requests = (place / "access.log").read_text().splitlines()
     assert [line for line in requests if '" 304 ' in line and "timestamp.json" in line]
 
