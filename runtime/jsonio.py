@@ -97,7 +97,7 @@ def decoded(data: str | bytes) -> tuple[Any, bool]:
         has_pairs = "\\ud" in text or "\\uD" in text
         whole = _without_halves(value) if has_pairs else value
     except StopIteration as stop:
-        raise ValueError(f"no JSON value at character {stop.value}") from None
+        raise ValueError(f"invalid JSON at character {stop.value}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return whole, is_utf_8 and not text[end:].strip(_BLANK) and (not has_pairs or whole == value)

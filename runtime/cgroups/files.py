@@ -50,7 +50,7 @@ def open_file(directory: str, name: str, flags: int) -> int:
     if not directory:
         raise FileError(f"no directory specified for {name}")
     if "/" in name:
-        raise FileError(f"{name!r} is no cgroup file name", errno.ENOENT)
+        raise FileError(f"{name!r} is not the name of a cgroup file", errno.ENOENT)
     path = f"{directory}/{name}"
     try:
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -89,7 +89,9 @@ def _end_damaged(context: Context, directory: str, noted: Container | None) -> N
     """End a container by what its damaged state and the notes of its `create` still say. Raises Failure."""
     first = container_directory.process_in_damaged_state(directory)
     if first is None and not (noted and noted.state["cgroup_paths"]):
-        raise Failure(f"{directory}: nothing there tells the container's processes: end them, then remove it")
+        raise Failure(
+            f"{directory}: cannot tell which processes are the container's: end them, then remove the directory"
+        )
 
     def kill_the_rest() -> None:
         if noted is not None and _has_processes(noted):

@@ -25,7 +25,7 @@ def numbers_of(text: str) -> set[int]:
         first, separator, last = part.partition("-")
         bounds = (first, last if separator else first)
         if not all(bound.isascii() and bound.isdigit() and int(bound) <= _HIGHEST_CPU for bound in bounds):
-            raise ValueError(f"{part!r} is no CPU number or range of them")
+            raise ValueError(f"{part!r} is not a CPU number or a range of them")
         low, high = map(int, bounds)
         if low > high:
             raise ValueError(f"invalid range: {part}")

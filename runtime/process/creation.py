@@ -69,7 +69,7 @@ class Creation(Parent):
         self._manager: Manager | None = None
         self._resctrl = ("", False)
         self._mounts_before: int | None = None
-        request.bundle = _entered(request.bundle)
+        request.bundle = _enter(request.bundle)
         found = context.config if context.config is not None else configs.read(request.bundle)
         self.config = configs.check(found)
         container.check_id(request.container_id)
@@ -336,7 +336,7 @@ def _stream_name(number: int) -> str:
         return ""
 
 
-def _entered(bundle: str) -> str:
+def _enter(bundle: str) -> str:
     """Go to the bundle; returns where that really is, for it may be given by a symlink (runc: utils_linux.go)."""
     with failing(f"chdir {bundle}"):
         os.chdir(bundle)

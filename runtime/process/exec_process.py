@@ -89,9 +89,11 @@ def process_from_file(path: str, is_for_another: bool = False) -> dict[str, Any]
     except ValueError as error:
         raise Failure(f"{path}: {error}") from None
     if not isinstance(found, dict):
-        raise Failure(f"{path}: it must be a JSON object")
+        raise Failure(f"{path}: must be a JSON object")
     is_respelled = go_decoder.normalize(found, shape.PROCESS)
     if is_for_another and (is_respelled or not is_read_alike):
-        raise Failure(f"{path}: the runtime behind hookrun may read it otherwise: give each field once, in its case")
+        raise Failure(
+            f"{path}: the runtime behind hookrun may read it differently: give each field once, spelled as in the spec"
+        )
     shape.check(found, shape.PROCESS, path)
     return found

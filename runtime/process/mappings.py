@@ -51,7 +51,7 @@ def _helper_path(name: str) -> str:
         path = f"{directory}/{name}"
         if directory.startswith("/") and os.access(path, os.X_OK):
             return path
-    raise Failure(f"{name} is not installed: without it an ordinary user may map only the own id")
+    raise Failure(f"{name} is not installed: without it an ordinary user can map only their own id")
 
 
 def _run_helper(name: str, pid: int, mappings: list[IdMapping]) -> None:

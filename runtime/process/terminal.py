@@ -84,9 +84,11 @@ def allocate() -> Pty:
     try:
         master = call(NR.openat2, _AT_FDCWD, b"/dev/pts/ptmx\0", how, len(how))
     except OSError as error:
-        raise Failure(f"failed to open /dev/pts/ptmx: {reason(error)}: does the config mount a devpts there?") from None
+        raise Failure(
+            f"failed to open /dev/pts/ptmx: {reason(error)}: does the config mount a devpts at /dev/pts?"
+        ) from None
     if not _is_multiplexer(master):
-        raise Failure("/dev/pts/ptmx is no pseudo-terminal multiplexer")
+        raise Failure("/dev/pts/ptmx is not a pseudo-terminal multiplexer")
     with failing("failed to open the peer of /dev/pts/ptmx"):
         fcntl.ioctl(master, _TIOCSPTLCK, bytes(4))
         peer = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)

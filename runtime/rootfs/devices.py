@@ -61,7 +61,7 @@ def _make_node(parent: int, name: str, device: Device) -> bool:
     try:
         found = os.fstat(node)
         if stat.S_IFMT(found.st_mode) != kind or (kind in (stat.S_IFCHR, stat.S_IFBLK) and found.st_rdev != number):
-            raise OSError(errno.EXDEV, "the new device was exchanged for something else")
+            raise OSError(errno.EXDEV, "the new device was replaced by something else")
         call(NR.fchownat, node, b"", device.get("uid") or 0, device.get("gid") or 0, paths.AT_EMPTY_PATH)
     finally:
         os.close(node)

@@ -95,7 +95,7 @@ class RootfsMounter:
         if mount.kind == "tmpfs":
             return self._tmpfs(mount)
         target = self._directory(mount)
-        return _attached(self._new_filesystem(mount, []), target)
+        return _attach(self._new_filesystem(mount, []), target)
 
     def _finish(self, mount: Mount, tree: int) -> None:
         """What comes after a mount is in its place: a shared parent has made it shared, the config decides."""
@@ -114,25 +114,20 @@ class RootfsMounter:
             # It is a slave of the host's mount by default: what is mounted there later would appear, and unjudged.
             mounts.change_propagation(tree, mounts.MS_PRIVATE | mounts.MS_REC)
         place, target = self._find(mount)
-        _check_place(place, lambda: self._is_procfs(tree, mount))
+        _check_place(place, lambda: filesystems.type_of(tree) == filesystems.PROC)
+        if place == "proc" and not procfs.is_root(tree):
+            self.log.warning(
+                f"bind-mount {mount.destination} (source {mount.source}) is of type procfs but is not the root of one"
+            )
         if target is None:
             target = self._make_place(place, is_directory=os.path.isdir(tree))
-        return _attached(tree, target)
+        return _attach(tree, target)
 
     def _source(self, mount: Mount, line: int | None) -> int:
         """A bind's source as a detached mount; by way of the helper where there is a line to it. Raises Failure."""
         if line is not None:
             return host_mounts.ask(line, mount, self.judged.sources.get(mount.origin), self.rootfs)
         return host_mounts.open_source(mount, self.judged.sources.get(mount.origin), self.rootfs)
-
-    def _is_procfs(self, tree: int, mount: Mount) -> bool:
-        if filesystems.type_of(tree) != filesystems.PROC:
-            return False
-        if os.fstat(tree).st_ino != procfs.ROOT_INODE:
-            self.log.warning(
-                f"bind-mount {mount.destination} (source {mount.source}) is of type procfs but is not the root of one"
-            )
-        return True
 
     def _tmpfs(self, mount: Mount) -> int:
         place, target = self._find(mount)
@@ -146,14 +141,14 @@ class RootfsMounter:
         tree = self._new_filesystem(mount, mode)
         if mount.options.copy_up:
             copy_up.copy_directory(target, tree)
-        return _attached(tree, target)
+        return _attach(tree, target)
 
     def _find(self, mount: Mount) -> tuple[str, int | None]:
         """`paths.find` of a mount's destination. Raises Failure where policies judged another place, OSError."""
         place, target = paths.find(self.root, mount.destination)
         judged = self.judged.places.get(mount.destination)
         if judged is not None and place not in judged:
-            raise Failure(f"it would land at /{place}, which the policies have not judged")
+            raise Failure(f"it would be mounted at /{place}, which the policies have not judged")
         return place, target
 
     def _directory(self, mount: Mount) -> int:
@@ -212,7 +207,7 @@ class RootfsMounter:
         return paths.open_plain(self.root, paths.plain(self.root, mount.destination))
 
 
-def _attached(tree: int, target: int) -> int:
+def _attach(tree: int, target: int) -> int:
     """Put a detached mount in its place; closes the place and gives the mount back."""
     mounts.attach(tree, target)
     os.close(target)

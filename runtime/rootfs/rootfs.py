@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hookrun.runtime.documents import Config
 from hookrun.runtime.errors import Failure, failing, reason
 from hookrun.runtime.linux import lsm, mountinfo, mounts
+from hookrun.runtime.linux.namespaces import in_user_namespace
 from hookrun.runtime.log import Log
 from hookrun.runtime.rootfs import covered_paths, dev, devices, sources, sysctls
 from hookrun.runtime.rootfs.cgroup_mounts import CgroupMounts
@@ -23,8 +24,6 @@ from hookrun.runtime.rootfs.mounter import RootfsMounter
 from hookrun.runtime.rootfs.sources import Identity
 from hookrun.runtime.spec import container_mounts
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
-
-_INITIAL_UID_MAP = ["0", "0", "4294967295"]
 
 
 def prepare(
@@ -140,20 +139,12 @@ def _unshare_parent(path: str, propagation: int) -> None:
 
 def _set_up_dev(root: int, config: Config) -> None:
     try:
-        devices.create(root, config, by_bind="user" in namespace_paths(config) or _is_in_user_namespace())
+        devices.create(root, config, by_bind="user" in namespace_paths(config) or in_user_namespace())
         dev.link_ptmx(root)
         dev.make_links(root)
     except (OSError, Failure) as error:
         text = error.text if isinstance(error, Failure) else reason(error)
         raise Failure(f"configuring container /dev: {text}") from None
-
-
-def _is_in_user_namespace() -> bool:
-    descriptor = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, 4096).decode().split() != _INITIAL_UID_MAP
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

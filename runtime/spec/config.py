@@ -56,7 +56,7 @@ def check(found: Any) -> Config:
     _check_root(config)
     for index, mount in enumerate(config.get("mounts") or ()):
         if not mount.get("destination"):
-            raise Failure(f"{FILE_NAME}: mounts.{index}.destination: it must not be empty")
+            raise Failure(f"{FILE_NAME}: mounts.{index}.destination: must not be empty")
     kinds = _check_namespaces(config)
     _check_hostname(config, kinds)
     _check_restrictions(config, kinds)
@@ -78,7 +78,7 @@ def check_form(config: Any) -> None:
     What another runtime is to read passes here first, where policies judge it. Raises Failure.
     """
     if not isinstance(config, dict):
-        raise Failure(f"{FILE_NAME}: it must be a JSON object")
+        raise Failure(f"{FILE_NAME}: must be a JSON object")
     _modernize(config)
     shape.check(config, shape.CONFIG, FILE_NAME)
     process.check_ids((config.get("process") or {}).get("user") or {})
@@ -201,4 +201,4 @@ def _check_hooks(config: Config) -> None:
             if not (hook.get("path") or "").startswith("/"):
                 raise Failure(f"{where}.path: a hook's path must be absolute")
             if hook.get("timeout") is not None and hook["timeout"] <= 0:
-                raise Failure(f"{where}.timeout: it must be greater than zero")
+                raise Failure(f"{where}.timeout: must be greater than zero")

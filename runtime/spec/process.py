@@ -56,7 +56,7 @@ def validate(found: Any) -> Process:
         if kind not in RLIMITS:
             raise Failure(f"wrong rlimit value: {kind}")
         if kind in seen:
-            raise Failure(f"process.rlimits: {kind} is there twice")
+            raise Failure(f"process.rlimits: duplicate {kind}")
         seen.add(kind)
     return process
 

@@ -191,7 +191,7 @@ def _walk(value: Any, form: Any, path: list[str]) -> None:
         _check_string(value)
     elif form is bool:
         if not isinstance(value, bool):
-            raise _Misfit(f"it must be true or false, not {_kind(value)}")
+            raise _Misfit(f"must be true or false, not {_kind(value)}")
     elif isinstance(form, tuple):
         _check_number(value, form)
     elif isinstance(form, list):
@@ -202,35 +202,35 @@ def _walk(value: Any, form: Any, path: list[str]) -> None:
 
 def _check_string(value: Any) -> None:
     if not isinstance(value, str):
-        raise _Misfit(f"it must be a string, not {_kind(value)}")
+        raise _Misfit(f"must be a string, not {_kind(value)}")
     if "\0" in value:
-        raise _Misfit("it contains a null byte")
+        raise _Misfit("contains a null byte")
 
 
 def _check_number(value: Any, bounds: tuple[int, int]) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _Misfit(f"it must be a whole number, not {_kind(value)}")
+        raise _Misfit(f"must be a whole number, not {_kind(value)}")
     if not bounds[0] <= value <= bounds[1]:
         raise _Misfit(f"{value} is out of range ({bounds[0]} to {bounds[1]})")
 
 
 def _walk_list(value: Any, form: Any, path: list[str]) -> None:
     if not isinstance(value, list):
-        raise _Misfit(f"it must be a list, not {_kind(value)}")
+        raise _Misfit(f"must be a list, not {_kind(value)}")
     # The longest lists at one go: seccomp names hundreds of system calls.
     if form is str and all(type(element) is str and "\0" not in element for element in value):
         return
     for index, element in enumerate(value):
         path.append(str(index))
         if element is None:
-            raise _Misfit("it must not be null")
+            raise _Misfit("must not be null")
         _walk(element, form, path)
         path.pop()
 
 
 def _walk_object(value: Any, form: dict[str, Any], path: list[str]) -> None:
     if not isinstance(value, dict):
-        raise _Misfit(f"it must be an object, not {_kind(value)}")
+        raise _Misfit(f"must be an object, not {_kind(value)}")
     every = form.get("*")
     for name, element in value.items():
         wanted = every or form.get(name)

@@ -98,7 +98,7 @@ def test_force_says_so_where_nothing_tells_the_processes(bundle: Bundle, hookrun
     (directory / "creating.json").write_bytes(b"")
     result = hookrun.call("delete", "--force", container_id)
     assert result.status == 1
-    assert f"{directory}: nothing there tells the container's processes" in result.err
+    assert f"{directory}: cannot tell which processes are the container's" in result.err
     (directory / "state.json").write_bytes(before)
     (directory / "creating.json").write_bytes(notes)
     assert hookrun.state(container_id)["status"] == "running"

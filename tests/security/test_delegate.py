@@ -128,7 +128,7 @@ def test_numbers_that_another_runtime_would_take_otherwise(
     bundle.process["user"]["uid"] = "0"
     result = host.runtime.run(bundle.command("true").path)
     assert result.status == 1
-    assert "process.user.uid: it must be a whole number" in result.err
+    assert "process.user.uid: must be a whole number" in result.err
 
 
 def test_exec_of_a_process_that_was_not_judged(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:

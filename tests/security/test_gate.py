@@ -451,7 +451,7 @@ def test_a_link_in_the_rootfs_is_not_exchanged(
     exchanging(f"ln -sfn etc {bundle.rootfs}/link")
     in_force(host, {"mounts": {"forbid": [{"destination": {"startsWith": "/etc/"}}]}})
     result = judged(host, bundle, [{**bind(ground.good)[0], "destination": "/link/h"}])
-    assert "it would land at /etc/h, which the policies have not judged" in result.err
+    assert "it would be mounted at /etc/h, which the policies have not judged" in result.err
     assert result.status == 1
 
 

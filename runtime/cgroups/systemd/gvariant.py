@@ -70,7 +70,7 @@ class _Reader:
 
     def end(self) -> None:
         if self._peek():
-            raise ValueError(f"surplus text at character {self._at}")
+            raise ValueError(f"unexpected text at character {self._at}")
 
     def value(self, wanted: str | None) -> Variant:
         """A value, of the `wanted` type where the text around it says which."""
@@ -84,7 +84,7 @@ class _Reader:
         if letter == "@":
             signature = self._word()[1:]
             if first_type(signature) != signature:
-                raise ValueError(f"bad type {signature!r}")
+                raise ValueError(f"invalid type {signature!r}")
             return self.value(signature)
         word = self._word()
         if word in _KEYWORDS:
@@ -96,7 +96,7 @@ class _Reader:
         while self._text[self._at : self._at + 1] and self._text[self._at] not in _STOPS:
             self._at += 1
         if start == self._at:
-            raise ValueError(f"no value at character {start}")
+            raise ValueError(f"missing value at character {start}")
         return self._text[start : self._at]
 
     def _string(self) -> str:
@@ -106,7 +106,7 @@ class _Reader:
         while True:
             letter = self._text[self._at : self._at + 1]
             if not letter:
-                raise ValueError("a string without an end")
+                raise ValueError("unterminated string")
             self._at += 1
             if letter == quote:
                 return found
@@ -118,25 +118,25 @@ class _Reader:
 
     def _array(self, wanted: str | None) -> Variant:
         if wanted is not None and wanted[0] != "a":
-            raise ValueError(f"an array is no {wanted}")
+            raise ValueError(f"an array is not of type {wanted}")
         element = wanted[1:] if wanted else None
         self._take("[")
         values: list[Any] = []
         while not self._take("]"):
             if values and not self._take(","):
-                raise ValueError(f"no comma at character {self._at}")
+                raise ValueError(f"missing comma at character {self._at}")
             one = self.value(element)
             element = one.signature
             values.append(one.value)
         if element is None:
-            raise ValueError("an empty array without a type")
+            raise ValueError("empty array without a type")
         return Variant(f"a{element}", values)
 
     def _variant(self) -> Variant:
         self._take("<")
         inner = self.value(None)
         if not self._take(">"):
-            raise ValueError(f"no > at character {self._at}")
+            raise ValueError(f"missing > at character {self._at}")
         return Variant("v", inner)
 
 
@@ -165,5 +165,5 @@ def _of_type(signature: str, value: Any) -> Variant:
         low, high = _RANGES.get(signature, (0, -1))
         suitable = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
     if not suitable:
-        raise ValueError(f"{value!r} is no value of type {signature}")
+        raise ValueError(f"{value!r} is not of type {signature}")
     return Variant(signature, value)

@@ -192,17 +192,23 @@ def _of_unified(unified: dict[str, str], version: int) -> Properties:
 
 
 def _of_unified_file(name: str, text: str, version: int, *, idle: bool) -> Properties:
-    if name == "cpu.idle":
-        return [("CPUWeight", Variant("t", 0))] if idle else []
-    if name == "cpu.weight":
-        return [] if idle else [("CPUWeight", Variant("t", int(text)))]
-    if name == "cpu.max":
-        quota, period = text.split() if " " in text else (text, str(_DEFAULT_PERIOD))
-        return _of_bandwidth(0 if quota == "max" else int(quota), int(period), version)
+    if name.startswith("cpu."):
+        return _of_unified_cpu(name, text, version, idle=idle)
     if name in _UNIFIED_CPUSET and version >= _CPUSET_SINCE:
         return [(_UNIFIED_CPUSET[name], Variant("ay", _bits(text, f"unified resource {quoted(name)}")))]
     if name in _UNIFIED_MEMORY:
         return [(_UNIFIED_MEMORY[name], Variant("t", INFINITY if text == "max" else int(text)))]
     if name == "pids.max":
         return [("TasksMax", Variant("t", INFINITY if text == "max" else int(text) or 1))]
+    return []
+
+
+def _of_unified_cpu(name: str, text: str, version: int, *, idle: bool) -> Properties:
+    if name == "cpu.max":
+        quota, period = text.split() if " " in text else (text, str(_DEFAULT_PERIOD))
+        return _of_bandwidth(0 if quota == "max" else int(quota), int(period), version)
+    if name == "cpu.idle" and idle:
+        return [("CPUWeight", Variant("t", 0))]
+    if name == "cpu.weight" and not idle:
+        return [("CPUWeight", Variant("t", int(text)))]
     return []
