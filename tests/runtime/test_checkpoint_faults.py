@@ -215,7 +215,7 @@ def test_criu_killed_at_each_notification(bundle: Bundle, hookrun: Runtime, save
     container_id = start(hookrun, rich(bundle))
     wait_for_more(bundle, 3)
     dump = ["checkpoint", *saved.flags(), "--leave-running", container_id]
-    for notification in ("pre-dump", "network-lock", "post-dump"):
+    for notification in ("pre-dump", "network-lock", "post-dump", "network-unlock"):
         status, said = killed_in_time(hookrun, lambda: None, saved.work / "dump.log", notification, *dump)
         assert (status, "criu failed: signal: killed" in said) == (1, True), (notification, status, said)
         assert hookrun.state(container_id)["status"] == "running", notification
@@ -229,7 +229,7 @@ def test_criu_killed_at_each_notification(bundle: Bundle, hookrun: Runtime, save
     def end() -> None:
         assert hookrun.call("delete", "--force", container_id).status == 0
 
-    for notification in ("pre-restore", "setup-namespaces", "post-setup-namespaces", "post-restore", "pre-resume"):
+    for notification in ("pre-restore", "setup-namespaces", "post-setup-namespaces", "post-restore", "network-unlock", "pre-resume", "post-resume"):
         status, said = killed_in_time(hookrun, end, saved.work / "restore.log", notification, *back)
         assert (status, "criu failed: signal: killed" in said) == (1, True), (notification, status, said)
         assert not (hookrun.root / container_id).exists(), notification
