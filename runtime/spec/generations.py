@@ -6,14 +6,12 @@ at most in Debian 12 and 13, whose runc is 1.1; 1.2.1 or more in what comes afte
 
 from __future__ import annotations
 
-import re
-
 from hookrun.runtime.log import Log
 
-_OF_RUNC_1_2 = (1, 2, 1)
+_OF_RUNC_1_2 = [1, 2, 1]
 
 
 def warn(log: Log, oci_version: str, text: str) -> None:
     """Warn an engine that a runc of its age would warn; to others --debug shows it."""
-    numbers = tuple(map(int, re.findall(r"\d+", oci_version)[:3]))
+    numbers = [int(part) for part in oci_version.partition("-")[0].split(".") if part.isdigit()]
     (log.warning if numbers >= _OF_RUNC_1_2 else log.debug)(text)

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -66,6 +67,19 @@ def test_flags_that_make_no_sense(bundle: Bundle, either: Runtime, saved: Saved,
     assert either.state(container_id)["status"] == "running"
 
 
+# What a CRIU 2.12 answers to the first request of its RPC.
+OLD_CRIU = """#!{python}
+import socket
+from hookrun.runtime.criu.messages import rpc
+line = socket.socket(fileno=3)
+line.recv(4096)
+answer = rpc.criu_resp(type=rpc.VERSION, success=True)
+answer.version.major_number, answer.version.minor_number = 2, 12
+line.send(answer.SerializeToString())
+line.recv(4096)
+"""
+
+
 def test_no_criu_and_an_old_one(bundle: Bundle, hookrun: Runtime, saved: Saved, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     container_id = start(hookrun, bundle.command("sleep", "1000"))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -77,6 +91,8 @@ def test_no_criu_and_an_old_one(bundle: Bundle, hookrun: Runtime, saved: Saved, 
     (tmp_path / "criu").chmod(0o755)
     assert "criu failed: exit status 7" in checkpoint(hookrun, container_id, saved).err
     assert hookrun.state(container_id)["status"] == "running"
+    (tmp_path / "criu").write_text(OLD_CRIU.format(python=sys.executable))
+    assert "CRIU version 21200 must be 30000 or higher" in checkpoint(hookrun, container_id, saved).err
     hookrun.globals += ["--criu", "/no/such/criu"]
     assert "/no/such/criu" in checkpoint(hookrun, container_id, saved).err
     assert hookrun.state(container_id)["status"] == "running"
@@ -215,7 +231,7 @@ def test_criu_killed_at_each_notification(bundle: Bundle, hookrun: Runtime, save
     container_id = start(hookrun, rich(bundle))
     wait_for_more(bundle, 3)
     dump = ["checkpoint", *saved.flags(), "--leave-running", container_id]
-    for notification in ("pre-dump", "network-lock", "post-dump"):
+    for notification in ("pre-dump", "network-lock", "post-dump", "network-unlock"):
         status, said = killed_in_time(hookrun, lambda: None, saved.work / "dump.log", notification, *dump)
         assert (status, "criu failed: signal: killed" in said) == (1, True), (notification, status, said)
         assert hookrun.state(container_id)["status"] == "running", notification
@@ -229,7 +245,7 @@ def test_criu_killed_at_each_notification(bundle: Bundle, hookrun: Runtime, save
     def end() -> None:
         assert hookrun.call("delete", "--force", container_id).status == 0
 
-    for notification in ("pre-restore", "setup-namespaces", "post-setup-namespaces", "post-restore", "pre-resume"):
+    for notification in ("pre-restore", "setup-namespaces", "post-setup-namespaces", "post-restore", "network-unlock", "pre-resume", "post-resume"):
         status, said = killed_in_time(hookrun, end, saved.work / "restore.log", notification, *back)
         assert (status, "criu failed: signal: killed" in said) == (1, True), (notification, status, said)
         assert not (hookrun.root / container_id).exists(), notification

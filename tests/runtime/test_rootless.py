@@ -64,6 +64,10 @@ def test_a_life(own: Bundle, runtime: Runtime) -> None:
     assert done.status == 0, done.out
     try:
         assert json.loads(call(runtime, "state", container).out)["status"] == "created"
+        saving = call(runtime, "checkpoint", "--image-path", str(own.path / "images"), container)
+        assert saving.status == 1
+        if runtime.name == "hookrun":
+            assert "CRIU can't checkpoint rootless containers" in saving.err
         early = call(runtime, "exec", container, "sh", "-c", "id -u")
         assert (early.status, early.out) == (0, "0\n"), early
         assert call(runtime, "start", container).status == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.checkpoint_support import COUNTER, Saved, checkpoint, count, restore, start, wait_for_more
+from tests.runtime.checkpoint_support import Saved, checkpoint, restore, start
 from tests.support.bundles import Bundle
 from tests.support.runtimes import HOOKRUN, RUNC, Runtime, fresh_id
 from tests.vm.inside.test_scope import shown
@@ -22,42 +22,27 @@ def confinement(runtime: Runtime, container_id: str) -> str:
 
 
 @RUNTIMES
-def test_a_profile_is_in_force_again(bundle: Bundle, saved: Saved, tmp_path: Path, profile: str, program: str) -> None:
-    runtime = Runtime(program, tmp_path / "root")
+def test_a_profile_and_a_scope_are_there_again(
+    bundle: Bundle, saved: Saved, tmp_path: Path, profile: str, program: str
+) -> None:
+    runtime = Runtime(program, tmp_path / "root", "--systemd-cgroup")
+    name = fresh_id("ckscope")
     bundle.process["apparmorProfile"] = profile
+    bundle.linux["cgroupsPath"] = f"system.slice:hr:{name}"
+    bundle.linux["resources"]["pids"] = {"limit": 50}
     try:
         container_id = start(runtime, bundle.command("sleep", "1000"))
         result = checkpoint(runtime, container_id, saved)
         assert result.status == 0, result.err
+        assert "ActiveState=inactive" in shown(f"hr-{name}.scope", "ActiveState")
         restore(runtime, bundle, saved, container_id=container_id)
         assert confinement(runtime, container_id) == f"{profile} (enforce)"
+        properties = shown(f"hr-{name}.scope", "ActiveState", "TasksMax").splitlines()
+        assert set(properties) == {"ActiveState=active", "TasksMax=50"}
+        own = Path(f"/proc/{runtime.state(container_id)['pid']}/cgroup").read_text()
+        assert own == f"0::/system.slice/hr-{name}.scope\n"
         assert runtime.call("delete", "--force", container_id).status == 0
         restore(runtime, bundle, saved, "--lsm-profile", "apparmor:hookrun-other", container_id=container_id)
         assert confinement(runtime, container_id) == "hookrun-other (enforce)"
-    finally:
-        runtime.delete_all()
-
-
-@RUNTIMES
-def test_a_scope_is_there_again(bundle: Bundle, saved: Saved, tmp_path: Path, program: str) -> None:
-    runtime = Runtime(program, tmp_path / "root", "--systemd-cgroup")
-    name = fresh_id("ckscope")
-    bundle.linux["cgroupsPath"] = f"system.slice:hr:{name}"
-    bundle.linux["resources"]["pids"] = {"limit": 50}
-    try:
-        container_id = start(runtime, bundle.shell(COUNTER.replace("/scratch", "/tmp")))
-        wait_for_more(bundle, 3)
-        result = checkpoint(runtime, container_id, saved)
-        assert result.status == 0, result.err
-        assert "ActiveState=inactive" in shown(f"hr-{name}.scope", "ActiveState")
-        reached = count(bundle)
-        restore(runtime, bundle, saved, container_id=container_id)
-        wait_for_more(bundle, reached)
-        assert set(shown(f"hr-{name}.scope", "ActiveState", "TasksMax").splitlines()) == {
-            "ActiveState=active",
-            "TasksMax=50",
-        }
-        own = Path(f"/proc/{runtime.state(container_id)['pid']}/cgroup").read_text()
-        assert own == f"0::/system.slice/hr-{name}.scope\n"
     finally:
         runtime.delete_all()
