@@ -37,6 +37,11 @@ def test_style() -> None:
     check("ruff", "check", "--no-cache", *FOLDERS, "packaging", "tests")
 
 
+def test_format() -> None:
+    """Not of tests: their tables of cases stay a line each."""
+    check("ruff", "format", "--check", "--no-cache", *FOLDERS, "packaging")
+
+
 def test_types(tmp_path: Path) -> None:
     packages = [
         word

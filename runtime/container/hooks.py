@@ -50,9 +50,7 @@ def run_stage(
             raise Failure(f"error running {stage} hook #{index}: {problem}")
 
 
-def run_one(
-    hook: dict[str, Any], state: bytes, report: Report, default_env: list[str] | None = None
-) -> str:
+def run_one(hook: dict[str, Any], state: bytes, report: Report, default_env: list[str] | None = None) -> str:
     """Run one hook to its end or its timeout (seconds); returns what went wrong, "" where nothing did."""
     started = time.monotonic()
     run = _Run(hook, default_env)

@@ -124,9 +124,7 @@ def seccomp_attr_set(context: int, attribute: int, value: int) -> int:
 def seccomp_rule_add_array(context: int, action: int, number: int, comparisons: bytes) -> int:
     """`comparisons` are `struct scmp_arg_cmp`, one after the other; their count is not passed beside them."""
     count = _UInt(len(comparisons) // 24)
-    return _int(
-        "seccomp_rule_add_array", _Pointer(context), _UInt(action), _Int(number), count, comparisons or None
-    )
+    return _int("seccomp_rule_add_array", _Pointer(context), _UInt(action), _Int(number), count, comparisons or None)
 
 
 def seccomp_export_bpf(context: int, descriptor: int) -> int:

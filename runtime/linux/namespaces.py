@@ -86,6 +86,8 @@ def join(descriptor: int, flags: int) -> None:
     """
     imports.close()
     call(NR.setns, descriptor, flags)
+
+
 _WHOLE_RANGE = ["0", "0", "4294967295"]
 
 

@@ -134,9 +134,7 @@ def give_birth_inside(
     return _await_child(give_birth_at_once(0, entrance, deliver), {})
 
 
-def give_birth_at_once(
-    flags: int, entrance: Entrance, main: Callable[[channel.ChildLine], NoReturn]
-) -> Birth:
+def give_birth_at_once(flags: int, entrance: Entrance, main: Callable[[channel.ChildLine], NoReturn]) -> Birth:
     """Make a process by one clone. Raises Failure."""
     ours, theirs = channel.open_pair()
     try:

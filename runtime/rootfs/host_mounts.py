@@ -59,13 +59,9 @@ def _is_reachable(source: str) -> bool:
     return True
 
 
-def _start_helper(
-    wanted: dict[int, Mount], config: dict[str, Any], bundle: str, judged: Judged
-) -> dict[int, int]:
+def _start_helper(wanted: dict[int, Mount], config: dict[str, Any], bundle: str, judged: Judged) -> dict[int, int]:
     """Start the helper, nobody's child, so that nobody has to wait for it; the container's ends of the lines."""
-    pairs = {
-        index: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) for index in wanted
-    }
+    pairs = {index: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) for index in wanted}
     pid = os.fork()
     if not pid:
         if os.fork():
