@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hookrun.hooks import lines, patterns, trust
+from hookrun.hooks import lines
+from hookrun.hooks.compiler import patterns, trust
 from hookrun.hooks.entries import STAGES, checked_hook
 from hookrun.hooks.errors import HookError
 from hookrun.hooks.inject import PRECREATE

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import ruamel.yaml
 
-from hookrun.hooks import addhooks, directories, trust
+from hookrun.hooks import addhooks
+from hookrun.hooks.compiler import directories, trust
 from hookrun.hooks.errors import HookError
 
 if TYPE_CHECKING:
