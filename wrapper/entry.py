@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _signal  # `signal` makes an enum of each answer, which costs a `state` thirty pages
 import os
-import signal
 import sys
 
 from hookrun.runtime.linux.files import read_bytes
@@ -17,8 +17,8 @@ def main(state: str = STATE) -> None:
 
     `state` is the directory of the snapshot, the heap and the sealed program.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ^C ends us, as it ends runc, without a traceback
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # ^C ends us, as it ends runc, without a traceback
     _take_back_variable()
     arguments = [os.fsencode(word) for word in sys.argv]
     os._exit(shim.main(arguments, state))  # nothing is left to clean up: the interpreter's own end costs 2 ms

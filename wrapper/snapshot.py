@@ -33,7 +33,7 @@ _CHECKSUM = 8
 _HEADER = len(_MAGIC) + 4 + _CHECKSUM
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Snapshot:
     """What was found. `content` is None without a usable snapshot; `notice` then says why, for the record."""
 
