@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import stat
 from typing import Any
 
 from hookrun.hooks import cdi_spec, inject, lines
@@ -16,8 +17,7 @@ from hookrun.hooks.inject import Entry, Injected, Read
 
 ANNOTATIONS = "cdi.k8s.io/"
 _LISTS = ("env", "deviceNodes", "netDevices", "mounts", "hooks", "additionalGids")
-_FILE_KINDS = {0o060000: "b", 0o020000: "c", 0o010000: "p"}
-_KIND_MASK = 0o170000
+_FILE_KINDS = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: "p"}
 
 
 def injected(config: dict[str, Any], settings: dict[str, Any], read: Read) -> tuple[dict[str, Any], list[Injected]]:
@@ -266,9 +266,9 @@ def _completed(node: dict[str, Any]) -> dict[str, Any]:
         if is_complete:
             return device
         raise HookError(f"CDI device {path}: {error.strerror}") from None
-    kind = _FILE_KINDS.get(status.st_mode & _KIND_MASK)
+    kind = _FILE_KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is not None and device["fileMode"] is None:
-        device["fileMode"] = status.st_mode & 0o7777
+        device["fileMode"] = stat.S_IMODE(status.st_mode)
     if is_complete:
         return device
     if kind is None:

@@ -1,7 +1,7 @@
 """Whether a hook's conditions hold for a config: `when` of oci-hooks(5), as Podman and CRI-O evaluate it.
 
-Source: containers/common pkg/hooks/1.0.0/when.go. Regular expressions come compiled, as what `_sre.compile` takes: the
-`re` package would cost more than all of hookrun's own imports.
+Source: containers/common pkg/hooks/1.0.0/when.go. Regular expressions come compiled from the snapshot, as what
+`_sre.compile` takes: to compile one takes longer than all else about a container's hooks.
 """
 
 from __future__ import annotations

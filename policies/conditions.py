@@ -23,9 +23,9 @@ _patterns: dict[tuple[Any, ...], re.Pattern[str]] = {}
 
 def fits(value: Any, tests: tuple[Test, ...]) -> bool:
     """Whether a value passes all tests, each an operator and its operand; a `sources.Source` knows better itself."""
-    judge = getattr(value, "fits", None)
-    if judge is not None:
-        return bool(judge(tests))
+    own = getattr(value, "fits", None)
+    if own is not None:
+        return bool(own(tests))
     for name, operand in tests:
         positive = OPERATORS.get(name)
         if positive is not None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from hookrun.policies import exceptions, match, testing, validation
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Node
+from hookrun.policies.exceptions import Exemption
 from hookrun.policies.policy import Policy
-
-if TYPE_CHECKING:
-    from hookrun.policies.exceptions import Exemption
 
 _DAY = 86400
 _SOON = 14 * _DAY

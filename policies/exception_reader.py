@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from hookrun.policies import reader
 from hookrun.policies.document import Node
-
-if TYPE_CHECKING:
-    from hookrun.policies.exceptions import Exemption
+from hookrun.policies.exceptions import Exemption
 
 _MEMBERS = ("match", "reason", "until")
 _DAY = 86400

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hookrun.policies import conditions, match, messages, pointer
 from hookrun.policies.exceptions import has_ended, told
-from hookrun.policies.match import View
+from hookrun.policies.match import Condition, View
 from hookrun.policies.policy import Policy
-
-if TYPE_CHECKING:
-    from hookrun.policies.match import Condition
 
 _SHOWN = 4
 _WIDTH = 60

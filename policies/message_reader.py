@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING
 
 from hookrun.policies import match, reader
 from hookrun.policies.document import Node, suggestion
-
-if TYPE_CHECKING:
-    from hookrun.policies.match import Subject
-    from hookrun.policies.messages import Message
+from hookrun.policies.match import Subject
+from hookrun.policies.messages import Message
 
 _FIELD = re.compile(r"\$\$\{|\$\{(?P<name>[^{}]*)\}|\$\{")
 _ESCAPED = "$${"

@@ -6,6 +6,7 @@ what whoever starts the container wrote: they are masked as in the record, cut, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,8 +71,6 @@ def _text(value: Any, mask: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    import json
-
     return json.dumps(value, separators=(",", ":"))
 
 

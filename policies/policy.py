@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+from dataclasses import dataclass, fields
 from typing import Any
 
 ENFORCE = "enforce"
@@ -13,6 +14,7 @@ ALLOW = "allow"
 SEVERITIES = ("info", "low", "medium", "high", "critical")  # those of PolicyReport, wgpolicyk8s.io
 
 
+@dataclass(slots=True)
 class Policy:
     """A compiled policy.
 
@@ -23,82 +25,26 @@ class Policy:
     are "" where nobody said them.
     """
 
-    __slots__ = (
-        "changes",
-        "checks",
-        "denials",
-        "exceptions",
-        "file",
-        "hooks",
-        "line",
-        "match",
-        "merge",
-        "mode",
-        "name",
-        "on_error",
-        "owner",
-        "patch",
-        "severity",
-        "skips_updates",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        mode: str,
-        on_error: str,
-        file: str,
-        line: int,
-        match: tuple[Any, ...] | None,
-        denials: tuple[Any, ...],
-        checks: tuple[Any, ...],
-        changes: tuple[Any, ...],
-        patch: tuple[Any, ...],
-        merge: dict[str, Any] | None,
-        hooks: tuple[Any, ...],
-        skips_updates: bool,
-        exceptions: tuple[Any, ...],
-        owner: str,
-        severity: str,
-    ) -> None:
-        self.name = name
-        self.mode = mode
-        self.on_error = on_error
-        self.file = file
-        self.line = line
-        self.match = match
-        self.denials = denials
-        self.checks = checks
-        self.changes = changes
-        self.patch = patch
-        self.merge = merge
-        self.hooks = hooks
-        self.skips_updates = skips_updates
-        self.exceptions = exceptions
-        self.owner = owner
-        self.severity = severity
+    name: str
+    mode: str
+    on_error: str
+    file: str
+    line: int
+    match: tuple[Any, ...] | None
+    denials: tuple[Any, ...]
+    checks: tuple[Any, ...]
+    changes: tuple[Any, ...]
+    patch: tuple[Any, ...]
+    merge: dict[str, Any] | None
+    hooks: tuple[Any, ...]
+    skips_updates: bool
+    exceptions: tuple[Any, ...]
+    owner: str
+    severity: str
 
     def packed(self) -> bytes:
-        return marshal.dumps(
-            (
-                self.name,
-                self.mode,
-                self.on_error,
-                self.file,
-                self.line,
-                self.match,
-                self.denials,
-                self.checks,
-                self.changes,
-                self.patch,
-                self.merge,
-                self.hooks,
-                self.skips_updates,
-                self.exceptions,
-                self.owner,
-                self.severity,
-            )
-        )
+        """The policy's bytes in the snapshot: its fields in their order."""
+        return marshal.dumps(tuple(getattr(self, one.name) for one in fields(self)))
 
 
 def unpacked(data: bytes) -> Policy:

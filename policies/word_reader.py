@@ -8,13 +8,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hookrun.policies import message_reader, mounts, quantities, reader
 from hookrun.policies.document import Node
-
-if TYPE_CHECKING:
-    from hookrun.policies.messages import Message
+from hookrun.policies.messages import Message
 
 HOST_NAMESPACES = "namespaces.forbidHost"
 OF_RESOURCES = ("resources", "devices")  # words that an update is judged by

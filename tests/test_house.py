@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -35,6 +36,11 @@ def check(*arguments: str, directory: Path = CHECKOUT) -> None:
 
 def test_style() -> None:
     check("ruff", "check", "--no-cache", *FOLDERS, "packaging", "tests")
+
+
+def test_format() -> None:
+    """Not of tests: their tables of cases stay a line each."""
+    check("ruff", "format", "--check", "--no-cache", *FOLDERS, "packaging")
 
 
 def test_types(tmp_path: Path) -> None:
@@ -82,3 +88,21 @@ def test_hookrun_is_a_namespace() -> None:
 def test_nobody_below_knows_the_wrapper(folder: str) -> None:
     guilty = [str(path) for path in (CHECKOUT / folder).rglob("*.py") if "hookrun.wrapper" in path.read_text()]
     assert not guilty
+
+
+# What a function of a call's may import: each says why it does not do so at the top of its module. See also
+# tests/security/test_imports.py, for the runtime.
+LATE = {("wrapper/decision/injection.py", "_yaml")}
+
+
+def test_modules_import_at_their_top() -> None:
+    found = {
+        (str(path.relative_to(CHECKOUT)), function.name)
+        for folder in ("wrapper", "hooks", "policies")
+        for path in (CHECKOUT / folder).rglob("*.py")
+        if path.relative_to(CHECKOUT).parts[:2] not in (("wrapper", "admin"), ("wrapper", "start"))
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        and any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(function))
+    }
+    assert found == LATE

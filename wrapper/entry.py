@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _signal
+import _signal  # `signal` makes an enum of each answer, which costs a `state` thirty pages
 import os
 import sys
 

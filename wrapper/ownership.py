@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from posix import stat_result
+import stat
 
-_OTHERS_WRITE = 0o022
-_TYPE = 0o170000
-_LINK = 0o120000
-_STICKY = 0o1000
-_STICKY_DIRECTORY = 0o041000
+from hookrun.runtime.linux.namespaces import in_user_namespace
+
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS = 40
-_ELOOP = 40
 _OVERFLOW_UID = 65534  # what the kernel shows for an owner that the user namespace does not map
 
 
@@ -21,7 +19,7 @@ def problem(path: str) -> str:
     Rootless Podman calls its runtime in a user namespace, where the host's root is shown as nobody.
     """
     status = os.stat(path)
-    if not status.st_mode & _OTHERS_WRITE and (status.st_uid in (0, os.geteuid()) or _may_be_root(status.st_uid)):
+    if not status.st_mode & OTHERS_WRITE and (status.st_uid in (0, os.geteuid()) or _may_be_root(status.st_uid)):
         return ""
     return _described(status)
 
@@ -49,10 +47,10 @@ def weakest(path: str) -> str:
         elif part not in ("", "."):
             place = os.path.join(here, part)
             found = place if _is_replaceable(place) else ""
-            if os.lstat(place).st_mode & _TYPE == _LINK:
+            if stat.S_ISLNK(os.lstat(place).st_mode):
                 links += 1
                 if links > _MOST_LINKS:
-                    raise OSError(_ELOOP, os.strerror(_ELOOP), path)
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                 target = os.readlink(place)
                 here = "/" if target.startswith("/") else here
                 left += target.split("/")[::-1]
@@ -64,19 +62,18 @@ def weakest(path: str) -> str:
 def _is_replaceable(place: str) -> bool:
     """In a sticky directory, as /tmp, others can exchange only what is theirs."""
     status = os.lstat(place)
-    is_open = status.st_mode & _OTHERS_WRITE and status.st_mode & (_TYPE | _STICKY) != _STICKY_DIRECTORY
-    is_link = status.st_mode & _TYPE == _LINK
+    is_sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    is_open = status.st_mode & OTHERS_WRITE and not is_sticky
+    is_link = stat.S_ISLNK(status.st_mode)
     is_trusted = status.st_uid in (0, os.geteuid()) or _may_be_root(status.st_uid)
     return bool(is_open and not is_link) or not is_trusted
 
 
-def _described(status: stat_result) -> str:
-    return f"others than root can write it (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})"
+def _described(status: os.stat_result) -> str:
+    return f"others than root can write it (owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o})"
 
 
 def _may_be_root(uid: int) -> bool:
     if uid != _OVERFLOW_UID:
         return False
-    from hookrun.runtime.linux.namespaces import in_user_namespace
-
     return in_user_namespace()

@@ -13,6 +13,7 @@ import _imp
 import marshal
 import os
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 from hookrun.runtime.errors import Failure, reason
@@ -32,18 +33,14 @@ _CHECKSUM = 8
 _HEADER = len(_MAGIC) + 4 + _CHECKSUM
 
 
+@dataclass(slots=True)
 class Snapshot:
     """What was found. `content` is None without a usable snapshot; `notice` then says why, for the record."""
 
-    __slots__ = ("content", "directory", "is_damaged", "notice")
-
-    def __init__(
-        self, directory: str, content: dict[str, Any] | None, notice: str = "", *, damaged: bool = False
-    ) -> None:
-        self.directory = directory
-        self.content = content
-        self.notice = notice
-        self.is_damaged = damaged
+    directory: str
+    content: dict[str, Any] | None
+    notice: str = ""
+    is_damaged: bool = False
 
     @property
     def has_policies(self) -> bool:
@@ -82,7 +79,7 @@ def load(directory: str) -> Snapshot:
     except (OSError, _Damaged) as error:
         why = reason(error) if isinstance(error, OSError) else error
         notice = f"cannot use the snapshot {path}: {why}; `hookctl apply` writes it anew"
-        return Snapshot(directory, None, notice, damaged=True)
+        return Snapshot(directory, None, notice, is_damaged=True)
 
 
 def _missing(directory: str, path: str) -> Snapshot:
@@ -90,7 +87,7 @@ def _missing(directory: str, path: str) -> Snapshot:
     if not os.path.exists(f"{directory}/{HISTORY}"):
         return Snapshot(directory, None, _NONE)
     notice = f"the snapshot {path} is gone, but one was in force; `hookctl rollback` or `hookctl apply` writes it anew"
-    return Snapshot(directory, None, notice, damaged=True)
+    return Snapshot(directory, None, notice, is_damaged=True)
 
 
 def _check_owner(path: str) -> None:

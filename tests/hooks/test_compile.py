@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hookrun.hooks import compile as hooks
 from hookrun.hooks import select
+from hookrun.hooks.compiler import compile as hooks
 
 ALWAYS = {"always": True}
 

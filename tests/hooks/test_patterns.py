@@ -6,7 +6,7 @@ import _sre
 
 import pytest
 
-from hookrun.hooks import patterns
+from hookrun.hooks.compiler import patterns
 from hookrun.hooks.errors import HookError
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from hookrun.hooks import directories, select
+from hookrun.hooks import select
+from hookrun.hooks.compiler import directories
 from hookrun.hooks.errors import HookError
 
 BIND = {"destination": "/data", "type": "bind", "source": "/srv", "options": ["rbind"]}

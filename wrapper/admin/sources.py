@@ -16,8 +16,8 @@ from typing import Any
 import jsonschema
 from loguru import logger
 
-from hookrun.hooks import compile as hooks
-from hookrun.hooks import directories
+from hookrun.hooks.compiler import compile as hooks
+from hookrun.hooks.compiler import directories
 from hookrun.hooks.errors import HookError
 from hookrun.policies import compiler, document
 from hookrun.policies.compiler import Source

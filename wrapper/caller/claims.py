@@ -9,12 +9,15 @@ containerd's CRI plugin, the storage of Podman and CRI-O. A record counts if roo
 from __future__ import annotations
 
 import os
+import stat
 from typing import Any
 
 from hookrun.runtime import jsonio
 from hookrun.runtime.linux import files
+from hookrun.wrapper.caller import containers_storage
 from hookrun.wrapper.caller import engine as engines
 from hookrun.wrapper.caller.engine import Caller
+from hookrun.wrapper.ownership import OTHERS_WRITE
 
 Config = dict[str, Any]
 
@@ -24,8 +27,6 @@ _CRI = "io.containerd.grpc.v1.cri"
 _CRIO_LABELS = "io.kubernetes.cri-o.Labels"  # a JSON object (CRI-O's pkg/annotations)
 _KUBELETS, _ENGINES = "io.kubernetes.", "io.kubernetes.cri"
 _DOCKERS_DEPTH = 5  # DATA-ROOT/overlay2/ID/merged, DATA-ROOT/UID.GID/vfs/dir/ID, DATA-ROOT/rootfs/overlayfs/ID
-_REGULAR_FILE, _FILE_TYPE = 0o100000, 0o170000
-_OTHERS_WRITE = 0o022
 
 
 def confirmed(caller: Caller, container: str, config: Config | None) -> str:
@@ -51,8 +52,6 @@ def image(engine: str, container: str, config: Config) -> str:
     if engine == "docker":
         found = _dockers_settings(config, container).get("Image")
     elif engine in ("podman", "cri-o"):
-        from hookrun.wrapper.caller import containers_storage
-
         found = containers_storage.image(_root_path(config), container)
     else:
         found = ""
@@ -72,8 +71,6 @@ def labels(engine: str, container: str, config: Config) -> Config:
     if engine == "docker":
         found = _dockers_settings(config, container).get("Labels")
     elif engine == "podman":
-        from hookrun.wrapper.caller import containers_storage
-
         found = containers_storage.podmans_labels(_root_path(config), container)
     elif engine == "cri-o":
         found = _crios_labels(config)
@@ -151,6 +148,6 @@ def _is_roots(path: str, file: bool = False) -> bool:
         status = os.lstat(path)
     except (OSError, ValueError):
         return False
-    if file and status.st_mode & _FILE_TYPE != _REGULAR_FILE:
+    if file and not stat.S_ISREG(status.st_mode):
         return False
-    return status.st_uid == 0 and not status.st_mode & _OTHERS_WRITE
+    return status.st_uid == 0 and not status.st_mode & OTHERS_WRITE

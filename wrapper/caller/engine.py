@@ -10,10 +10,12 @@ What containerd's namespaces claim (`-namespace moby`) anybody with its socket c
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.runtime.linux.namespaces import in_user_namespace
+from hookrun.wrapper.ownership import OTHERS_WRITE
 
 _NAMES = {
     "dockerd": "docker",
@@ -28,7 +30,6 @@ _NAMESPACES = {"moby": "docker", "plugins.moby": "docker", "k8s.io": "kubernetes
 _OF_ANY_USER = ("podman", "buildah")  # which have no daemon
 _ROOTLESS = "rootless-"
 _FURTHEST = 8
-_OTHERS_WRITE = 0o022
 
 
 class Process:
@@ -121,7 +122,7 @@ def _is_roots(pid: int) -> bool:
         status = read_bytes(f"/proc/{pid}/status")
     except OSError:
         return False
-    if file.st_uid != 0 or file.st_mode & _OTHERS_WRITE:
+    if file.st_uid != 0 or file.st_mode & OTHERS_WRITE:
         return False
     real, effective = status.partition(b"\nUid:")[2].split(None, 2)[:2]
     return real == effective == b"0"
@@ -138,12 +139,10 @@ def _listener(path: str) -> int:
     """The pid of who listens at a unix socket, 0 if that can't be told (SO_PEERCRED, unix(7))."""
     if not path:
         return 0
-    import _socket
-
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         connection.connect(path)
-        return int.from_bytes(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+        return int.from_bytes(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
     except OSError:
         return 0
     finally:

@@ -11,7 +11,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from hookrun.runtime.errors import quoted
-from hookrun.wrapper.cli import grammar
+from hookrun.wrapper.cli import grammar, values
 
 PROGRAM = "program"
 COMMAND = "command"
@@ -221,8 +221,6 @@ def _value(kind: str, text: str) -> bool | int | str:
         return text
     if kind == grammar.BOOL and text == "true":
         return True
-    from hookrun.wrapper.cli import values
-
     return values.PARSERS[kind](text)
 
 

@@ -7,7 +7,7 @@ Source: the `*.go` files of runc's main package at the tags v0.1.1 to v1.5.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 BOOL = "bool"
 STRING = "string"
@@ -54,38 +54,18 @@ class Flag:
         return [] if isinstance(self.default, tuple) else self.default
 
 
+@dataclass(frozen=True, slots=True)
 class Command:
-    """One command. It takes `least` to `most` arguments; with `reorder` its flags may follow its arguments.
+    """One command. It takes `least` to `most` arguments; with `reorder` its flags may follow its arguments."""
 
-    `make_flags` is called when the command is: the flags of all commands would cost each call as much as a module.
-    """
-
-    __slots__ = ("_make_flags", "arguments", "least", "most", "name", "reorder", "since", "usage")
-
-    def __init__(
-        self,
-        name: str,
-        usage: str,
-        arguments: str,
-        least: int,
-        most: int,
-        make_flags: Callable[[], tuple[Flag, ...]] = tuple,
-        *,
-        reorder: bool = True,
-        since: str = "1.0",
-    ) -> None:
-        self.name = name
-        self.usage = usage
-        self.arguments = arguments
-        self.least = least
-        self.most = most
-        self._make_flags = make_flags
-        self.reorder = reorder
-        self.since = since
-
-    @property
-    def flags(self) -> tuple[Flag, ...]:
-        return self._make_flags()
+    name: str
+    usage: str
+    arguments: str
+    least: int
+    most: int
+    flags: tuple[Flag, ...] = ()
+    reorder: bool = True
+    since: str = "1.0"
 
 
 _EMPTY: dict[str, bool | int | str | tuple[()]] = {
@@ -115,17 +95,16 @@ _CONSOLE = Flag("console", STRING, "path of the pty slave to use", hidden=True, 
 _FORMAT = Flag("format f", STRING, "table or json", "table")
 
 
-def _criu() -> tuple[Flag, ...]:
-    return (
-        Flag("tcp-established", BOOL, "allow open TCP connections"),
-        Flag("ext-unix-sk", BOOL, "allow unix sockets that lead out of the container"),
-        Flag("shell-job", BOOL, "allow processes that share a terminal with a shell outside"),
-        Flag("file-locks", BOOL, "save and restore file locks"),
-        Flag("manage-cgroups-mode", STRING, "what CRIU does about cgroups: soft, full, strict or ignore"),
-        Flag("empty-ns", STRINGS, "namespace to create without restoring its content"),
-        Flag("auto-dedup", BOOL, "drop memory pages of earlier images that later images replace"),
-        Flag("lazy-pages", BOOL, "restore memory pages on demand through userfaultfd"),
-    )
+_CRIU_FLAGS = (
+    Flag("tcp-established", BOOL, "allow open TCP connections"),
+    Flag("ext-unix-sk", BOOL, "allow unix sockets that lead out of the container"),
+    Flag("shell-job", BOOL, "allow processes that share a terminal with a shell outside"),
+    Flag("file-locks", BOOL, "save and restore file locks"),
+    Flag("manage-cgroups-mode", STRING, "what CRIU does about cgroups: soft, full, strict or ignore"),
+    Flag("empty-ns", STRINGS, "namespace to create without restoring its content"),
+    Flag("auto-dedup", BOOL, "drop memory pages of earlier images that later images replace"),
+    Flag("lazy-pages", BOOL, "restore memory pages on demand through userfaultfd"),
+)
 
 
 GLOBALS = (
@@ -143,127 +122,121 @@ GLOBALS = (
 )
 
 
-def _checkpoint() -> tuple[Flag, ...]:
-    return (
-        Flag("image-path", STRING, "directory for CRIU's image files"),
-        Flag("work-path", STRING, "directory for CRIU's work files and logs"),
-        Flag("parent-path", STRING, "directory of the image files of an earlier pre-dump"),
-        Flag("leave-running", BOOL, "let the container go on after the checkpoint"),
-        Flag("tcp-skip-in-flight", BOOL, "leave out TCP connections that are being made", since="1.3"),
-        Flag("link-remap", BOOL, "link unlinked files back where possible", since="1.3"),
-        Flag("status-fd", INT, "descriptor that CRIU writes a NUL to when lazy pages are ready", -1),
-        Flag("page-server", STRING, "ADDRESS:PORT of the page server"),
-        Flag("pre-dump", BOOL, "save memory only, and let the container go on"),
-        *_criu(),
-    )
+_CHECKPOINT_FLAGS = (
+    Flag("image-path", STRING, "directory for CRIU's image files"),
+    Flag("work-path", STRING, "directory for CRIU's work files and logs"),
+    Flag("parent-path", STRING, "directory of the image files of an earlier pre-dump"),
+    Flag("leave-running", BOOL, "let the container go on after the checkpoint"),
+    Flag("tcp-skip-in-flight", BOOL, "leave out TCP connections that are being made", since="1.3"),
+    Flag("link-remap", BOOL, "link unlinked files back where possible", since="1.3"),
+    Flag("status-fd", INT, "descriptor that CRIU writes a NUL to when lazy pages are ready", -1),
+    Flag("page-server", STRING, "ADDRESS:PORT of the page server"),
+    Flag("pre-dump", BOOL, "save memory only, and let the container go on"),
+    *_CRIU_FLAGS,
+)
 
 
-def _create() -> tuple[Flag, ...]:
-    return (
-        _BUNDLE,
-        _CONSOLE_SOCKET,
-        _PIDFD_SOCKET,
-        _PID_FILE,
-        _NO_PIVOT,
-        _NO_NEW_KEYRING,
-        _PRESERVE_FDS,
-        _CONSOLE,
-    )
+_CREATE_FLAGS = (
+    _BUNDLE,
+    _CONSOLE_SOCKET,
+    _PIDFD_SOCKET,
+    _PID_FILE,
+    _NO_PIVOT,
+    _NO_NEW_KEYRING,
+    _PRESERVE_FDS,
+    _CONSOLE,
+)
 
 
-def _exec() -> tuple[Flag, ...]:
-    return (
-        _CONSOLE_SOCKET,
-        _PIDFD_SOCKET,
-        Flag("cwd", STRING, "working directory in the container"),
-        Flag("env e", STRINGS, "environment variable NAME=VALUE"),
-        Flag("tty t", BOOL, "allocate a terminal"),
-        Flag("user u", STRING, "UID[:GID]"),
-        Flag("additional-gids g", INT64S, "additional group id"),
-        Flag("process p", STRING, "file with the process as JSON"),
-        _DETACH,
-        _PID_FILE,
-        Flag("process-label", STRING, "SELinux label of the process"),
-        Flag("apparmor", STRING, "AppArmor profile of the process"),
-        Flag("no-new-privs", BOOL, "set no_new_privs"),
-        Flag("cap c", STRINGS, "capability to add to the bounding set"),
-        Flag("no-subreaper", BOOL, "no effect", hidden=True, until="1.0"),
-        _PRESERVE_FDS,
-        Flag("cgroup", STRINGS, "[CONTROLLER[,CONTROLLER]:]CGROUP: existing sub-cgroup to run in", since="1.1"),
-        Flag("ignore-paused", BOOL, "also in a paused container", since="1.1"),
-        _CONSOLE,
-    )
+_EXEC_FLAGS = (
+    _CONSOLE_SOCKET,
+    _PIDFD_SOCKET,
+    Flag("cwd", STRING, "working directory in the container"),
+    Flag("env e", STRINGS, "environment variable NAME=VALUE"),
+    Flag("tty t", BOOL, "allocate a terminal"),
+    Flag("user u", STRING, "UID[:GID]"),
+    Flag("additional-gids g", INT64S, "additional group id"),
+    Flag("process p", STRING, "file with the process as JSON"),
+    _DETACH,
+    _PID_FILE,
+    Flag("process-label", STRING, "SELinux label of the process"),
+    Flag("apparmor", STRING, "AppArmor profile of the process"),
+    Flag("no-new-privs", BOOL, "set no_new_privs"),
+    Flag("cap c", STRINGS, "capability to add to the bounding set"),
+    Flag("no-subreaper", BOOL, "no effect", hidden=True, until="1.0"),
+    _PRESERVE_FDS,
+    Flag("cgroup", STRINGS, "[CONTROLLER[,CONTROLLER]:]CGROUP: existing sub-cgroup to run in", since="1.1"),
+    Flag("ignore-paused", BOOL, "also in a paused container", since="1.1"),
+    _CONSOLE,
+)
 
 
-def _restore() -> tuple[Flag, ...]:
-    return (
-        _CONSOLE_SOCKET,
-        Flag("image-path", STRING, "directory of CRIU's image files"),
-        Flag("work-path", STRING, "directory for CRIU's work files and logs"),
-        _BUNDLE,
-        _DETACH,
-        _PID_FILE,
-        _NO_SUBREAPER,
-        _NO_PIVOT,
-        Flag("lsm-profile", STRING, "LSM profile to restore with, TYPE:NAME"),
-        Flag("lsm-mount-context", STRING, "LSM mount context to restore with", since="1.1"),
-        *_criu(),
-        _CONSOLE,
-    )
+_RESTORE_FLAGS = (
+    _CONSOLE_SOCKET,
+    Flag("image-path", STRING, "directory of CRIU's image files"),
+    Flag("work-path", STRING, "directory for CRIU's work files and logs"),
+    _BUNDLE,
+    _DETACH,
+    _PID_FILE,
+    _NO_SUBREAPER,
+    _NO_PIVOT,
+    Flag("lsm-profile", STRING, "LSM profile to restore with, TYPE:NAME"),
+    Flag("lsm-mount-context", STRING, "LSM mount context to restore with", since="1.1"),
+    *_CRIU_FLAGS,
+    _CONSOLE,
+)
 
 
-def _run() -> tuple[Flag, ...]:
-    return (
-        _BUNDLE,
-        _CONSOLE_SOCKET,
-        _PIDFD_SOCKET,
-        _DETACH,
-        Flag("keep", BOOL, "keep the container's state after it exits", since="1.1"),
-        _PID_FILE,
-        _NO_SUBREAPER,
-        _NO_PIVOT,
-        _NO_NEW_KEYRING,
-        _PRESERVE_FDS,
-        _CONSOLE,
-    )
+_RUN_FLAGS = (
+    _BUNDLE,
+    _CONSOLE_SOCKET,
+    _PIDFD_SOCKET,
+    _DETACH,
+    Flag("keep", BOOL, "keep the container's state after it exits", since="1.1"),
+    _PID_FILE,
+    _NO_SUBREAPER,
+    _NO_PIVOT,
+    _NO_NEW_KEYRING,
+    _PRESERVE_FDS,
+    _CONSOLE,
+)
 
 
-def _update() -> tuple[Flag, ...]:
-    return (
-        Flag("resources r", STRING, "file with linux.resources as JSON, - for stdin; other flags are then ignored"),
-        Flag("blkio-weight", INT, "block IO weight, 10 to 1000"),
-        Flag("cpu-period", STRING, "CFS period in microseconds, 0 for the system's default"),
-        Flag("cpu-quota", STRING, "CPU time per period in microseconds"),
-        Flag("cpu-burst", STRING, "CPU time that may be saved up, in microseconds", since="1.2"),
-        Flag("cpu-share", STRING, "relative weight of CPU time"),
-        Flag("cpu-rt-period", STRING, "realtime period in microseconds, 0 for the system's default"),
-        Flag("cpu-rt-runtime", STRING, "realtime CPU time per period in microseconds"),
-        Flag("cpuset-cpus", STRING, "CPUs to use"),
-        Flag("cpuset-mems", STRING, "memory nodes to use"),
-        Flag("kernel-memory", STRING, "no effect: the kernel has no such limit any more", hidden=True),
-        Flag("kernel-memory-tcp", STRING, "no effect: the kernel has no such limit any more", hidden=True),
-        Flag("memory", STRING, "memory limit in bytes"),
-        Flag("memory-reservation", STRING, "soft memory limit in bytes"),
-        Flag("memory-swap", STRING, "limit of memory and swap in bytes, -1 for none"),
-        Flag("pids-limit", INT, "how many processes the container may have"),
-        Flag("l3-cache-schema", STRING, "Intel RDT L3 cache schema"),
-        Flag("mem-bw-schema", STRING, "Intel RDT memory bandwidth schema"),
-        Flag("cpu-idle", STRING, "1 for SCHED_IDLE, 0 for the ordinary policy", since="1.2"),
-    )
+_UPDATE_FLAGS = (
+    Flag("resources r", STRING, "file with linux.resources as JSON, - for stdin; other flags are then ignored"),
+    Flag("blkio-weight", INT, "block IO weight, 10 to 1000"),
+    Flag("cpu-period", STRING, "CFS period in microseconds, 0 for the system's default"),
+    Flag("cpu-quota", STRING, "CPU time per period in microseconds"),
+    Flag("cpu-burst", STRING, "CPU time that may be saved up, in microseconds", since="1.2"),
+    Flag("cpu-share", STRING, "relative weight of CPU time"),
+    Flag("cpu-rt-period", STRING, "realtime period in microseconds, 0 for the system's default"),
+    Flag("cpu-rt-runtime", STRING, "realtime CPU time per period in microseconds"),
+    Flag("cpuset-cpus", STRING, "CPUs to use"),
+    Flag("cpuset-mems", STRING, "memory nodes to use"),
+    Flag("kernel-memory", STRING, "no effect: the kernel has no such limit any more", hidden=True),
+    Flag("kernel-memory-tcp", STRING, "no effect: the kernel has no such limit any more", hidden=True),
+    Flag("memory", STRING, "memory limit in bytes"),
+    Flag("memory-reservation", STRING, "soft memory limit in bytes"),
+    Flag("memory-swap", STRING, "limit of memory and swap in bytes, -1 for none"),
+    Flag("pids-limit", INT, "how many processes the container may have"),
+    Flag("l3-cache-schema", STRING, "Intel RDT L3 cache schema"),
+    Flag("mem-bw-schema", STRING, "Intel RDT memory bandwidth schema"),
+    Flag("cpu-idle", STRING, "1 for SCHED_IDLE, 0 for the ordinary policy", since="1.2"),
+)
 
 
 _ID = "<container-id>"
 
 COMMANDS = (
-    Command("checkpoint", "save a running container's state to files", _ID, 1, 1, _checkpoint),
-    Command("create", "create a container", _ID, 1, 1, _create),
+    Command("checkpoint", "save a running container's state to files", _ID, 1, 1, _CHECKPOINT_FLAGS),
+    Command("create", "create a container", _ID, 1, 1, _CREATE_FLAGS),
     Command(
         "delete",
         "delete a stopped container and what it holds",
         _ID,
         1,
         1,
-        lambda: (Flag("force f", BOOL, "kill the container with SIGKILL if it runs"),),
+        (Flag("force f", BOOL, "kill the container with SIGKILL if it runs"),),
     ),
     Command(
         "events",
@@ -271,7 +244,7 @@ COMMANDS = (
         _ID,
         1,
         1,
-        lambda: (
+        (
             Flag("interval", DURATION, "time between two statistics", 5 * SECOND),
             Flag("stats", BOOL, "print the statistics once"),
         ),
@@ -282,7 +255,7 @@ COMMANDS = (
         "<container-id> <command> [command options] || -p process.json <container-id>",
         1,
         UNLIMITED,
-        _exec,
+        _EXEC_FLAGS,
         reorder=False,
     ),
     Command(
@@ -291,7 +264,7 @@ COMMANDS = (
         "<container-id> [signal]",
         1,
         2,
-        lambda: (Flag("all a", BOOL, "signal every process of the container", hidden=True),),
+        (Flag("all a", BOOL, "signal every process of the container", hidden=True),),
     ),
     Command(
         "list",
@@ -299,7 +272,7 @@ COMMANDS = (
         "",
         0,
         0,
-        lambda: (_FORMAT, Flag("quiet q", BOOL, "print container ids only")),
+        (_FORMAT, Flag("quiet q", BOOL, "print container ids only")),
     ),
     Command("pause", "suspend every process of a container", _ID, 1, 1),
     Command(
@@ -308,26 +281,26 @@ COMMANDS = (
         "<container-id> [ps options]",
         1,
         UNLIMITED,
-        lambda: (_FORMAT,),
+        (_FORMAT,),
         reorder=False,
     ),
-    Command("restore", "bring a container back from a checkpoint", _ID, 1, 1, _restore),
+    Command("restore", "bring a container back from a checkpoint", _ID, 1, 1, _RESTORE_FLAGS),
     Command("resume", "let the processes of a paused container go on", _ID, 1, 1),
-    Command("run", "create and start a container", _ID, 1, 1, _run),
+    Command("run", "create and start a container", _ID, 1, 1, _RUN_FLAGS),
     Command(
         "spec",
         "write an example config.json",
         "",
         0,
         0,
-        lambda: (
+        (
             Flag("bundle b", STRING, "directory to write it to"),
             Flag("rootless", BOOL, "make it fit a user who is not root"),
         ),
     ),
     Command("start", "start the process of a created container", _ID, 1, 1),
     Command("state", "print a container's state as JSON", _ID, 1, 1),
-    Command("update", "change a container's resource limits", _ID, 1, 1, _update),
+    Command("update", "change a container's resource limits", _ID, 1, 1, _UPDATE_FLAGS),
     Command("features", "print as JSON what this runtime can do", "", 0, 0, since="1.1"),
 )
 

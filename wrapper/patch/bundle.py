@@ -9,6 +9,7 @@ from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux import files
 from hookrun.runtime.spec import go_decoder, shape
+from hookrun.wrapper.patch import originals
 from hookrun.wrapper.patch.originals import Original
 
 CONFIG = "config.json"
@@ -42,8 +43,6 @@ class Bundle:
         """What hookrun noted about the config.json that is there now, None if another wrote it."""
         if not os.path.isdir(self._notes):
             return None
-        from hookrun.wrapper.patch import originals
-
         return originals.find(self._notes, self.directory, self.original)
 
     def rewrite(self, config: dict[str, Any]) -> bytes:
@@ -58,8 +57,6 @@ class Bundle:
 
     def _note(self, data: bytes) -> None:
         """Without a note, where none can be kept, a create that is tried again starts from what is there."""
-        from hookrun.wrapper.patch import originals
-
         if self._notes:
             try:
                 originals.keep(self._notes, self.directory, self.original, data)
@@ -69,8 +66,6 @@ class Bundle:
 
 def restore(directory: str, notes: str) -> None:
     """Leave a bundle whose container is deleted as the engine made it, unless somebody changed its config since."""
-    from hookrun.wrapper.patch import originals
-
     path = f"{directory}/{CONFIG}"
     before = originals.forget(notes, directory, path)
     if before is not None:

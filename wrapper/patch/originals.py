@@ -7,8 +7,9 @@ written, the process that wrote it (pid and start time) and the bundle's path, t
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import Any
+from dataclasses import dataclass
 
 from hookrun.runtime.linux import files, pids
 from hookrun.runtime.linux.files import read_bytes
@@ -18,14 +19,12 @@ from hookrun.wrapper.digest import sha256_hex
 _LOOKED_AT = 4  # notes of other bundles, at each new one: those whose bundle is gone go
 
 
+@dataclass(frozen=True, slots=True)
 class Original:
     """A note. `before` are the bytes; `is_ours`: this very process wrote what is there now."""
 
-    __slots__ = ("before", "is_ours")
-
-    def __init__(self, before: bytes, is_ours: bool) -> None:
-        self.before = before
-        self.is_ours = is_ours
+    before: bytes
+    is_ours: bool
 
 
 def find(directory: str, bundle: str, now: bytes) -> Original | None:
@@ -59,7 +58,7 @@ def forget(directory: str, bundle: str, config: str) -> bytes | None:
         return None
 
 
-def _name(bundle: Any) -> str:
+def _name(bundle: os.stat_result) -> str:
     return f"{bundle.st_dev}-{bundle.st_ino}"
 
 
@@ -71,7 +70,7 @@ def _demand_own(directory: str) -> None:
     """Raises OSError where others could have written the notes."""
     problem = ownership.problem(directory)
     if problem:
-        raise PermissionError(1, problem, directory)
+        raise PermissionError(errno.EPERM, problem, directory)
 
 
 def _read(directory: str, name: str) -> tuple[str, str, str, bytes]:

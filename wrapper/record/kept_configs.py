@@ -15,7 +15,7 @@ PACKED = ".z"  # of configs that `hookctl trace prune` compressed
 def keep(directory: str, name: str, config: dict[str, Any]) -> None:
     """Keep a config in the record's directory. Where that can't be done, the record's line itself will say so too."""
     path = f"{directory}/{DIRECTORY}/{name}.json"
-    if _is_used_again(path) or _is_used_again(path + PACKED):
+    if _count_as_used(path) or _count_as_used(path + PACKED):
         return
     try:
         os.makedirs(f"{directory}/{DIRECTORY}", 0o700, exist_ok=True)
@@ -24,8 +24,8 @@ def keep(directory: str, name: str, config: dict[str, Any]) -> None:
         return
 
 
-def _is_used_again(path: str) -> bool:
-    """Whether a kept config is there; it counts as new again, or age would take it from under the new call."""
+def _count_as_used(path: str) -> bool:
+    """Make a kept config count as new, or age would take it from under the new call; whether there is one."""
     try:
         os.utime(path)
     except OSError:

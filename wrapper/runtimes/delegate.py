@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import _signal
 import os
+import signal
 from typing import Any, NoReturn
 
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.spec import config as configs
+from hookrun.wrapper import ownership
 from hookrun.wrapper.cli.argv import Call
 
 
@@ -15,8 +17,6 @@ def demand_own(path: str) -> None:
 
     Raises Failure.
     """
-    from hookrun.wrapper import ownership
-
     try:
         problem = ownership.exchangeable(path)
     except OSError as error:
@@ -27,8 +27,6 @@ def demand_own(path: str) -> None:
 
 def check_form(config: dict[str, Any]) -> None:
     """Refuse a config that another runtime could read otherwise than the policies do. Raises Failure."""
-    from hookrun.runtime.spec import config as configs
-
     configs.check_form(config)
 
 
@@ -41,8 +39,8 @@ def run(runtime: str, call: Call) -> NoReturn:
     if named and not named.startswith("/"):
         raise Failure(f"--runtime-path {named}: it must be the absolute path of a runtime")
     arguments = [os.fsencode(runtime), *call.written()[1:]]
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # which Python ignores, and execve would pass on
-        _signal.signal(number, _signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and execve would pass on
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execv(runtime, arguments)
     except OSError as error:

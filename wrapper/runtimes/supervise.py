@@ -6,8 +6,9 @@ when this process is killed.
 
 from __future__ import annotations
 
-import _signal
 import os
+import signal
+from collections.abc import Set
 from typing import NoReturn
 
 from hookrun.runtime.errors import Failure, reason
@@ -19,17 +20,17 @@ _PR_SET_PDEATHSIG = 1
 # Faults of this process itself, and job control, which the terminal does to both.
 _OWN = frozenset(
     (
-        _signal.SIGKILL,
-        _signal.SIGSTOP,
-        _signal.SIGSEGV,
-        _signal.SIGBUS,
-        _signal.SIGFPE,
-        _signal.SIGILL,
-        _signal.SIGTRAP,
-        _signal.SIGTSTP,
-        _signal.SIGTTIN,
-        _signal.SIGTTOU,
-        _signal.SIGPIPE,
+        signal.SIGKILL,
+        signal.SIGSTOP,
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGTRAP,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGPIPE,
     )
 )
 
@@ -39,21 +40,21 @@ def run(runtime: str, command_line: Call) -> int:
 
     Raises Failure if it can't be executed.
     """
-    signals = _signal.valid_signals() - _OWN
-    ignores_children = _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL) is _signal.SIG_IGN
-    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, signals)
+    signals = signal.valid_signals() - _OWN
+    ignores_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL) is signal.SIG_IGN
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
     child = os.fork()
     if not child:
         if ignores_children:
-            _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _become(runtime, command_line, parent, writer)
     os.close(writer)
     problem = _read(reader)  # ends with the child's execve, or with what it could not do
     status = _wait(child, signals)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if problem:
         raise Failure(problem)
     return status
@@ -61,9 +62,9 @@ def run(runtime: str, command_line: Call) -> int:
 
 def _become(runtime: str, command_line: Call, parent: int, writer: int) -> NoReturn:
     try:
-        call(NR.prctl, _PR_SET_PDEATHSIG, int(_signal.SIGKILL), 0, 0, 0)
+        call(NR.prctl, _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:
-            os._exit(128 + _signal.SIGKILL)
+            os._exit(128 + signal.SIGKILL)
         delegate.run(runtime, command_line)
     except Failure as failure:
         os.write(writer, failure.text.encode("utf-8", "surrogateescape"))
@@ -80,13 +81,13 @@ def _read(reader: int) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def _wait(child: int, signals: set[int]) -> int:
+def _wait(child: int, signals: Set[int]) -> int:
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
-        found = _signal.sigwaitinfo(signals)
+        found = signal.sigwaitinfo(signals)
         # A positive code is the kernel's: ^C at a terminal reaches the child by itself.
-        if found.si_signo != _signal.SIGCHLD and found.si_code <= 0:
+        if found.si_signo != signal.SIGCHLD and found.si_code <= 0:
             os.kill(child, found.si_signo)

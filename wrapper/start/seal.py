@@ -16,17 +16,17 @@ import os
 import sys
 
 from hookrun.runtime.errors import Failure, reason
+from hookrun.runtime.linux import mounts
+from hookrun.wrapper.ownership import OTHERS_WRITE
 
 NAME = "seal"
 PROGRAM = "hookrun-start"
 
 _SELF = "/proc/self/exe"
-_ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE
-_MFD_EXEC = 0x10
+_ALL_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_MFD_EXEC = 0x10  # which Python does not name yet
 _SEALING_TRIES = 10
 _CHUNK = 1 << 20
-_F_ADD_SEALS = 1033
-_F_GET_SEALS = 1034
 
 
 def prepare(state: str, program: str) -> None:
@@ -40,8 +40,6 @@ def prepare(state: str, program: str) -> None:
     if os.path.exists(path) and os.path.samestat(os.stat(path), os.stat(program)):
         return
     if os.statvfs(f"{state}/{NAME}").f_flag & os.ST_RDONLY:
-        from hookrun.runtime.linux import mounts
-
         mounts.detach(f"{state}/{NAME}")
     if os.path.lexists(path):
         os.unlink(path)
@@ -69,7 +67,7 @@ def is_sealed() -> bool:
 def _has_seals() -> bool:
     descriptor = os.open(_SELF, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return fcntl.fcntl(descriptor, _F_GET_SEALS) & _ALL_SEALS == _ALL_SEALS
+        return fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _ALL_SEALS == _ALL_SEALS
     except OSError:  # not a memfd
         return False
     finally:
@@ -110,7 +108,7 @@ def _mounted(state: str) -> int | None:
 
 def _is_roots_alone(directory: int) -> bool:
     status = os.fstat(directory)
-    return status.st_uid == 0 and not status.st_mode & 0o022
+    return status.st_uid == 0 and not status.st_mode & OTHERS_WRITE
 
 
 def _on_seal(state: str) -> int | None:
@@ -126,8 +124,6 @@ def _on_seal(state: str) -> int | None:
 
 
 def _mount_seal(state: str) -> None:
-    from hookrun.runtime.linux import mounts
-
     tree = mounts.open_tree(os.path.dirname(os.readlink(_SELF)), False)
     target = os.open(f"{state}/{NAME}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -160,7 +156,7 @@ def _sealed_copy() -> int:
     try:
         while part := os.read(source, _CHUNK):
             os.write(copy, part)
-        fcntl.fcntl(copy, _F_ADD_SEALS, _ALL_SEALS)
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _ALL_SEALS)
     except OSError:
         os.close(copy)
         raise

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
-_OTHERS_WRITE = 0o022
-_STICKY = 0o1000
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def problem(path: Path) -> str:
@@ -15,8 +15,8 @@ def problem(path: Path) -> str:
     for place in (real, *real.parents):
         status = place.stat()
         writable = status.st_mode & _OTHERS_WRITE
-        if place.is_dir() and place != real and status.st_mode & _STICKY:
+        if place.is_dir() and place != real and status.st_mode & stat.S_ISVTX:
             writable = 0  # nobody can replace what is not his own there
         if status.st_uid not in (0, os.geteuid()) or writable:
-            return f"others can write {place} (owner {status.st_uid}, mode {status.st_mode & 0o7777:o})"
+            return f"others can write {place} (owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o})"
     return ""

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hookrun.hooks import lines, patterns, trust
+from hookrun.hooks import lines
+from hookrun.hooks.compiler import patterns, trust
 from hookrun.hooks.entries import STAGES, checked_hook
 from hookrun.hooks.errors import HookError
-from hookrun.hooks.inject import PRECREATE
-
-if TYPE_CHECKING:
-    from hookrun.hooks.inject import Entry
+from hookrun.hooks.inject import PRECREATE, Entry
 
 _CONDITIONS = {"always": bool, "hasBindMounts": bool, "annotations": dict, "commands": list}
 _SYNONYMS = {"stage": "stages", "cmd": "cmds", "annotation": "annotations"}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ruamel.yaml
 
-from hookrun.hooks import addhooks, directories, trust
+from hookrun.hooks import addhooks
+from hookrun.hooks.compiler import directories, trust
 from hookrun.hooks.errors import HookError
-
-if TYPE_CHECKING:
-    from hookrun.hooks.inject import Entry
+from hookrun.hooks.inject import Entry
 
 # The settings' part `hooks`. Relative paths are below the configuration's directory.
 DEFAULTS: dict[str, Any] = {
