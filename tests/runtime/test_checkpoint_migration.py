@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -232,12 +233,16 @@ def lazy_dump(runtime: Runtime, container_id: str, saved: Saved, port: int) -> I
     lazily = ["--lazy-pages", "--page-server", f"127.0.0.1:{port}", "--status-fd", str(status)]
     words = [runtime.program, *runtime.globals, "checkpoint", *saved.flags(), *lazily, container_id]
     with (saved.images.parent / "dumping").open("wb") as said:
-        dumping = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=[status])
+        dumping = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=[status], start_new_session=True
+        )
     os.close(status)
     try:
         assert os.read(ready, 2) == b"\0"
         yield dumping
     finally:
         os.close(ready)
-        dumping.kill()
+        # Where it failed, the runtime is left, and the CRIU that serves the pages.
+        with suppress(ProcessLookupError):
+            os.killpg(dumping.pid, signal.SIGKILL)
         dumping.wait()
