@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import _signal  # `signal` makes an enum of each answer, which costs a `state` thirty pages
+import errno
 import os
 import sys
 
-from hookrun.runtime.linux.files import read_bytes
-from hookrun.wrapper import STATE, shim
+try:
+    from hookrun.runtime.linux.files import read_bytes
+    from hookrun.wrapper import STATE, shim
+except (MemoryError, OSError, SystemError) as error:  # the last is what CPython 3.11 makes of some of them
+    if getattr(error, "errno", errno.ENOMEM) != errno.ENOMEM:
+        raise
+    os.write(2, b"hookrun: not enough memory to start: raise the limit (ulimit -v, -d)\n")
+    os._exit(1)
 
 _ADDED = b"LC_CTYPE"
 

@@ -83,7 +83,7 @@ def test_nothing_secret_is_written(tmp_path: Path) -> None:
     outcome = Outcome({**bundle.config, "hooks": {"poststop": [{"path": "/h", "env": [f"API_KEY={SECRET}"]}]}})
     words = ["runc", "exec", "--env", f"DB_PASSWORD={SECRET}", "box", "mysql", f"--password={SECRET}"]
     line = begun(made(tmp_path / "log"), [word.encode() for word in words])
-    line.decided(outcome, None, {})
+    line.decided(outcome, {})
     line.changed(bundle, outcome.config, json.dumps(outcome.config).encode())
     assert line.close(Context("/run/x", Log()), 0, "") == ""
     files = [path for path in (tmp_path / "log").rglob("*") if path.is_file()]

@@ -110,7 +110,7 @@ def planted(tmp_path: Path) -> Planted:
     values = settings.completed({"record": {"directory": f"{tmp_path}/record"}, "mask": {"salt": "s"}})
     chosen = settings.read("", values, str(tmp_path))
     kept = record.Record(argv.parse([word.encode() for word in line]), chosen)
-    kept.decided(outcome, None, {})
+    kept.decided(outcome, {})
     kept.changed(bundle, outcome.config, json.dumps(outcome.config).encode())
     context = Context("/run/x", Log())
     context.process = {"env": [f"API_TOKEN={secret()}"], "args": ["sh", "-c", f"curl -H 'Cookie: {secret()}' x"]}

@@ -459,12 +459,18 @@ def test_a_planted_heap_is_not_used(host: Host) -> None:
     assert host.reason() == "others than root can write it"
 
 
-@pytest.mark.parametrize("limit", ["-v 100000", "-v 40000", "-v 20000", "-d 30000", "-d 15000", "-s unlimited", "-s 128"])
+@pytest.mark.parametrize("limit", ["-v 100000", "-v 40000", "-v 24000", "-d 30000", "-d 15000", "-s unlimited", "-s 128"])
 def test_limits_of_the_caller(host: Host, limit: str) -> None:
     """What is too small for the heap is too small for a plain python3 all the more, unless the kernel counts otherwise."""
     done = subprocess.run(["sh", "-c", f"ulimit {limit}; exec {host.launcher} --version"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("hookrun version ")
+
+
+def test_too_little_memory_for_a_cold_start_too(host: Host) -> None:
+    done = subprocess.run(["sh", "-c", f"ulimit -v 18000; exec {host.launcher} --version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "hookrun: not enough memory to start: raise the limit (ulimit -v, -d)\n"
 
 
 def test_a_heap_that_does_not_fit_is_passed_over(host: Host) -> None:
