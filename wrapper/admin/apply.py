@@ -22,7 +22,6 @@ history_app = typer.Typer(help="The snapshots applied on this host.", invoke_wit
 _COMPARED = [name for name in policy.Policy.__slots__ if name not in ("file", "line")]
 
 
-
 @dataclass
 class Difference:
     """What differs between two snapshots: policies by name, other parts by name, and the lines of the files."""

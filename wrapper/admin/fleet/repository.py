@@ -197,7 +197,6 @@ class FleetRepository(Repository):
         except (DeserializationError, OSError):
             raise Failure(f"{path} is damaged: `hookctl fleet sign --drop`, and begin again") from None
 
-
     def _newest(self, role: str) -> Path | None:
         if role == "timestamp":
             path = self.metadata / "timestamp.json"
