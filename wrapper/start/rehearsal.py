@@ -33,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
 
-    from hookrun.runtime.process import standard_init as init
+    from hookrun.runtime.process import standard_init
 
 _TIMES = 12  # code is suited to what it meets from its ninth run on
 _STDOUT = 1  # /dev/null
@@ -203,7 +203,7 @@ def _be_born(place: str) -> None:
     manager.destroy()
 
 
-def _make_rootfs(plan: init.Plan) -> None:
+def _make_rootfs(plan: standard_init.Plan) -> None:
     outside = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         processes.parse_environment(plan.config["process"])
