@@ -89,7 +89,9 @@ def published(text: str) -> Outcomes:
             engines = rest
             continue
         meanings = {sign: outcome for outcome, sign in _SIGNS.items()}
-        found |= {(first, engine): meanings[sign] for engine, sign in zip(engines, rest, strict=True) if sign in meanings}
+        found |= {
+            (first, engine): meanings[sign] for engine, sign in zip(engines, rest, strict=True) if sign in meanings
+        }
     return found
 
 
@@ -182,7 +184,9 @@ def _is_whole(config: pytest.Config) -> bool:
 def _leave(ran: Outcomes) -> None:
     path = artefact()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([{"feature": cell[0], "engine": cell[1], "outcome": ran[cell]} for cell in sorted(ran)], indent=1))
+    path.write_text(
+        json.dumps([{"feature": cell[0], "engine": cell[1], "outcome": ran[cell]} for cell in sorted(ran)], indent=1)
+    )
 
 
 def left() -> Outcomes:

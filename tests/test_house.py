@@ -40,7 +40,7 @@ def test_style() -> None:
 
 def test_format() -> None:
     """Not of tests: their tables of cases stay a line each."""
-    check("ruff", "format", "--check", "--no-cache", *FOLDERS, "packaging")
+    check("ruff", "format", "--check", "--no-cache", *FOLDERS, "packaging", "tests")
 
 
 def test_types(tmp_path: Path) -> None:

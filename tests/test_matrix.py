@@ -64,7 +64,11 @@ def test_it(name: str) -> None:
 
 @pytest.mark.parametrize(("words", "status"), [((), 1), (("-k", "first"), 0)])
 def test_a_run_fails_with_a_stale_readme(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], status: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    status: int,
 ) -> None:
     test = tmp_path / f"test_run_{status}.py"
     test.write_text(RUN.format(engine=DOCKER, feature=FEATURE))
@@ -72,7 +76,19 @@ def test_a_run_fails_with_a_stale_readme(
     readme.write_text(f"{matrix._BEGIN}\n{matrix._END}\n")
     monkeypatch.setattr(matrix, "README", readme)
     monkeypatch.setenv("HOOKRUN_ARTEFACTS", str(tmp_path))
-    arguments = ["-q", "-p", "no:cacheprovider", "--override-ini", "addopts=", "-c", "/dev/null", "--rootdir", str(tmp_path), str(test), *words]
+    arguments = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--override-ini",
+        "addopts=",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        str(tmp_path),
+        str(test),
+        *words,
+    ]
     assert pytest.main(arguments, plugins=[matrix.Collector()]) == status
     assert ("matrix is stale" in capsys.readouterr().out) == bool(status)
     if status:

@@ -67,7 +67,9 @@ class Racer:
         return (time.perf_counter() - started) * 1000
 
     def close(self) -> None:
-        subprocess.run([*self._words, "delete", "--force", self._id], capture_output=True, timeout=PATIENCE, check=False)
+        subprocess.run(
+            [*self._words, "delete", "--force", self._id], capture_output=True, timeout=PATIENCE, check=False
+        )
         shutil.rmtree(self._place / "images", ignore_errors=True)
 
 

@@ -62,7 +62,12 @@ class Contestant:
 
     def _state_text(self, name: str) -> str:
         return subprocess.run(
-            self.words("state", self.named(name)), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=True
+            self.words("state", self.named(name)),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=True,
         ).stdout
 
     def wait_for_end(self, name: str) -> None:
@@ -72,7 +77,10 @@ class Contestant:
         if self._root.exists():
             for entry in list(self._root.iterdir()):
                 subprocess.run(
-                    self.words("delete", "--force", entry.name), stdin=subprocess.DEVNULL, capture_output=True, check=False
+                    self.words("delete", "--force", entry.name),
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    check=False,
                 )
 
 
@@ -94,8 +102,18 @@ def registered(place: Path, settings: str = "", with_policies: bool = False) -> 
         _write_policies(config / "policies.d")
     ctl = [str(HOOKCTL), "--config", str(config), "--state", str(state)]
     environment = {**os.environ, "PYTHONPATH": str(_installed(place / "lib"))}
-    for words in (["apply", "--yes"], ["engine", "register", "docker", "--daemon-json", str(place / "registered.json")]):
-        subprocess.run([*ctl, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120, check=True, env=environment)
+    for words in (
+        ["apply", "--yes"],
+        ["engine", "register", "docker", "--daemon-json", str(place / "registered.json")],
+    ):
+        subprocess.run(
+            [*ctl, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=120,
+            check=True,
+            env=environment,
+        )
     return str(state / "launchers/hookrun")
 
 
@@ -141,4 +159,3 @@ def _write_policies(directory: Path, count: int = 20) -> None:
     for number in range(count):
         text = _POLICY.format(number=number, next=number + 1, stage=_STAGES[number % len(_STAGES)])
         (directory / f"bench-{number:02d}.yaml").write_text(text)
-

@@ -54,7 +54,9 @@ def measure(rounds: int) -> str:
         return f"{table.markdown()}\nDelegating adds {added:.1f} ms to a state: {added / floor:.2f} of the interpreter's {floor:.1f} ms.\n"
     finally:
         subprocess.run([RUNC, *root, "delete", "--force", name], stdin=subprocess.DEVNULL, check=False)
-        subprocess.run(["umount", "-l", place / "state/seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        subprocess.run(
+            ["umount", "-l", place / "state/seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
         shutil.rmtree(place, ignore_errors=True)
 
 

@@ -1,6 +1,6 @@
 """`docker run --rm IMAGE true` and `docker exec CONTAINER true`, end to end, under hookrun and under runc, by one dockerd.
 
-    .venv/bin/python -m tests.bench.docker_run [--rounds 30] [--markdown FILE]
+.venv/bin/python -m tests.bench.docker_run [--rounds 30] [--markdown FILE]
 """
 
 from __future__ import annotations
@@ -42,7 +42,19 @@ def measure(rounds: int) -> str:
 
         stopwatch.interleave(rounds, {name: lambda name=name: lap(name) for name in runtimes})
         for name in runtimes:
-            docker.check("run", "--detach", "--network", "none", "--runtime", name, "--name", f"exec-{name}", IMAGE, "sleep", "1000")
+            docker.check(
+                "run",
+                "--detach",
+                "--network",
+                "none",
+                "--runtime",
+                name,
+                "--name",
+                f"exec-{name}",
+                IMAGE,
+                "sleep",
+                "1000",
+            )
         enter = ["/usr/bin/docker", "--host", docker.socket, "exec"]
 
         def lap_inside(name: str) -> None:
@@ -53,7 +65,9 @@ def measure(rounds: int) -> str:
     finally:
         if docker is not None:
             docker.stop()
-        subprocess.run(["umount", "-l", place / "state/seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        subprocess.run(
+            ["umount", "-l", place / "state/seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
         shutil.rmtree(place, ignore_errors=True)
 
 

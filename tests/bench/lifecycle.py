@@ -44,7 +44,11 @@ class Race:
         for contestant in self.contestants:
             contestant.stand("bench-exec")
         stopwatch.interleave(
-            rounds, {c.name: lambda c=c: self.table.add("exec", c.name, c.exec("bench-exec", "true")) for c in self.contestants}
+            rounds,
+            {
+                c.name: lambda c=c: self.table.add("exec", c.name, c.exec("bench-exec", "true"))
+                for c in self.contestants
+            },
         )
         for contestant in self.contestants:
             contestant.remove("bench-exec")
@@ -120,7 +124,12 @@ def measure(rounds: int) -> str:
     finally:
         for contestant in contestants:
             contestant.close()
-        subprocess.run(["umount", "-l", str(place / "state/seal")], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(
+            ["umount", "-l", str(place / "state/seal")],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
         shutil.rmtree(place, ignore_errors=True)
 
 

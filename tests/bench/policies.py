@@ -60,14 +60,21 @@ OTHERS: list[dict[str, Any]] = [
     {"pod": "pod-{}", "container": {"matches": "^web"}},
     {"all": [{"namespace": "shop"}, {"field": "/mounts/*/source", "startsWith": "/srv/{}"}]},
 ]
-BY_EXPRESSION: list[dict[str, Any]] = [{"image": {"matches": "^registry\\.example/team-{}/"}}, {"field": "/process/env/*", "matches": "^TEAM={}$"}]
+BY_EXPRESSION: list[dict[str, Any]] = [
+    {"image": {"matches": "^registry\\.example/team-{}/"}},
+    {"field": "/process/env/*", "matches": "^TEAM={}$"},
+]
 MATCHES: list[dict[str, Any]] = [
     {"noNewPrivileges": True},
     {"capabilities": {"drop": ["NET_RAW"]}},
     {"env": {"default": {"http_proxy": "http://proxy.example:3128"}}},
     {"resources": {"max": {"memory": "8Gi", "pids": 4096}}},
     {"mounts": {"readOnly": [{"destination": ["/etc/hosts", "/etc/resolv.conf"]}]}},
-    {"deny": [{"when": {"field": "/mounts/*/source", "matches": "^(/var)?/run/docker\\.sock$"}, "message": "no socket"}]},
+    {
+        "deny": [
+            {"when": {"field": "/mounts/*/source", "matches": "^(/var)?/run/docker\\.sock$"}, "message": "no socket"}
+        ]
+    },
     {"patch": [{"op": "add", "path": "/process/env/-", "value": "FROM=policy"}]},
     {"merge": {"linux": {"readonlyPaths": ["/proc/bus"]}}},
     {"hooks": {"createRuntime": [{"path": "/usr/bin/true", "args": ["true"]}]}},
@@ -92,13 +99,22 @@ def plan(count: int) -> dict[str, Any]:
     for number in range(count):
         spec: dict[str, Any] = {}
         if number % (count // MATCHING) == 0:
-            spec = {**MATCHES[number // (count // MATCHING)], "match": {"engine": ["docker"], "command": ["create", "run"]}}
+            spec = {
+                **MATCHES[number // (count // MATCHING)],
+                "match": {"engine": ["docker"], "command": ["create", "run"]},
+            }
         else:
             kinds = BY_EXPRESSION if number % 100 in (33, 66) else OTHERS
             match = json.loads(json.dumps(kinds[number % len(kinds)]).replace("{}", str(number)))
             spec = {"match": match, **MATCHES[number % len(MATCHES)]}
-        texts.append(json.dumps({"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": f"policy-{number}"}, "spec": spec}))
-    return compiler.plan([source for text in texts for source in compiler.load(text, "/etc/hookrun/policies.d/bench.yaml")])
+        texts.append(
+            json.dumps(
+                {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": f"policy-{number}"}, "spec": spec}
+            )
+        )
+    return compiler.plan(
+        [source for text in texts for source in compiler.load(text, "/etc/hookrun/policies.d/bench.yaml")]
+    )
 
 
 def host(state: Path, count: int) -> list[str]:
@@ -142,7 +158,15 @@ def table(found: dict[str, float]) -> str:
     for count, budget in BUDGET.items():
         load, imports, decide = (found[f"{count} {part}"] for part in PARTS)
         ratio = (load + imports + decide) / found["floor"]
-        row = (str(count), f"{load:.2f}", f"{decide:.2f}", f"{load + decide:.2f}", str(budget), f"{imports:.2f}", f"{ratio:.3f}")
+        row = (
+            str(count),
+            f"{load:.2f}",
+            f"{decide:.2f}",
+            f"{load + decide:.2f}",
+            str(budget),
+            f"{imports:.2f}",
+            f"{ratio:.3f}",
+        )
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines) + f"\n\npython3 -I -S -c pass: {found['floor']:.1f} ms\n"
 

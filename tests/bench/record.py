@@ -51,16 +51,26 @@ def ask(place: Path, count: int) -> list[str]:
     recorded.write_many(directory, count, OF_A_FILE)
     ctl = [str(HOOKCTL), "--state", str(place / "none"), "trace", "--directory", str(directory)]
     started = time.perf_counter()
-    subprocess.run([*ctl, "prune", "--max-total", str(1 << 40), "--max-age", str(1 << 40)], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [*ctl, "prune", "--max-total", str(1 << 40), "--max-age", str(1 << 40)], stdout=subprocess.DEVNULL, check=True
+    )
     lines = [
         f"\n{count:,} calls; the index is built once, in {time.perf_counter() - started:.1f} s",
         "\n| | s | peak MiB |\n| --- | ---: | ---: |",
     ]
     last = f"{(count - 7) * 2654435761 % 2**48:012x}"
-    for words in (["list", "--last", "20"], ["show", last], ["stats"], ["list", "--failed", "--last", "20"], ["timeline", f"{count // 14:064x}"]):
+    for words in (
+        ["list", "--last", "20"],
+        ["show", last],
+        ["stats"],
+        ["list", "--failed", "--last", "20"],
+        ["timeline", f"{count // 14:064x}"],
+    ):
         times = [stopwatch.spawn([*ctl, *words]) / 1000 for _ in range(5)]
         peak = stopwatch.peak_kib([*ctl, *words]) / 1024
-        lines.append(f"| {words[0]} {words[1] if len(words) > 2 else ''} | {statistics.median(times):.2f} | {peak:.0f} |")
+        lines.append(
+            f"| {words[0]} {words[1] if len(words) > 2 else ''} | {statistics.median(times):.2f} | {peak:.0f} |"
+        )
     return lines
 
 
@@ -83,7 +93,9 @@ def measure(rounds: int) -> str:
         for runner in contestants:
             runner.close()
             seal = place / runner.name / "state/seal"
-            subprocess.run(["umount", "-l", str(seal)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            subprocess.run(
+                ["umount", "-l", str(seal)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+            )
         shutil.rmtree(place, ignore_errors=True)
 
 

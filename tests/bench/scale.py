@@ -44,7 +44,11 @@ def measure(most: int) -> str:
             peer.close()
             note("start", host.start, among)
             note("state", host.state, among)
-            note("ps --format json", lambda name: stopwatch.spawn(host.words("ps", "--format", "json", host.named(name))), among)
+            note(
+                "ps --format json",
+                lambda name: stopwatch.spawn(host.words("ps", "--format", "json", host.named(name))),
+                among,
+            )
             note("ps", lambda name: stopwatch.spawn(host.words("ps", host.named(name))), among)
             note("ps(1)", lambda name: stopwatch.spawn(["/usr/bin/ps", "-ef"]), among)
             listed = statistics.median(stopwatch.spawn(host.words("list")) for _ in range(SAMPLES))
@@ -53,7 +57,9 @@ def measure(most: int) -> str:
     finally:
         peer.close()
         host.close()
-        subprocess.run(["umount", "-l", place / "state/seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        subprocess.run(
+            ["umount", "-l", place / "state/seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
         shutil.rmtree(place, ignore_errors=True)
     lines = [f"| ms | with {FEW} | with {most} | {most} / {FEW} |", "| --- | ---: | ---: | ---: |"]
     lines += [f"| {row} | {few:.2f} | {many:.2f} | {many / few:.2f} |" for row, (few, many) in rows.items()]

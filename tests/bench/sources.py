@@ -21,10 +21,22 @@ from tests.bench.contestants import Contestant, registered
 from tests.support.bundles import Bundle
 from tests.support.runtimes import HOOKCTL
 
-SOCKETS = ["/run/docker.sock", "/run/docker/containerd", "/run/containerd", "/run/podman", "/run/crio", "/run/buildkit", "/run/user"]
+SOCKETS = [
+    "/run/docker.sock",
+    "/run/docker/containerd",
+    "/run/containerd",
+    "/run/podman",
+    "/run/crio",
+    "/run/buildkit",
+    "/run/user",
+]
 ASKING: list[dict[str, Any]] = [
     {"mounts": {"forbid": [{"source": {"in": SOCKETS}}, {"source": {"matches": r"^/run/user/\d+(/podman(/.*)?)?$"}}]}},
-    {"mounts": {"forbid": [{"type": "bind", "source": {"in": ["/boot", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr"]}}]}},
+    {
+        "mounts": {
+            "forbid": [{"type": "bind", "source": {"in": ["/boot", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr"]}}]
+        }
+    },
     {"deny": [{"when": {"field": "/mounts/*/source", "startsWith": "/root/"}, "message": "no"}]},
 ]
 SPELLED: list[dict[str, Any]] = json.loads(json.dumps(ASKING).replace('"source"', '"type"').replace("/source", "/type"))
@@ -55,7 +67,15 @@ def contestant(place: Path, name: str, bundle: Bundle, asking: list[dict[str, An
     for number, (path, spec) in enumerate(zip(sorted(directory.iterdir()), asking, strict=False)):
         policy = {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": f"asks-{number}"}, "spec": spec}
         path.write_text(json.dumps(policy))
-    ctl = [str(HOOKCTL), "--config", str(place / name / "config"), "--state", str(place / name / "state"), "apply", "--yes"]
+    ctl = [
+        str(HOOKCTL),
+        "--config",
+        str(place / name / "config"),
+        "--state",
+        str(place / name / "state"),
+        "apply",
+        "--yes",
+    ]
     subprocess.run(ctl, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120, check=True)
     made = Contestant(name, [launcher], place / name / "root", bundle)
     made.create("bench-warm")  # mounts the seal
@@ -82,7 +102,12 @@ def measure(rounds: int) -> str:
     finally:
         for one in contestants:
             one.close()
-            subprocess.run(["umount", "-l", str(place / one.name / "state/seal")], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            subprocess.run(
+                ["umount", "-l", str(place / one.name / "state/seal")],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
         shutil.rmtree(place, ignore_errors=True)
 
 

@@ -18,9 +18,19 @@ FEWEST = {"scale": 21}
 
 @pytest.mark.parametrize("bench", BENCHES)
 def test_a_round(bench: str, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", f"tests.bench.{bench}", "--rounds", str(FEWEST.get(bench, 2)), "--markdown", str(tmp_path / "table.md")]
+    words = [
+        sys.executable,
+        "-m",
+        f"tests.bench.{bench}",
+        "--rounds",
+        str(FEWEST.get(bench, 2)),
+        "--markdown",
+        str(tmp_path / "table.md"),
+    ]
     env = {**os.environ, "HOOKRUN_BENCH_CALLS": "2000"}
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, cwd=CHECKOUT, env=env)
+    done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, cwd=CHECKOUT, env=env
+    )
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "table.md").read_text()
     assert dict(results.ratios(text)) or bench == "record", text

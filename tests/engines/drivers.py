@@ -71,7 +71,9 @@ class DockerDriver:
         self._docker("rm", "-f", name)
 
     def refused(self, name: str, runtime: str) -> str:
-        return self._docker("run", "--rm", "--name", name, "--runtime", runtime, "--network", "none", IMAGE, REFUSED).err
+        return self._docker(
+            "run", "--rm", "--name", name, "--runtime", runtime, "--network", "none", IMAGE, REFUSED
+        ).err
 
 
 class CtrDriver:
@@ -189,7 +191,9 @@ class PodmanDriver:
             self._of[name]("rm", "--force", "--time", "0", name)
 
     def refused(self, name: str, runtime: str) -> str:
-        return self._podmans[runtime]("run", "--rm", "--name", name, "--network", "none", f"localhost/{IMAGE}", REFUSED).err
+        return self._podmans[runtime](
+            "run", "--rm", "--name", name, "--network", "none", f"localhost/{IMAGE}", REFUSED
+        ).err
 
 
 class CrioDriver:

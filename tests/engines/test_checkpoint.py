@@ -85,7 +85,9 @@ def _check(docker: Docker, *words: str) -> None:
     listing = ["ctr", "--address", address, "--namespace", "moby", "content", "ls", "--quiet"]
 
     def is_collected() -> bool:
-        return not subprocess.run(listing, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True, timeout=60).stdout
+        return not subprocess.run(
+            listing, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True, timeout=60
+        ).stdout
 
     wait_for(is_collected, "containerd to collect its garbage")
     docker.check(*words)
@@ -109,7 +111,16 @@ def _goes_on_in_ctr(containerd: Containerd, runtime: str, name: str) -> None:
         return containerd("task", "exec", "--exec-id", "e", name, "cat", "/count")
 
     root, images, kept = containerd.directory / "runc", containerd.directory / f"images-{runtime}", f"localhost/{name}"
-    options = ["--snapshotter", "native", "--runc-binary", RUNTIMES[runtime], "--runc-root", str(root), "--env", "PATH=/bin"]
+    options = [
+        "--snapshotter",
+        "native",
+        "--runc-binary",
+        RUNTIMES[runtime],
+        "--runc-root",
+        str(root),
+        "--env",
+        "PATH=/bin",
+    ]
     containerd.check("run", *options, "--detach", "--null-io", ARCHIVED, name)
     before = counted(show)
     containerd.check("task", "checkpoint", "--image-path", str(images), name)

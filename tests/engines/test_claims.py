@@ -66,7 +66,9 @@ def host(place: Path) -> Iterator[ConfiguredHost]:
 
 needs_docker = pytest.mark.skipif(not Path(DOCKERD).exists(), reason="needs dockerd")
 needs_podman = pytest.mark.skipif(not Path(PODMAN).exists(), reason="needs podman")
-needs_containerd = pytest.mark.skipif(not Path(CONTAINERD).exists() or not Path(CTR).exists(), reason="needs containerd and ctr")
+needs_containerd = pytest.mark.skipif(
+    not Path(CONTAINERD).exists() or not Path(CTR).exists(), reason="needs containerd and ctr"
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,9 @@ def docker_run(docker: Docker, host: ConfiguredHost) -> Iterator[Callable[..., R
     before = file.read_text()
     host.register("docker", file, "--name", "hr-claims")
     docker.reload()
-    wait_for(lambda: "hr-claims" in docker.check("info", "--format", "{{json .Runtimes}}"), "dockerd to know the runtime")
+    wait_for(
+        lambda: "hr-claims" in docker.check("info", "--format", "{{json .Runtimes}}"), "dockerd to know the runtime"
+    )
     docker.check("tag", IMAGE, "forbidden")
     yield lambda *words: docker("run", "--rm", "--runtime", "hr-claims", "--network", "none", *words)
     docker("rmi", "forbidden")
@@ -144,7 +148,9 @@ def test_podman_update(podman: Podman, host: ConfiguredHost) -> None:
 
 @needs_podman
 def test_annotations_name_no_namespace(podman: Podman, host: ConfiguredHost) -> None:
-    assert podman("run", "--rm", "--network", "none", *ANNOTATIONS, "hookrun-test", "echo", "it runs").out == "it runs\n"
+    assert (
+        podman("run", "--rm", "--network", "none", *ANNOTATIONS, "hookrun-test", "echo", "it runs").out == "it runs\n"
+    )
     assert host.lines("create")[-1]["told"]["labels"] == {}
 
 
@@ -157,7 +163,17 @@ def test_a_namespace_of_containerds_makes_no_engine(
     containerd, _ = cri
     rootfs = tmp_path / "rootfs"
     shutil.copytree(image_rootfs, rootfs, symlinks=True)
-    words = ["--namespace", namespace, "run", "--rm", "--runc-binary", str(host.launcher), *ANNOTATIONS, "--rootfs", str(rootfs)]
+    words = [
+        "--namespace",
+        namespace,
+        "run",
+        "--rm",
+        "--runc-binary",
+        str(host.launcher),
+        *ANNOTATIONS,
+        "--rootfs",
+        str(rootfs),
+    ]
     run = containerd(*words, fresh_id("claims"), "/bin/echo", "it runs")
     assert run.out == "it runs\n", run.err
     line = host.lines("create")[-1]

@@ -25,7 +25,9 @@ def host(place: Path) -> Iterator[ConfiguredHost]:
     note = made.script("note", f'cat >/dev/null; echo "$1" >>{made.log}/stages')
     for stage in (*CREATED, "poststop"):
         made.hook(f"{stage}.json", note, stage, args=["note", stage])
-    made.hook("refuse.json", made.script("refuse", "echo not on my host >&2; exit 1"), "precreate", commands=["^/refused$"])
+    made.hook(
+        "refuse.json", made.script("refuse", "echo not on my host >&2; exit 1"), "precreate", commands=["^/refused$"]
+    )
     made.apply()
     yield made
     made.close()
@@ -110,7 +112,10 @@ def test_a_second_task_of_one_container(containerd: Containerd, box: Box) -> Non
 def test_a_refusal_reaches_the_user(host: ConfiguredHost, box: Box) -> None:
     result = box.run("/refused")
     assert result.status == 1
-    assert f"precreate filter {host.config}/refuse ({host.config}/hooks.d/refuse.json:3): exit status 1: not on my host" in result.err
+    assert (
+        f"precreate filter {host.config}/refuse ({host.config}/hooks.d/refuse.json:3): exit status 1: not on my host"
+        in result.err
+    )
 
 
 def test_a_command_that_is_not_there(box: Box) -> None:

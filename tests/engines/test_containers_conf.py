@@ -57,7 +57,20 @@ class Etc:
         script = f'mount --bind {self.directory} /etc/containers && exec "$@"'
         own = ["--tmpdir", f"{self._place}/tmp"] if program == PODMAN else []
         done = subprocess.run(
-            ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", program, *self._storage, *own, *words],
+            [
+                "unshare",
+                "--mount",
+                "--propagation",
+                "slave",
+                "sh",
+                "-c",
+                script,
+                "sh",
+                program,
+                *self._storage,
+                *own,
+                *words,
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -123,7 +136,9 @@ def container(etc: Etc, place: Path) -> Iterator[str]:
 @pytest.mark.usefixtures("default")
 def test_podman_by_default(etc: Etc, host: ConfiguredHost, place: Path) -> None:
     rootfs = busybox_rootfs(place / "podman-rootfs")
-    subprocess.run(["tar", "-C", rootfs, "-cf", place / "image.tar", "."], stdin=subprocess.DEVNULL, check=True, timeout=60)
+    subprocess.run(
+        ["tar", "-C", rootfs, "-cf", place / "image.tar", "."], stdin=subprocess.DEVNULL, check=True, timeout=60
+    )
     etc.check(PODMAN, "import", str(place / "image.tar"), f"localhost/{IMAGE}")
     before = len(host.lines("create"))
     for options in ([], ["--runtime", NAME]):
@@ -134,10 +149,15 @@ def test_podman_by_default(etc: Etc, host: ConfiguredHost, place: Path) -> None:
     assert {line["argv"][0] for line in lines} == {str(host.launchers / NAME)}
 
 
-@pytest.mark.matrix(engine="Buildah", feature=("registered by `hookctl engine`", "default runtime", "hooks and the record", "a denial reaches the user"))
+@pytest.mark.matrix(
+    engine="Buildah",
+    feature=("registered by `hookctl engine`", "default runtime", "hooks and the record", "a denial reaches the user"),
+)
 @pytest.mark.skipif(not Path(BUILDAH).exists(), reason="needs buildah")
 @pytest.mark.parametrize("chosen", ["default", "path"])
-def test_buildah_run(etc: Etc, host: ConfiguredHost, container: str, chosen: str, request: pytest.FixtureRequest) -> None:
+def test_buildah_run(
+    etc: Etc, host: ConfiguredHost, container: str, chosen: str, request: pytest.FixtureRequest
+) -> None:
     if chosen == "default":
         request.getfixturevalue("default")
     words = ["run", "--isolation", "oci", "--network", "host", container]
@@ -165,7 +185,9 @@ def test_buildah_builds(etc: Etc, host: ConfiguredHost, place: Path) -> None:
     context = place / "context"
     if not context.exists():
         busybox_rootfs(context / "rootfs")
-    (context / "Dockerfile").write_text('FROM scratch\nCOPY rootfs /\nRUN echo first >/a\nRUN echo second >>/a && cat /a\n')
+    (context / "Dockerfile").write_text(
+        "FROM scratch\nCOPY rootfs /\nRUN echo first >/a\nRUN echo second >>/a && cat /a\n"
+    )
     before = len(host.lines("create"))
     words = ["bud", "--isolation", "oci", "--network", "host", "--quiet", "--tag", "localhost/hr-built", str(context)]
     built = etc(BUILDAH, *words)

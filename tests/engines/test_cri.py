@@ -64,7 +64,9 @@ def pod(cri: Cri, request: pytest.FixtureRequest) -> Iterator[Pod]:
 
 @pytest.mark.matrix(engine="containerd, CRI", feature=("registered by `hookctl engine`", "pods", "stats"))
 def test_the_life_of_a_container(pod: Pod, host: ConfiguredHost) -> None:
-    container = pod.start(pod.create("main", "/bin/sh", "-c", "trap 'exit 3' TERM; touch /up; while :; do sleep 0.1; done"))
+    container = pod.start(
+        pod.create("main", "/bin/sh", "-c", "trap 'exit 3' TERM; touch /up; while :; do sleep 0.1; done")
+    )
     pod.wait_for(container, RUNNING)
     wait_for(lambda: pod.execute(container, "ls", "/up")[0] == 0, "the container to be up")
     assert pod.execute(container, "sh", "-c", "echo $A; echo err >&2; exit 5") == (5, "1\n", "err\n")

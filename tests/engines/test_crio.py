@@ -59,7 +59,11 @@ def box(bundle: Bundle) -> Iterator[Box]:
 def test_exec_of_a_stream(box: Box, tmp_path: Path) -> None:
     process = tmp_path / "process"
     process.write_text(json.dumps({**box.bundle.process, "args": ["sh", "-c", "cat; echo err >&2; exit 9"]}))
-    assert box.crio.call(HOOKRUN, "exec", "--process", str(process), box.id, stdin="through\n") == (9, "through\n", "err\n")
+    assert box.crio.call(HOOKRUN, "exec", "--process", str(process), box.id, stdin="through\n") == (
+        9,
+        "through\n",
+        "err\n",
+    )
 
 
 @pytest.mark.matrix(feature="limits")

@@ -86,14 +86,19 @@ def build(docker: Docker, place: Path, *steps: str) -> Result:
 
 
 @pytest.mark.matrix(engine="Docker", feature="image builds")
-def test_the_steps_of_a_build(docker: Docker, host: ConfiguredHost, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_steps_of_a_build(
+    docker: Docker, host: ConfiguredHost, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_BUILDKIT", "0")  # BuildKit calls a runc of its own
     before = len(creates(host))
     built = build(docker, place, 'RUN echo "$MARKED" >/marked', "RUN test -s /marked && echo second >>/marked")
     assert built.status == 0, built.err
     assert len(creates(host)) == before + 2
     try:
-        assert docker.check("run", "--rm", "--network", "none", "hr-built", "cat", "/marked").split() == ["yes", "second"]
+        assert docker.check("run", "--rm", "--network", "none", "hr-built", "cat", "/marked").split() == [
+            "yes",
+            "second",
+        ]
     finally:
         docker.check("rmi", "-f", "hr-built")
     refused = build(docker, place, "RUN echo refused")
@@ -112,13 +117,20 @@ def pid_of(docker: Docker, name: str) -> int:
 @pytest.mark.matrix(engine="Docker", feature="restart policies and compose")
 def test_a_restart_policy(docker: Docker, host: ConfiguredHost) -> None:
     name = fresh_id("restart")
-    docker.check("run", "-d", "--name", name, "--restart", "always", "--network", "none", IMAGE, "sh", "-c", "exec sleep 600")
+    docker.check(
+        "run", "-d", "--name", name, "--restart", "always", "--network", "none", IMAGE, "sh", "-c", "exec sleep 600"
+    )
     try:
         container = docker.inspect(name, "{{.Id}}")
         for count in (1, 2):
             os.kill(pid_of(docker, name), signal.SIGKILL)
             docker.wait_for_state(name, "{{.RestartCount}}", str(count))
-            wait_for(lambda starts=count + 1: len([line for line in creates(host) if line["container"] == container]) == starts, "it to start again")
+            wait_for(
+                lambda starts=count + 1: (
+                    len([line for line in creates(host) if line["container"] == container]) == starts
+                ),
+                "it to start again",
+            )
     finally:
         docker("rm", "-f", name)
 
@@ -129,7 +141,9 @@ def test_compose(docker: Docker, host: ConfiguredHost, place: Path) -> None:
     service = {"image": IMAGE, "network_mode": "none", "restart": "always", "command": ["sleep", "600"]}
     project = place / "project"
     project.mkdir()
-    (project / "docker-compose.yml").write_text(json.dumps({"version": "2.4", "services": {"a": service, "b": service}}))
+    (project / "docker-compose.yml").write_text(
+        json.dumps({"version": "2.4", "services": {"a": service, "b": service}})
+    )
 
     def compose(*words: str) -> str:
         done = subprocess.run(

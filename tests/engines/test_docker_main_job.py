@@ -78,7 +78,9 @@ def site(image_rootfs: Path) -> Iterator[Site]:
         yield site
     finally:
         site.docker.stop()
-        subprocess.run(["umount", "-l", place / "state/seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        subprocess.run(
+            ["umount", "-l", place / "state/seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
         subprocess.run(["rm", "-rf", "--one-file-system", place], stdin=subprocess.DEVNULL, check=False, timeout=120)
 
 
@@ -87,7 +89,17 @@ def test_hook_overlay_and_record(site: Site) -> None:
     calls.unlink(missing_ok=True)
     name = fresh_id("main")
     out = site.docker.check(
-        "run", "--name", name, "--runtime", "hookrun", "--network", "none", IMAGE, "sh", "-c", "echo $FROM_POLICY; cat /proc/sys/kernel/msgmax"
+        "run",
+        "--name",
+        name,
+        "--runtime",
+        "hookrun",
+        "--network",
+        "none",
+        IMAGE,
+        "sh",
+        "-c",
+        "echo $FROM_POLICY; cat /proc/sys/kernel/msgmax",
     )
     assert out.split() == ["yes", "5000"]
     container = site.docker.inspect(name, "{{.Id}}")
@@ -129,7 +141,9 @@ def test_a_failing_hook_tells_docker_why(site: Site) -> None:
         "  hooks:\n    createRuntime:\n      - {path: /bin/sh, args: [sh, -c, 'echo the reason >&2; exit 7']}\n",
     )
     site.hookctl("apply", "--yes")
-    result = site.docker("run", "--rm", "--runtime", "hookrun", "--network", "none", "--hostname", "fail-me", IMAGE, "true")
+    result = site.docker(
+        "run", "--rm", "--runtime", "hookrun", "--network", "none", "--hostname", "fail-me", IMAGE, "true"
+    )
     assert result.status == 125
     assert "exit status 7" in result.err
     assert "the reason" in result.err
@@ -144,7 +158,9 @@ def test_a_denied_container_tells_docker_why(site: Site) -> None:
     )
     site.hookctl("apply", "--yes")
     socket = site.place / "d.sock"
-    result = site.docker("run", "--rm", "--runtime", "hookrun", "--network", "none", "-v", f"{socket}:/s", IMAGE, "true")
+    result = site.docker(
+        "run", "--rm", "--runtime", "hookrun", "--network", "none", "-v", f"{socket}:/s", IMAGE, "true"
+    )
     assert result.status == 125
     assert "no-socket" in result.err
     assert "no engine socket in here" in result.err
@@ -157,7 +173,9 @@ def test_many_containers_leave_nothing(site: Site, everything: bool) -> None:
     containers = 200 if everything else 32
 
     def live(number: int) -> int:
-        return site.docker("run", "--rm", "--name", f"{word}-{number}", "--runtime", "hookrun", "--network", "none", IMAGE, "true").status
+        return site.docker(
+            "run", "--rm", "--name", f"{word}-{number}", "--runtime", "hookrun", "--network", "none", IMAGE, "true"
+        ).status
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(live, range(containers))) == {0}

@@ -30,14 +30,29 @@ class Site:
         self.place = place
         self.directory = place / "etc/policies.d"
         self.directory.mkdir(parents=True)
-        self.hookctl("engine", "register", "docker", "--name", RUNTIME, "--daemon-json", str(docker.directory / "daemon.json"))
+        self.hookctl(
+            "engine", "register", "docker", "--name", RUNTIME, "--daemon-json", str(docker.directory / "daemon.json")
+        )
         docker.reload()
-        wait_for(lambda: RUNTIME in docker.check("info", "--format", "{{json .Runtimes}}"), "dockerd to know the runtime")
+        wait_for(
+            lambda: RUNTIME in docker.check("info", "--format", "{{json .Runtimes}}"), "dockerd to know the runtime"
+        )
 
     def close(self) -> None:
-        self.hookctl("engine", "unregister", "docker", "--name", RUNTIME, "--daemon-json", str(self.docker.directory / "daemon.json"))
+        self.hookctl(
+            "engine",
+            "unregister",
+            "docker",
+            "--name",
+            RUNTIME,
+            "--daemon-json",
+            str(self.docker.directory / "daemon.json"),
+        )
         self.docker.reload()
-        wait_for(lambda: RUNTIME not in self.docker.check("info", "--format", "{{json .Runtimes}}"), "dockerd to forget the runtime")
+        wait_for(
+            lambda: RUNTIME not in self.docker.check("info", "--format", "{{json .Runtimes}}"),
+            "dockerd to forget the runtime",
+        )
         seal = self.place / "state/seal"
         if str(seal) in leaks.mounts():  # Path.is_mount() knows no bind mount within one filesystem
             subprocess.run(["umount", "-l", seal], stdin=subprocess.DEVNULL, check=True, timeout=60)
@@ -94,14 +109,24 @@ def site(docker: Docker) -> Iterator[Site]:
 
 # The policy, what is refused, a part of its message, and the neighbour that is not.
 REFUSED: list[tuple[str, list[str], str, list[str]]] = [
-    ("no-engine-socket", ["-v", "/var/run:/h"], "policy no-engine-socket: mounting a container engine's socket", ["-v", "/srv:/h"]),
+    (
+        "no-engine-socket",
+        ["-v", "/var/run:/h"],
+        "policy no-engine-socket: mounting a container engine's socket",
+        ["-v", "/srv:/h"],
+    ),
     ("pod-security-baseline", ["--cap-add", "SYS_ADMIN"], "baseline: capabilities beyond", ["--cap-drop", "CHOWN"]),
     ("pod-security-baseline", ["--privileged"], "baseline: capabilities beyond", []),
     ("pod-security-baseline", ["-v", "/var/tmp:/h"], "mounting a path of the host", ["-v", "/anonymous"]),
     ("pod-security-baseline", ["--pid", "host"], "the host's pid namespace", []),
     ("pod-security-baseline", ["--network", "host"], "the host's network namespace", []),
     ("pod-security-baseline", ["--ipc", "host"], "the host's ipc namespace", ["--ipc", "shareable"]),
-    ("pod-security-baseline", ["--sysctl", "net.ipv4.ip_forward=1"], "the sysctl net.ipv4.ip_forward", ["--sysctl", "net.ipv4.tcp_syncookies=1"]),
+    (
+        "pod-security-baseline",
+        ["--sysctl", "net.ipv4.ip_forward=1"],
+        "the sysctl net.ipv4.ip_forward",
+        ["--sysctl", "net.ipv4.tcp_syncookies=1"],
+    ),
     (
         "pod-security-restricted",
         ["--user", "0", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"],
@@ -114,9 +139,19 @@ REFUSED: list[tuple[str, list[str], str, list[str]]] = [
         "restricted: all capabilities",
         ["--user", "1000", "--cap-drop", "ALL", "--cap-add", "NET_BIND_SERVICE", "--security-opt", "no-new-privileges"],
     ),
-    ("pod-security-baseline", ["--device-cgroup-rule", "b *:* rwm"], "raw disks", ["--device-cgroup-rule", "c 1:3 rwm"]),
+    (
+        "pod-security-baseline",
+        ["--device-cgroup-rule", "b *:* rwm"],
+        "raw disks",
+        ["--device-cgroup-rule", "c 1:3 rwm"],
+    ),
     ("pod-security-baseline", ["--security-opt", "seccomp=unconfined"], "seccomp profile can not be unconfined", []),
-    ("cis-docker", ["--device", "/dev/full:/dev/other", "--device", "/dev/loop-control"], "CIS 5.18", ["--device", "/dev/full:/dev/other"]),
+    (
+        "cis-docker",
+        ["--device", "/dev/full:/dev/other", "--device", "/dev/loop-control"],
+        "CIS 5.18",
+        ["--device", "/dev/full:/dev/other"],
+    ),
     ("cis-docker", ["--cgroup-parent", "/own"], "CIS 5.25", []),
     ("cis-docker", ["--security-opt", "seccomp=unconfined"], "CIS 5.22", []),
     ("cis-docker", ["--uts", "host"], "the host's uts namespace", ["--hostname", "other"]),
@@ -124,7 +159,9 @@ REFUSED: list[tuple[str, list[str], str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "refused", "message", "allowed"), REFUSED, ids=[f"{case[0]}{' '.join(case[1][:2])}" for case in REFUSED])
+@pytest.mark.parametrize(
+    ("name", "refused", "message", "allowed"), REFUSED, ids=[f"{case[0]}{' '.join(case[1][:2])}" for case in REFUSED]
+)
 def test_it_refuses(site: Site, name: str, refused: list[str], message: str, allowed: list[str]) -> None:
     site.in_force(name)
     network = [] if "--network" in refused else ["--network", "none"]
@@ -201,7 +238,9 @@ def test_docker_update(site: Site) -> None:
 
 def test_cis_defaults(site: Site) -> None:
     site.in_force("cis-docker")
-    script = "grep NoNewPrivs /proc/self/status; touch /new 2>/dev/null || echo read-only; touch /vol/new && echo written"
+    script = (
+        "grep NoNewPrivs /proc/self/status; touch /new 2>/dev/null || echo read-only; touch /vol/new && echo written"
+    )
     assert site.told("-v", "/vol", IMAGE, "sh", "-c", script).split() == ["NoNewPrivs:", "1", "read-only", "written"]
 
 
@@ -254,7 +293,11 @@ def test_a_container_is_known_by_its_name(site: Site) -> None:
     name = fresh_id("named")
     site.in_force("hook-everywhere")
     site.docker.check("run", "--rm", "--name", name, "--runtime", RUNTIME, "--network", "none", IMAGE, "true")
-    (line,) = [call for call in json.loads(site.hookctl("trace", "list", "--json", "--container", name)) if call["command"] == "create"]
+    (line,) = [
+        call
+        for call in json.loads(site.hookctl("trace", "list", "--json", "--container", name))
+        if call["command"] == "create"
+    ]
     assert (line["name"], len(line["container"])) == (name, 64)
     listed = site.hookctl("trace", "list", "--last", "0").splitlines()
     for command in ("create", "start", "delete"):

@@ -97,11 +97,16 @@ of_script("environment", "env | sort", "-e", "A=1", "-e", "B=two words", "-h", "
 of_script("mounts", "cut -d' ' -f5,6,9 /proc/self/mountinfo | sort")
 of_script("devices", "ls -l /dev | sed -E 's/ +/ /g' | cut -d' ' -f1-6,10-")
 of_script("status", f"{CAPABILITIES}; cat /proc/self/oom_score_adj; ulimit -a; umask")
-of_script("proc_is_masked", "cat /proc/kcore 2>&1 | head -c 100; ls /proc/acpi /sys/firmware; echo x > /proc/sys/vm/swappiness")
+of_script(
+    "proc_is_masked",
+    "cat /proc/kcore 2>&1 | head -c 100; ls /proc/acpi /sys/firmware; echo x > /proc/sys/vm/swappiness",
+)
 of_script("memory", f"cat {CGROUP}/memory/memory.limit_in_bytes", "--memory", "64m")
 of_script("pids_limit", f"cat {CGROUP}/pids/pids.max", "--pids-limit", "17")
 of_script("cpus", f"cat {CGROUP}/cpu/cpu.cfs_quota_us {CGROUP}/cpu/cpu.cfs_period_us", "--cpus", "0.5")
-of_script("cpu_shares_and_set", f"cat {CGROUP}/cpu/cpu.shares {CGROUP}/cpuset/cpuset.cpus", "-c", "512", "--cpuset-cpus", "0")
+of_script(
+    "cpu_shares_and_set", f"cat {CGROUP}/cpu/cpu.shares {CGROUP}/cpuset/cpuset.cpus", "-c", "512", "--cpuset-cpus", "0"
+)
 of_script("user", "id; whoami; echo $HOME", "--user", "1000:1000")
 of_script("user_with_groups", "id", "--user", "1000", "--group-add", "10", "--group-add", "20")
 of_script("read_only", "touch /x; touch /tmp/x; echo $?", "--read-only")
@@ -124,12 +129,26 @@ of_script("uts_host", "hostname", "--uts", "host", "--network", "host")
 of_script("workdir", "pwd; ls -ld .", "-w", "/made/on/the/way")
 of_script("sysctl", "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax", "--sysctl", "kernel.msgmax=4096")
 of_script("shm_size", "df /dev/shm | tail -1 | sed -E 's/ +/ /g' | cut -d' ' -f2", "--shm-size", "8m")
-of_script("device", "ls -l /dev/fuse | cut -c1-10; ls -l /dev/zz | sed -E 's/ +/ /g' | cut -d' ' -f1,5,6", "--device", "/dev/fuse", "--device", "/dev/null:/dev/zz:r")
+of_script(
+    "device",
+    "ls -l /dev/fuse | cut -c1-10; ls -l /dev/zz | sed -E 's/ +/ /g' | cut -d' ' -f1,5,6",
+    "--device",
+    "/dev/fuse",
+    "--device",
+    "/dev/null:/dev/zz:r",
+)
 of_script("device_write_refused", "echo x > /dev/zz; echo $?; cat /dev/zz; echo $?", "--device", "/dev/null:/dev/zz:r")
 of_script("oom_score", "cat /proc/self/oom_score_adj", "--oom-score-adj", "500")
 of_script("killed_by_signal", "kill -9 $$")
 of_script("stop_signal", "echo", "--stop-signal", "SIGQUIT", "--stop-timeout", "1")
-of_script("masked_memory_swap", f"cat {CGROUP}/memory/memory.limit_in_bytes {CGROUP}/memory/memory.swappiness", "-m", "32m", "--memory-swappiness", "0")
+of_script(
+    "masked_memory_swap",
+    f"cat {CGROUP}/memory/memory.limit_in_bytes {CGROUP}/memory/memory.swappiness",
+    "-m",
+    "32m",
+    "--memory-swappiness",
+    "0",
+)
 of_script("blkio_weight_absent", f"cat {CGROUP}/blkio/blkio.throttle.read_bps_device")
 
 
@@ -148,7 +167,9 @@ def volume(desk: Desk) -> Lines:
     place = desk.docker.directory / f"volume-{desk.runtime}"
     place.mkdir(exist_ok=True)
     (place / "from-host").write_text("hello\n")
-    lines = desk.shell("cat /v/from-host; echo back > /v/from-container; touch /ro/x", "-v", f"{place}:/v", "-v", f"{place}:/ro:ro")
+    lines = desk.shell(
+        "cat /v/from-host; echo back > /v/from-container; touch /ro/x", "-v", f"{place}:/v", "-v", f"{place}:/ro:ro"
+    )
     return [*lines, (place / "from-container").read_text()]
 
 
@@ -288,7 +309,9 @@ def top(desk: Desk) -> Lines:
 
 @scenario
 def out_of_memory(desk: Desk) -> Lines:
-    name = desk.up("--memory", "24m", "--memory-swap", "24m", script="x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo lived")
+    name = desk.up(
+        "--memory", "24m", "--memory-swap", "24m", script="x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo lived"
+    )
     status = desk.docker.check("wait", name)
     return [status, desk.docker.inspect(name, "{{.State.OOMKilled}}")]
 

@@ -50,7 +50,9 @@ def place() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="hrclf-", dir="/var/tmp"))
     directory.chmod(0o755)
     yield directory
-    subprocess.run(["rm", "-rf", "--one-file-system", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120)
+    subprocess.run(
+        ["rm", "-rf", "--one-file-system", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,10 @@ def on_docker(docker: Docker, host: ConfiguredHost) -> Iterator[DockerDriver]:
     register(host, "docker", config, "--reload")
     yield DockerDriver(docker)
     for name in RUNTIMES:
-        assert host.hookctl("engine", "unregister", "docker", "--file", str(config), "--name", name, "--reload").status == 0
+        assert (
+            host.hookctl("engine", "unregister", "docker", "--file", str(config), "--name", name, "--reload").status
+            == 0
+        )
     assert config.read_text() == before
     assert CORE not in docker.check("info", "--format", "{{json .Runtimes}}")
 
@@ -158,7 +163,9 @@ ENGINES = {
 FRONTS: dict[str, tuple[str, ...]] = {CORE: (), TO_RUNC: ("in front of runc",), TO_CRUN: ("in front of crun",)}
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.matrix(engine=engine)) for name, engine in ENGINES.items()])
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.matrix(engine=engine)) for name, engine in ENGINES.items()]
+)
 def driver(request: pytest.FixtureRequest) -> Driver:
     """Each engine in turn."""
     skip_without(request.param)

@@ -87,7 +87,10 @@ def test_detached_with_exec_stop_start_restart(podman: Podman, host: ConfiguredH
     podman.wait_for(box, "{{.State.Status}}", "running")
     wait_for(lambda: "up" in podman("logs", box).out, "the container to be up")
     assert podman("exec", box, "sh", "-c", "echo in; exit 5").status == 5
-    assert podman.check("exec", "--user", "1000:1000", "--env", "A=1", box, "sh", "-c", "id -u; echo $A").split() == ["1000", "1"]
+    assert podman.check("exec", "--user", "1000:1000", "--env", "A=1", box, "sh", "-c", "id -u; echo $A").split() == [
+        "1000",
+        "1",
+    ]
     assert "sh" in podman.check("top", box, "comm")
     podman.check("stop", "--time", "60", box)
     podman.wait_for(box, "{{.State.Status}} {{.State.ExitCode}}", "exited 0")
@@ -113,14 +116,44 @@ def podman_id(host: ConfiguredHost) -> str:
 
 @pytest.mark.matrix(engine="Podman", feature="limits")
 def test_limits_are_seen_inside(podman: Podman, box: str) -> None:
-    words = ["run", "--name", box, "--network", "none", "--read-only", "--cap-drop", "all", "--user", "1000", "--hostname", "inside"]
+    words = [
+        "run",
+        "--name",
+        box,
+        "--network",
+        "none",
+        "--read-only",
+        "--cap-drop",
+        "all",
+        "--user",
+        "1000",
+        "--hostname",
+        "inside",
+    ]
     script = "hostname; id -u; grep CapEff /proc/self/status; touch /x || echo read-only"
-    assert podman.check(*words, IMAGE, "sh", "-c", script).split() == ["inside", "1000", "CapEff:", "0000000000000000", "read-only"]
+    assert podman.check(*words, IMAGE, "sh", "-c", script).split() == [
+        "inside",
+        "1000",
+        "CapEff:",
+        "0000000000000000",
+        "read-only",
+    ]
 
 
 @pytest.mark.matrix(engine="Podman", feature="health checks")
 def test_health_check(podman: Podman, box: str) -> None:
-    words = ["run", "--detach", "--name", box, "--network", "none", "--health-cmd", "test ! -e /sick", "--health-interval", "disable"]
+    words = [
+        "run",
+        "--detach",
+        "--name",
+        box,
+        "--network",
+        "none",
+        "--health-cmd",
+        "test ! -e /sick",
+        "--health-interval",
+        "disable",
+    ]
     podman.check(*words, IMAGE, "sleep", "600")
     assert podman("healthcheck", "run", box).status == 0
     podman.check("exec", box, "touch", "/sick")
@@ -154,7 +187,12 @@ def test_a_command_that_is_not_there(podman: Podman, box: str) -> None:
 
 
 def test_a_refusal_reaches_the_user(podman: Podman, host: ConfiguredHost, box: str) -> None:
-    host.hook("refuse.json", host.script("refuse", "echo not on my host >&2; exit 1"), "precreate", annotations={"^refused$": "."})
+    host.hook(
+        "refuse.json",
+        host.script("refuse", "echo not on my host >&2; exit 1"),
+        "precreate",
+        annotations={"^refused$": "."},
+    )
     host.apply()
     try:
         result = podman("run", "--name", box, "--network", "none", "--annotation", "refused=yes", IMAGE, "true")
@@ -209,7 +247,16 @@ CONTAINERS = {
     "team a": ["--annotation", "team=a", "IMAGE", "true"],
     "team b": ["--annotation", "team=b", "--annotation", "x1=a12", "IMAGE", "sleep", "0"],
     "bind": ["--volume", "/usr/share:/share:ro", "IMAGE", "true"],
-    "mount": ["--mount", "type=bind,source=/usr/share,destination=/share", "--annotation", "team=b", "IMAGE", "sh", "-c", "true"],
+    "mount": [
+        "--mount",
+        "type=bind,source=/usr/share,destination=/share",
+        "--annotation",
+        "team=b",
+        "IMAGE",
+        "sh",
+        "-c",
+        "true",
+    ],
     "init files": ["--add-host", "a:1.2.3.4", "--hostname", "x", "IMAGE", "true"],
     "tty": ["--tty", "IMAGE", "true"],
 }
@@ -285,7 +332,9 @@ def rootless(place: Path, image_rootfs: Path) -> Iterator[Podman]:
     directory = place / "user"
     (host.config / "config.yaml").write_text(json.dumps({"record": {"directory": str(directory / "record")}}))
     host.apply()
-    if subprocess.run([host.launcher, "--version"], user=NOBODY, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode:
+    if subprocess.run(
+        [host.launcher, "--version"], user=NOBODY, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+    ).returncode:
         host.close()
         pytest.skip("the checkout is closed to other users")
     directory.mkdir()

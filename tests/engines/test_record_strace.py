@@ -112,7 +112,9 @@ def day(image_rootfs: Path) -> Iterator[Day]:
     finally:
         patch.undo()
         day.docker.stop()
-        assert [mount for mount in leaks.mounts() if mount.startswith(f"{place}/")] == []  # the seal's went with dockerd's
+        assert [
+            mount for mount in leaks.mounts() if mount.startswith(f"{place}/")
+        ] == []  # the seal's went with dockerd's
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -125,7 +127,17 @@ def live(docker: Docker) -> None:
     assert docker("exec", "stays", "/bin/nosuch").status in (126, 127)
     docker.check("restart", "-t", "0", "stays")
     docker.check("rm", "-f", "stays")
-    docker(*run, "--name", "greedy", "--memory", "6m", IMAGE, "/bin/sh", "-c", "x=$(tail -c 50000000 /dev/zero | tr '\\0' x)")
+    docker(
+        *run,
+        "--name",
+        "greedy",
+        "--memory",
+        "6m",
+        IMAGE,
+        "/bin/sh",
+        "-c",
+        "x=$(tail -c 50000000 /dev/zero | tr '\\0' x)",
+    )
     docker.check("rm", "-f", "greedy")
     for name, words in (("failing", "the hook has had enough"), ("denied", "no container may be called denied")):
         result = docker(*run, "--name", name, "--hostname", name, IMAGE, "/bin/true")

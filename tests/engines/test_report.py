@@ -35,9 +35,20 @@ class Browser:
         self.events: list[dict[str, Any]] = []
         reader, self._to = os.pipe()
         self._from, writer = os.pipe()
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}", "--remote-debugging-pipe"]
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            f"--user-data-dir={profile}",
+            "--remote-debugging-pipe",
+        ]
         # The shell puts the pipes where Chromium wants them.
-        script = f'exec "$@" 3<&{reader} 4>&{writer}' if max(reader, writer) < 10 else 'exec "$@" 3</proc/self/fd/$R 4>/proc/self/fd/$W'
+        script = (
+            f'exec "$@" 3<&{reader} 4>&{writer}'
+            if max(reader, writer) < 10
+            else 'exec "$@" 3</proc/self/fd/$R 4>/proc/self/fd/$W'
+        )
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", script, "sh", str(CHROMIUM), *flags, "about:blank"],
             stdin=subprocess.DEVNULL,
@@ -57,7 +68,12 @@ class Browser:
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
-        message = {"id": number, "method": method, "params": parameters, **({"sessionId": self._session} if self._session else {})}
+        message = {
+            "id": number,
+            "method": method,
+            "params": parameters,
+            **({"sessionId": self._session} if self._session else {}),
+        }
         os.write(self._to, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._read()
@@ -70,7 +86,9 @@ class Browser:
     def _read(self) -> dict[str, Any]:
         deadline = time.monotonic() + 120
         while b"\0" not in self._rest:
-            assert select.select([self._from], [], [], max(0, deadline - time.monotonic()))[0], "Chromium does not answer"
+            assert select.select([self._from], [], [], max(0, deadline - time.monotonic()))[0], (
+                "Chromium does not answer"
+            )
             data = os.read(self._from, 1 << 20)
             assert data, "Chromium ended"
             self._rest += data
@@ -134,28 +152,43 @@ def test_the_report_opens_and_shows_a_call_with_its_diff(browser: Browser, tmp_p
     browser.run("document.getElementById('whole').click()")
 
     shown = "[...document.querySelectorAll('#calls tr.call')].map(line => line.dataset.call)"
-    assert browser.run(shown)[:3] == ["newest0", "denied0", "audited0"]  # a container's calls together, the newest first
+    assert browser.run(shown)[:3] == [
+        "newest0",
+        "denied0",
+        "audited0",
+    ]  # a container's calls together, the newest first
     for box, expected in (("failed", ["denied0", "failed0"]), ("denied", ["denied0"]), ("audited", ["audited0"])):
         browser.run(f"document.getElementById('{box}').click()")
         assert browser.run(shown) == expected, box
         browser.run(f"document.getElementById('{box}').click()")
-    for box, value, expected in (("policy", "soft", "audited0"), ("policy", "hard", "denied0"), ("hook", "/net", "audited0")):
+    for box, value, expected in (
+        ("policy", "soft", "audited0"),
+        ("policy", "hard", "denied0"),
+        ("hook", "/net", "audited0"),
+    ):
         choose = "{const box = document.getElementById('%s'); box.value = '%s'; box.dispatchEvent(new Event('input'))}"
         browser.run(choose % (box, value))
         assert browser.run(shown) == [expected], value
         browser.run(choose % (box, ""))
     cells = "[...document.querySelectorAll('#%s tbody tr')].map(line => [...line.cells].map(cell => cell.textContent))"
-    assert browser.run(cells % "policies") == [["hard", "1", "1", "1", "0", "0", "0"], ["soft", "1", "1", "0", "1", "0", "0"]]
+    assert browser.run(cells % "policies") == [
+        ["hard", "1", "1", "1", "0", "0", "0"],
+        ["soft", "1", "1", "0", "1", "0", "0"],
+    ]
     assert browser.run(cells % "hooks") == [["/net", "1", "0", "3.00", "3.00", "3.00"]]
 
     browser.run("document.querySelector('#calls tr[data-call=abc123abc123]').click()")
-    wait_for(lambda: browser.run("getComputedStyle(document.getElementById('page')).display") == "block", "the call's page")
+    wait_for(
+        lambda: browser.run("getComputedStyle(document.getElementById('page')).display") == "block", "the call's page"
+    )
     wait_for(lambda: '+ /hostname: "b"' in browser.run("document.getElementById('diff').textContent"), "the diff")
     assert "--no-pivot" in browser.run("document.getElementById('text').textContent")
     browser.run("document.getElementById('back').click()")
     wait_for(lambda: browser.run("getComputedStyle(document.getElementById('page')).display") == "none", "the way back")
 
-    browser.run("document.querySelector('rect[data-call=abc123abc123]').dispatchEvent(new MouseEvent('click', {bubbles: true}))")
+    browser.run(
+        "document.querySelector('rect[data-call=abc123abc123]').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    )
     wait_for(lambda: browser.run("location.hash") == "#call=abc123abc123", "the page by the timeline")
     assert browser.run("document.title") == "hookrun: the record"
     browser.run("document.getElementById('back').click()")

@@ -115,14 +115,20 @@ def test_two_people_sign_in_turn(holders: Holders, tmp_path: Path) -> None:
             holders.holds(1)
             before = everything(publisher.public / "metadata")
             said = fleet(publisher, *words)
-            assert said.startswith("targets needs 2 signatures, here are keys for 1: ") and "`hookctl fleet sign`" in said
+            assert (
+                said.startswith("targets needs 2 signatures, here are keys for 1: ") and "`hookctl fleet sign`" in said
+            )
             assert everything(publisher.public / "metadata") == before
             assert "waits for signatures of targets" in refusal(publisher, "publish", archive(publisher, "2.0"))
             assert "no key is here that has still to sign" in refusal(publisher, "sign", "--yes")
             holders.holds(2)
             assert "nobody to ask: add --yes" in refusal(publisher, "sign")
             said = fleet(publisher, "sign", "--yes")
-            assert ("+ base-1.0.tar.gz " if words[0] == "publish" else '+ rollout of base: {"before": [], "revoked": [], "stable": "1.0"') in said
+            assert (
+                "+ base-1.0.tar.gz "
+                if words[0] == "publish"
+                else '+ rollout of base: {"before": [], "revoked": [], "stable": "1.0"'
+            ) in said
             assert "in effect: " in said
             assert len(holders.newest("targets")) == 2
         assert fleet(publisher, "sign").strip() == "nothing waits"
@@ -223,6 +229,9 @@ def test_a_key_on_a_token(publisher: Publisher, token: str, tmp_path: Path, monk
 
 def test_a_token_that_is_not_there(publisher: Publisher, token: str) -> None:
     before = everything(publisher.directory)
-    for uri, why in (("hsm:2?label=other", "No PKCS#11 token found for label other"), ("hsm:9?label=fleet", "could not find ECDSA key")):
+    for uri, why in (
+        ("hsm:2?label=other", "No PKCS#11 token found for label other"),
+        ("hsm:9?label=fleet", "could not find ECDSA key"),
+    ):
         assert f"cannot read the key of {uri}: {why}" in refusal(publisher, "keys", "add", "targets", "--signer", uri)
     assert everything(publisher.directory) == before

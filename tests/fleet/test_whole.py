@@ -34,7 +34,10 @@ exec "$@"
 """
 
 pytestmark = pytest.mark.skipif(
-    any(shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None for program in (*PROGRAMS, DOCKER, DOCKERD)),
+    any(
+        shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None
+        for program in (*PROGRAMS, DOCKER, DOCKERD)
+    ),
     reason=f"needs docker, {', '.join(PROGRAMS)}",
 )
 

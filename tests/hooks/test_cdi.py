@@ -97,7 +97,27 @@ def test_the_config_that_came_in_stays_as_it_is(host: Host) -> None:
     assert json.dumps(config) == before
 
 
-@pytest.mark.parametrize("name", ["", "a", "vendor.com=a", "vendor.com/gpu", "vendor.com/gpu=", "/gpu=a", "=a", "1vendor/gpu=a", "v/1gpu=a", "v/g=_a", "v/g=a_", "v/g=a b", "v-/g=a", "v/g-=a", "v/g=é", "v/g=a=b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a",
+        "vendor.com=a",
+        "vendor.com/gpu",
+        "vendor.com/gpu=",
+        "/gpu=a",
+        "=a",
+        "1vendor/gpu=a",
+        "v/1gpu=a",
+        "v/g=_a",
+        "v/g=a_",
+        "v/g=a b",
+        "v-/g=a",
+        "v/g-=a",
+        "v/g=é",
+        "v/g=a=b",
+    ],
+)
 def test_names_that_are_none(host: Host, name: str) -> None:
     with pytest.raises(HookError, match="invalid CDI device name"):
         host.inject({"annotations": {"cdi.k8s.io/x": name}})
@@ -129,7 +149,10 @@ def test_a_later_directory_wins(host: Host) -> None:
 def test_two_files_of_one_directory_are_in_conflict(host: Host) -> None:
     first, second = host.spec("1.json"), host.spec("2.json")
     host.spec("3.json", device="b")
-    assert host.refused("a") == f"unresolvable CDI devices vendor.com/gpu=a: vendor.com/gpu=a is defined by {first} and by {second}"
+    assert (
+        host.refused("a")
+        == f"unresolvable CDI devices vendor.com/gpu=a: vendor.com/gpu=a is defined by {first} and by {second}"
+    )
     assert env(host.changed("b")) == ["FROM=3.json"]
 
 
@@ -234,7 +257,22 @@ def test_a_field_needs_the_version_in_which_it_came(version: str, value: dict[st
     assert problem_of({**value, "cdiVersion": before}) == f"the spec version must be at least v{version}"
 
 
-@pytest.mark.parametrize("kind", ["", "foo", "vendor.com/", "vendor.com/foo/", "vendor.com/foo/bar", "/foo", "vendor.com/-foo", "vendor.com/foo_", ".com/foo", "vendor.com/" + "f" * 64, "v" * 254 + "/foo"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "",
+        "foo",
+        "vendor.com/",
+        "vendor.com/foo/",
+        "vendor.com/foo/bar",
+        "/foo",
+        "vendor.com/-foo",
+        "vendor.com/foo_",
+        ".com/foo",
+        "vendor.com/" + "f" * 64,
+        "v" * 254 + "/foo",
+    ],
+)
 def test_kinds_that_are_none(kind: str) -> None:
     assert problem_of(spec(device(), kind=kind)).startswith("kind: ")
 
@@ -275,8 +313,14 @@ BAD = [
     (spec(device(intelRdt={"enableMonitoring": 1})), "must be true or false"),
     (spec(device(netDevices=[{"name": "a"}])), "needs hostInterfaceName"),
     (spec(device(netDevices=[{"hostInterfaceName": "a"}])), "needs name"),
-    (spec(device(netDevices=[{"hostInterfaceName": "a", "name": "b"}, {"hostInterfaceName": "a", "name": "c"}])), "one hostInterfaceName"),
-    (spec(device(netDevices=[{"hostInterfaceName": "a", "name": "b"}, {"hostInterfaceName": "c", "name": "b"}])), "one name"),
+    (
+        spec(device(netDevices=[{"hostInterfaceName": "a", "name": "b"}, {"hostInterfaceName": "a", "name": "c"}])),
+        "one hostInterfaceName",
+    ),
+    (
+        spec(device(netDevices=[{"hostInterfaceName": "a", "name": "b"}, {"hostInterfaceName": "c", "name": "b"}])),
+        "one name",
+    ),
     (spec(device(), containerEdits={"env": ["A"]}), "containerEdits: invalid environment variable"),
     (spec(device(additionalGids=[-1])), "out of range"),
 ]
@@ -291,7 +335,9 @@ def test_specs_that_are_refused(value: Any, text: str) -> None:
 
 
 def test_the_specs_own_edits_come_once_and_before_the_devices(host: Host) -> None:
-    host.write("s.json", spec(device("a", env=["A=1", "X=a"]), device("b", env=["B=1"]), containerEdits={"env": ["X=spec"]}))
+    host.write(
+        "s.json", spec(device("a", env=["A=1", "X=a"]), device("b", env=["B=1"]), containerEdits={"env": ["X=spec"]})
+    )
     assert env(host.changed("a", "b")) == ["X=a", "A=1", "B=1"]
     assert env(host.changed("b")) == ["X=spec", "B=1"]
 
@@ -302,10 +348,19 @@ def test_env_takes_the_place_of_what_is_there(host: Host) -> None:
 
 
 def test_a_device_node_is_completed_from_the_host(host: Host) -> None:
-    host.spec("s.json", deviceNodes=[{"path": "/dev/null"}, {"path": "/dev/z", "hostPath": "/dev/zero", "permissions": "r", "uid": 5}])
+    host.spec(
+        "s.json",
+        deviceNodes=[{"path": "/dev/null"}, {"path": "/dev/z", "hostPath": "/dev/zero", "permissions": "r", "uid": 5}],
+    )
     status = os.stat("/dev/null")
     linux = host.changed()["linux"]
-    assert linux["devices"][0] == {"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": status.st_mode & 0o7777}
+    assert linux["devices"][0] == {
+        "path": "/dev/null",
+        "type": "c",
+        "major": 1,
+        "minor": 3,
+        "fileMode": status.st_mode & 0o7777,
+    }
     assert linux["devices"][1]["path"] == "/dev/z"
     assert (linux["devices"][1]["minor"], linux["devices"][1]["uid"]) == (5, 5)
     assert linux["resources"]["devices"] == [
@@ -334,7 +389,10 @@ def test_no_permissions_at_all(host: Host) -> None:
 def test_a_device_on_the_same_path_is_replaced(host: Host) -> None:
     host.spec("s.json", deviceNodes=[{"path": "/dev/null"}])
     linux = {"devices": [{"path": "/dev/null", "type": "c", "major": 9, "minor": 9}, {"path": "/dev/x"}]}
-    assert [(one["path"], one.get("major")) for one in host.changed(linux=linux)["linux"]["devices"]] == [("/dev/x", None), ("/dev/null", 1)]
+    assert [(one["path"], one.get("major")) for one in host.changed(linux=linux)["linux"]["devices"]] == [
+        ("/dev/x", None),
+        ("/dev/null", 1),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -362,7 +420,9 @@ def test_a_fifo_has_no_numbers_and_no_rule(host: Host, tmp_path: Path) -> None:
 def test_mounts_replace_and_go_by_depth(host: Host) -> None:
     mount = {"hostPath": "/h", "containerPath": "/b", "options": ["ro", "bind"], "type": "bind"}
     host.spec("s.json", mounts=[{"hostPath": "/h", "containerPath": "/a/b/c"}, mount])
-    mounts = host.changed(mounts=[{"destination": "/x/y"}, {"destination": "/b", "source": "/old"}, {"destination": "/z/"}])["mounts"]
+    mounts = host.changed(
+        mounts=[{"destination": "/x/y"}, {"destination": "/b", "source": "/old"}, {"destination": "/z/"}]
+    )["mounts"]
     assert [one["destination"] for one in mounts] == ["/z/", "/b", "/x/y", "/a/b/c"]
     assert mounts[1] == {"destination": "/b", "source": "/h", "type": "bind", "options": ["ro", "bind"]}
     assert mounts[3] == {"destination": "/a/b/c", "source": "/h"}
@@ -386,9 +446,15 @@ def test_bind_mounts_follow_a_user_namespace(host: Host, mount: dict[str, Any], 
 
 def test_hooks_of_every_stage(host: Host) -> None:
     stages = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
-    hooks = [{"hookName": stage, "path": f"/{stage}", "args": ["a", "b"], "env": ["A=1"], "timeout": 3} for stage in stages]
-    path = host.write("s.json", spec(device("a", hooks=hooks), containerEdits={"hooks": [{"hookName": "poststop", "path": "/x"}]}))
-    changed, injected = host.inject({"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=a"}, "hooks": {"poststop": [{"path": "/e"}]}})
+    hooks = [
+        {"hookName": stage, "path": f"/{stage}", "args": ["a", "b"], "env": ["A=1"], "timeout": 3} for stage in stages
+    ]
+    path = host.write(
+        "s.json", spec(device("a", hooks=hooks), containerEdits={"hooks": [{"hookName": "poststop", "path": "/x"}]})
+    )
+    changed, injected = host.inject(
+        {"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=a"}, "hooks": {"poststop": [{"path": "/e"}]}}
+    )
     for stage in stages[:-1]:
         assert changed["hooks"][stage] == [{"path": f"/{stage}", "args": ["a", "b"], "env": ["A=1"], "timeout": 3}]
     assert [hook["path"] for hook in changed["hooks"]["poststop"]] == ["/e", "/x", "/poststop"]
@@ -410,7 +476,13 @@ def test_only_group_zero_changes_nothing(host: Host) -> None:
 
 
 def test_intel_rdt_of_the_last_device_counts(host: Host) -> None:
-    full = {"closID": "b", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=1", "schemata": ["x"], "enableMonitoring": True}
+    full = {
+        "closID": "b",
+        "l3CacheSchema": "L3:0=f",
+        "memBwSchema": "MB:0=1",
+        "schemata": ["x"],
+        "enableMonitoring": True,
+    }
     host.write("s.json", spec(device("a", intelRdt={"closID": "a"}), device("b", intelRdt={**full, "memBwSchema": ""})))
     del full["memBwSchema"]
     assert host.changed("a", "b")["linux"]["intelRdt"] == full
@@ -425,12 +497,17 @@ def test_network_devices(host: Host) -> None:
 def test_a_second_time_changes_nothing(host: Host) -> None:
     hooks = [{"hookName": "poststop", "path": "/a"}]
     mounts = [{"hostPath": "/h", "containerPath": "/b"}]
-    host.spec("s.json", env=["A=1"], deviceNodes=[{"path": "/dev/null"}], mounts=mounts, hooks=hooks, additionalGids=[5])
+    host.spec(
+        "s.json", env=["A=1"], deviceNodes=[{"path": "/dev/null"}], mounts=mounts, hooks=hooks, additionalGids=[5]
+    )
     config = {"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=a"}}
     once, _ = host.inject(config)
     assert host.inject(once) == (once, [])
 
 
 def test_requested_names_come_once() -> None:
-    config = {"annotations": {"cdi.k8s.io/a": "v/g=1", "cdi.k8s.io/b": "v/g=1,v/g=2"}, "process": {"env": ["X=v/g=2,v/g=3"]}}
+    config = {
+        "annotations": {"cdi.k8s.io/a": "v/g=1", "cdi.k8s.io/b": "v/g=1,v/g=2"},
+        "process": {"env": ["X=v/g=2,v/g=3"]},
+    }
     assert cdi.requested(config, "X") == ["v/g=1", "v/g=2", "v/g=3"]

@@ -74,7 +74,9 @@ def test_a_masked_file_need_not_be_in_order(place: Place) -> None:
 
 
 def test_the_old_schema(place: Place) -> None:
-    place.write("hooks.d/old.json", {"cmds": ["a"], "hook": "/bin/true", "arguments": ["-x"], "stage": ["poststop", "prestart"]})
+    place.write(
+        "hooks.d/old.json", {"cmds": ["a"], "hook": "/bin/true", "arguments": ["-x"], "stage": ["poststop", "prestart"]}
+    )
     (entry,) = place.compiled()[0]["entries"]
     assert entry["hook"] == {"path": "/bin/true", "args": ["/bin/true", "-x"]}
     assert entry["stages"] == ["poststop", "prestart"]
@@ -83,7 +85,9 @@ def test_the_old_schema(place: Place) -> None:
 
 def test_a_file_of_oci_add_hooks_comes_before_the_directories(place: Place) -> None:
     place.hook("hooks.d/1.json")
-    place.write("add.json", {"hooks": {"poststop": [{"path": "/bin/a"}], "prestart": [{"path": "/bin/true", "args": ["x"]}]}})
+    place.write(
+        "add.json", {"hooks": {"poststop": [{"path": "/bin/a"}], "prestart": [{"path": "/bin/true", "args": ["x"]}]}}
+    )
     compiled, problems = place.compiled(addHooks=["add.json"])
     assert [entry["stages"] for entry in compiled["entries"]] == [["poststop"], ["prestart"], ["prestart"]]
     assert [entry["line"] for entry in compiled["entries"]] == [5, 10, 3]
@@ -96,7 +100,13 @@ def test_it_goes_into_a_snapshot(place: Place) -> None:
     config = {"annotations": {"ax": "y"}}
     _, injected = select.injected(config, compiled["entries"])
     assert injected == [
-        {"stage": "prestart", "path": "/bin/true", "source": "hooks.d", "file": f"{place.path}/hooks.d/1.json", "line": 3}
+        {
+            "stage": "prestart",
+            "path": "/bin/true",
+            "source": "hooks.d",
+            "file": f"{place.path}/hooks.d/1.json",
+            "line": 3,
+        }
     ]
     assert "hooks" not in config
 
@@ -139,7 +149,10 @@ def test_what_is_wrong_is_said_with_its_line(place: Place, change: dict[str, Any
         ({"stage": ["prestart"]}, "cannot set both 'stage' and 'stages'"),
         ({"cmd": [], "cmds": []}, "cannot set both 'cmd' and 'cmds'"),
         ({"hook": None}, "missing required property: hook"),
-        ({"hook": {"path": "/bin/true"}}, 'hook: in the old format it is the path of a program: add "version": "1.0.0"'),
+        (
+            {"hook": {"path": "/bin/true"}},
+            'hook: in the old format it is the path of a program: add "version": "1.0.0"',
+        ),
         ({"arguments": "x"}, "arguments must be a list of strings"),
         ({"stages": None}, "missing required property: stages"),
     ],
@@ -149,13 +162,18 @@ def test_what_is_wrong_in_the_old_schema(place: Place, change: dict[str, Any], t
     assert text in place.problem()
 
 
-@pytest.mark.parametrize(("text", "where"), [('{\n"a": }', ":2:6: "), ("[]", ":1: not an object"), ("", ":1:1: "), ("[" * 100_000, ": ")])
+@pytest.mark.parametrize(
+    ("text", "where"), [('{\n"a": }', ":2:6: "), ("[]", ":1: not an object"), ("", ":1:1: "), ("[" * 100_000, ": ")]
+)
 def test_what_is_no_json(place: Place, text: str, where: str) -> None:
     place.write("hooks.d/1.json", text)
     assert place.problem().startswith(f"{place.path}/hooks.d/1.json{where}")
 
 
-@pytest.mark.parametrize("value", [[], {}, {"hooks": []}, {"hooks": {"nope": []}}, {"hooks": {"prestart": {}}}, {"hooks": {"prestart": [{}]}}])
+@pytest.mark.parametrize(
+    "value",
+    [[], {}, {"hooks": []}, {"hooks": {"nope": []}}, {"hooks": {"prestart": {}}}, {"hooks": {"prestart": [{}]}}],
+)
 def test_files_that_are_not_oci_add_hooks(place: Place, value: Any) -> None:
     place.write("add.json", value)
     assert place.problem(addHooks=["add.json"]).startswith(f"{place.path}/add.json:")

@@ -27,7 +27,10 @@ NEVER = {"always": False, "hasBindMounts": None, "annotations": [], "commands": 
 def test_hooks_come_after_those_of_the_engine() -> None:
     config = {"hooks": {"prestart": [{"path": "/engine"}]}, "x": 1}
     changed, injected = select.injected(config, [entry("/a", "prestart", "poststop")])
-    assert changed == {"hooks": {"prestart": [{"path": "/engine"}, {"path": "/a"}], "poststop": [{"path": "/a"}]}, "x": 1}
+    assert changed == {
+        "hooks": {"prestart": [{"path": "/engine"}, {"path": "/a"}], "poststop": [{"path": "/a"}]},
+        "x": 1,
+    }
     origin = {"path": "/a", "source": "s", "file": "f", "line": 7}
     assert injected == [{"stage": "prestart", **origin}, {"stage": "poststop", **origin}]
     assert config == {"hooks": {"prestart": [{"path": "/engine"}]}, "x": 1}
@@ -70,7 +73,9 @@ def test_a_config_that_is_none_is_left_to_the_runtime(hooks: Any) -> None:
 
 def test_the_file_on_the_command_line_is_told_by_its_lines(tmp_path: Path) -> None:
     file = tmp_path / "hooks.json"
-    file.write_text('{"hooks":\n {"prestart": [\n  {"path": "/one"},\n  {"path": "/two", "args": ["path"], "env": ["path=1"]}\n]}}')
+    file.write_text(
+        '{"hooks":\n {"prestart": [\n  {"path": "/one"},\n  {"path": "/two", "args": ["path"], "env": ["path=1"]}\n]}}'
+    )
     changed, injected = addhooks.injected({"hooks": {"prestart": [{"path": "/a"}]}}, str(file), read)
     assert [hook["path"] for hook in changed["hooks"]["prestart"]] == ["/a", "/one", "/two"]
     assert [(one["source"], one["file"], one["line"]) for one in injected] == [

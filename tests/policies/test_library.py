@@ -103,7 +103,9 @@ def test_what_dockerd_writes(options: str, cis: str, baseline: str) -> None:
     for file, message in (("cis-docker", cis), ("pod-security-baseline", baseline)):
         denied = said(file, config).denied
         assert message in denied if message else not denied, f"{file}: {denied}"
-    assert "no-new-privileges must be set" in said("pod-security-restricted", config).denied or options.endswith("no-new-privileges")
+    assert "no-new-privileges must be set" in said("pod-security-restricted", config).denied or options.endswith(
+        "no-new-privileges"
+    )
 
 
 def test_all_that_dockerd_wrote_is_looked_at() -> None:
@@ -131,7 +133,10 @@ def test_restricted_on_what_dockerd_writes() -> None:
         ({"noNewPrivileges": False}, "no-new-privileges must be set"),
     ):
         assert message in said("pod-security-restricted", {**config, "process": {**process, **change}}).denied
-    forged = {**config, "annotations": {"io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.container.name": "POD"}}
+    forged = {
+        **config,
+        "annotations": {"io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.container.name": "POD"},
+    }
     assert "all capabilities" in said("pod-security-restricted", forged).denied
 
 
@@ -139,29 +144,69 @@ def test_restricted_on_what_dockerd_writes() -> None:
 BROTHERS: list[tuple[str, dict[str, Any], str, str]] = [
     ("ambient capabilities", {"process": {"capabilities": {"ambient": ["CAP_SYS_ADMIN"]}}}, "CIS 5.4", CAPABILITIES),
     ("inheritable capabilities", {"process": {"capabilities": {"inheritable": ["CAP_BPF"]}}}, "CIS 5.4", CAPABILITIES),
-    ("a capability in small letters", {"process": {"capabilities": {"bounding": ["cap_sys_admin"]}}}, "CIS 5.4", CAPABILITIES),
+    (
+        "a capability in small letters",
+        {"process": {"capabilities": {"bounding": ["cap_sys_admin"]}}},
+        "CIS 5.4",
+        CAPABILITIES,
+    ),
     ("all of them by one name", {"process": {"capabilities": {"permitted": ["ALL"]}}}, "CIS 5.4", CAPABILITIES),
     ("seccomp that allows", {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}, "CIS 5.22", "seccomp"),
     ("seccomp that only logs", {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_LOG"}}}, "CIS 5.22", "seccomp"),
     ("seccomp that asks somebody", {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_NOTIFY"}}}, "CIS 5.22", "seccomp"),
     ("seccomp without an action", {"linux": {"seccomp": {"defaultAction": None}}}, "CIS 5.22", "seccomp"),
     ("AppArmor unconfined", {"process": {"apparmorProfile": "unconfined"}}, "CIS 5.2", "AppArmor"),
-    ("AppArmor unconfined by its namespace", {"process": {"apparmorProfile": ":root:unconfined"}}, "CIS 5.2", "AppArmor"),
+    (
+        "AppArmor unconfined by its namespace",
+        {"process": {"apparmorProfile": ":root:unconfined"}},
+        "CIS 5.2",
+        "AppArmor",
+    ),
     ("an SELinux type of the host", {"process": {"selinuxLabel": "system_u:system_r:spc_t:s0"}}, "CIS 5.3", "SELinux"),
     ("an SELinux user", {"process": {"selinuxLabel": "unconfined_u:system_r:container_t:s0"}}, "", "SELinux"),
     ("one masked path", {"linux": {"maskedPaths": ["/proc/kcore"]}}, "", "all of /proc"),
     ("no read-only path", {"linux": {"readonlyPaths": []}}, "", "all of /proc"),
-    ("a sysctl with slashes", {"linux": {"sysctl": {"kernel/core_pattern": "|/x"}}}, "", "the sysctl kernel/core_pattern"),
-    ("the pid namespace by a path", {"linux": {"namespaces": [{"type": "pid", "path": "/proc/1/ns/pid"}]}}, "namespace is not allowed", "namespace is not allowed"),
+    (
+        "a sysctl with slashes",
+        {"linux": {"sysctl": {"kernel/core_pattern": "|/x"}}},
+        "",
+        "the sysctl kernel/core_pattern",
+    ),
+    (
+        "the pid namespace by a path",
+        {"linux": {"namespaces": [{"type": "pid", "path": "/proc/1/ns/pid"}]}},
+        "namespace is not allowed",
+        "namespace is not allowed",
+    ),
     ("no namespaces", {"linux": {"namespaces": None}}, "namespace is not allowed", "namespace is not allowed"),
     ("shared propagation of the root", {"linux": {"rootfsPropagation": "rshared"}}, "CIS 5.20", ""),
     ("a cgroup elsewhere", {"linux": {"cgroupsPath": "/docker/../x"}}, "CIS 5.25", ""),
     ("a slice", {"annotations": {"org.systemd.property.Slice": "'x.slice'"}}, "CIS 5.25", ""),
-    ("devices by a property", {"annotations": {"org.systemd.property.DevicePolicy": "'auto'"}}, "CIS 5.18", "devices of the host"),
+    (
+        "devices by a property",
+        {"annotations": {"org.systemd.property.DevicePolicy": "'auto'"}},
+        "CIS 5.18",
+        "devices of the host",
+    ),
     ("a network device", {"linux": {"netDevices": {"eth0": {}}}}, "CIS 5.18", "devices of the host"),
-    ("memory by its number", {"linux": {"devices": [{"path": "/dev/x", "type": "u", "major": 1, "minor": 1}]}}, "CIS 5.18", "devices of the host"),
-    ("a disk in the place of /dev/null", {"linux": {"devices": [{"path": "/dev/null", "type": "b", "major": 8, "minor": 0}]}}, "CIS 5.18", "raw disks"),
-    ("the kernel's debugfs", {"mounts": [{"destination": "/d", "type": "debugfs", "source": "debugfs"}]}, "CIS 5.6", "mounting a path of the host"),
+    (
+        "memory by its number",
+        {"linux": {"devices": [{"path": "/dev/x", "type": "u", "major": 1, "minor": 1}]}},
+        "CIS 5.18",
+        "devices of the host",
+    ),
+    (
+        "a disk in the place of /dev/null",
+        {"linux": {"devices": [{"path": "/dev/null", "type": "b", "major": 8, "minor": 0}]}},
+        "CIS 5.18",
+        "raw disks",
+    ),
+    (
+        "the kernel's debugfs",
+        {"mounts": [{"destination": "/d", "type": "debugfs", "source": "debugfs"}]},
+        "CIS 5.6",
+        "mounting a path of the host",
+    ),
     ("a second /proc", {"mounts": [{"destination": "/p", "type": "proc", "source": "proc"}]}, "", "a second /proc"),
 ]
 

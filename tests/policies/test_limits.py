@@ -21,7 +21,9 @@ def capped(resources: dict[str, Any], annotations: dict[str, str] | None = None,
     return outcome.config
 
 
-@pytest.mark.parametrize("value", ["max", " max\n", str(GIB + 1), "2G", "2g", "0x7fffffff", "017777777777777", "-1", "", "1024 m", "a"])
+@pytest.mark.parametrize(
+    "value", ["max", " max\n", str(GIB + 1), "2G", "2g", "0x7fffffff", "017777777777777", "-1", "", "1024 m", "a"]
+)
 def test_a_file_of_memory_above_the_ceiling(value: str) -> None:
     found = capped({"unified": {"memory.max": value, "memory.low": "5"}})["linux"]["resources"]
     assert found["unified"] == {"memory.max": str(GIB), "memory.low": "5"}

@@ -118,7 +118,18 @@ NAMED: dict[str, dict[str, str]] = {
         "io.kubernetes.container.name": "web",
     },
 }
-ENGINES = ["docker", "containerd", "podman", "buildah", "buildkit", "kubernetes", "cri-o", "rootless-kubernetes", "bash", ""]
+ENGINES = [
+    "docker",
+    "containerd",
+    "podman",
+    "buildah",
+    "buildkit",
+    "kubernetes",
+    "cri-o",
+    "rootless-kubernetes",
+    "bash",
+    "",
+]
 
 
 @pytest.mark.parametrize("engine", NAMED)
@@ -168,7 +179,19 @@ def test_match_sees_what_the_engine_wrote() -> None:
     assert judged({"hostname": "web"}, first, by_when).denied.endswith("now changed")
 
 
-PATTERNS = ["^a+b?$", "[x-z]{2,}", "(a|b)(?P<n>c)(?P=n)", r"\d+\.\d", "(?i)ABC", "a(?!b)", "é|[^a-z]", ".*", r"(?:ab)*?c", r"\bx", "[α-ω]"]
+PATTERNS = [
+    "^a+b?$",
+    "[x-z]{2,}",
+    "(a|b)(?P<n>c)(?P=n)",
+    r"\d+\.\d",
+    "(?i)ABC",
+    "a(?!b)",
+    "é|[^a-z]",
+    ".*",
+    r"(?:ab)*?c",
+    r"\bx",
+    "[α-ω]",
+]
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -179,16 +202,34 @@ def test_regular_expressions_are_pythons(pattern: str, text: str) -> None:
     assert conditions.is_all_of(text, stored) == (re.fullmatch(pattern, text) is not None)
 
 
-SIZES = {"1k": 1000, "1K": 1000, "512M": 512 * 10**6, "1Gi": 2**30, "1.5Ki": 1536, "2T": 2 * 10**12, "3Pi": 3 * 2**50, "1E": 10**18, "4096": 4096}
+SIZES = {
+    "1k": 1000,
+    "1K": 1000,
+    "512M": 512 * 10**6,
+    "1Gi": 2**30,
+    "1.5Ki": 1536,
+    "2T": 2 * 10**12,
+    "3Pi": 3 * 2**50,
+    "1E": 10**18,
+    "4096": 4096,
+}
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_sizes(size: str) -> None:
     def holds(operator: str, value: Any) -> bool:
-        return matches({"field": "/linux/resources/memory/limit", operator: size}, {"linux": {"resources": {"memory": {"limit": value}}}})
+        return matches(
+            {"field": "/linux/resources/memory/limit", operator: size},
+            {"linux": {"resources": {"memory": {"limit": value}}}},
+        )
 
     exact = SIZES[size]
-    for operator, rows in {"less": (True, False, False), "notLess": (False, True, True), "greater": (False, False, True), "notGreater": (True, True, False)}.items():
+    for operator, rows in {
+        "less": (True, False, False),
+        "notLess": (False, True, True),
+        "greater": (False, False, True),
+        "notGreater": (True, True, False),
+    }.items():
         assert tuple(holds(operator, exact + by) for by in (-1, 0, 1)) == rows, operator
     assert not holds("greater", "9" * 30) and holds("notGreater", None)
 
@@ -196,18 +237,36 @@ def test_sizes(size: str) -> None:
 @pytest.mark.parametrize(
     ("condition", "good", "bad"),
     [
-        ({"engine": "docker", "label": "team"}, [{"labels": {"team": "x"}}], [{}, {"labels": {"team": "x"}, "engine": "podman"}]),
+        (
+            {"engine": "docker", "label": "team"},
+            [{"labels": {"team": "x"}}],
+            [{}, {"labels": {"team": "x"}, "engine": "podman"}],
+        ),
         (
             {"engine": ["docker", "podman"], "label": "team", "startsWith": "r", "image": {"matches": "^nginx"}},
             [{"labels": {"team": "red"}, "image": "nginx:1"}],
-            [{"labels": {"team": "red"}}, {"labels": {"team": "blue"}, "image": "nginx:1"}, {"labels": {"team": "red"}, "image": "nginx", "engine": "cri-o"}],
+            [
+                {"labels": {"team": "red"}},
+                {"labels": {"team": "blue"}, "image": "nginx:1"},
+                {"labels": {"team": "red"}, "image": "nginx", "engine": "cri-o"},
+            ],
         ),
-        ({"field": "/hostname", "equals": "h", "command": "run", "labels": {"a": "b"}}, [{"command": "run", "labels": {"a": "b"}}], [{"labels": {"a": "b"}}, {"command": "run"}]),
+        (
+            {"field": "/hostname", "equals": "h", "command": "run", "labels": {"a": "b"}},
+            [{"command": "run", "labels": {"a": "b"}}],
+            [{"labels": {"a": "b"}}, {"command": "run"}],
+        ),
         ({"label": "a", "annotation": "note"}, [{"labels": {"a": ""}}], [{}]),
-        ({"label": "a", "notEquals": "b", "none": {"container": "c"}}, [{"labels": {}}], [{"container": "c"}, {"labels": {"a": "b"}}]),
+        (
+            {"label": "a", "notEquals": "b", "none": {"container": "c"}},
+            [{"labels": {}}],
+            [{"container": "c"}, {"labels": {"a": "b"}}],
+        ),
     ],
 )
-def test_several_subjects_in_one_condition(condition: dict[str, Any], good: list[dict[str, Any]], bad: list[dict[str, Any]]) -> None:
+def test_several_subjects_in_one_condition(
+    condition: dict[str, Any], good: list[dict[str, Any]], bad: list[dict[str, Any]]
+) -> None:
     config = {"hostname": "h", "annotations": {"note": "n"}}
     for facts in good:
         assert matches(condition, config, **facts), facts

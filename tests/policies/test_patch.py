@@ -20,7 +20,12 @@ QUIET = settings(deadline=None, max_examples=300, suppress_health_check=list(Hea
 
 
 def compiled(operation: dict[str, Any]) -> tuple[Any, ...]:
-    return (operation["op"], pointer.parsed(operation["path"]), pointer.parsed(operation.get("from", "")), operation.get("value"))
+    return (
+        operation["op"],
+        pointer.parsed(operation["path"]),
+        pointer.parsed(operation.get("from", "")),
+        operation.get("value"),
+    )
 
 
 def applied(document: Any, operations: list[dict[str, Any]]) -> Any:
@@ -40,21 +45,46 @@ RFC: list[tuple[str, Any, list[dict[str, Any]], Any]] = [
     ("A.2", {"foo": ["bar", "baz"]}, [{"op": "add", "path": "/foo/1", "value": "qux"}], {"foo": ["bar", "qux", "baz"]}),
     ("A.3", {"baz": "qux", "foo": "bar"}, [{"op": "remove", "path": "/baz"}], {"foo": "bar"}),
     ("A.4", {"foo": ["bar", "qux", "baz"]}, [{"op": "remove", "path": "/foo/1"}], {"foo": ["bar", "baz"]}),
-    ("A.5", {"baz": "qux", "foo": "bar"}, [{"op": "replace", "path": "/baz", "value": "boo"}], {"baz": "boo", "foo": "bar"}),
+    (
+        "A.5",
+        {"baz": "qux", "foo": "bar"},
+        [{"op": "replace", "path": "/baz", "value": "boo"}],
+        {"baz": "boo", "foo": "bar"},
+    ),
     (
         "A.6",
         {"foo": {"bar": "baz", "waldo": "fred"}, "qux": {"corge": "grault"}},
         [{"op": "move", "from": "/foo/waldo", "path": "/qux/thud"}],
         {"foo": {"bar": "baz"}, "qux": {"corge": "grault", "thud": "fred"}},
     ),
-    ("A.7", {"foo": ["all", "grass", "cows", "eat"]}, [{"op": "move", "from": "/foo/1", "path": "/foo/3"}], {"foo": ["all", "cows", "eat", "grass"]}),
-    ("A.8", {"baz": "qux", "foo": ["a", 2, "c"]}, [{"op": "test", "path": "/baz", "value": "qux"}, {"op": "test", "path": "/foo/1", "value": 2}], {"baz": "qux", "foo": ["a", 2, "c"]}),
+    (
+        "A.7",
+        {"foo": ["all", "grass", "cows", "eat"]},
+        [{"op": "move", "from": "/foo/1", "path": "/foo/3"}],
+        {"foo": ["all", "cows", "eat", "grass"]},
+    ),
+    (
+        "A.8",
+        {"baz": "qux", "foo": ["a", 2, "c"]},
+        [{"op": "test", "path": "/baz", "value": "qux"}, {"op": "test", "path": "/foo/1", "value": 2}],
+        {"baz": "qux", "foo": ["a", 2, "c"]},
+    ),
     ("A.9", {"baz": "qux"}, [{"op": "test", "path": "/baz", "value": "bar"}], None),
-    ("A.10", {"foo": "bar"}, [{"op": "add", "path": "/child", "value": {"grandchild": {}}}], {"foo": "bar", "child": {"grandchild": {}}}),
+    (
+        "A.10",
+        {"foo": "bar"},
+        [{"op": "add", "path": "/child", "value": {"grandchild": {}}}],
+        {"foo": "bar", "child": {"grandchild": {}}},
+    ),
     ("A.12", {"foo": "bar"}, [{"op": "add", "path": "/baz/bat", "value": "qux"}], None),
     ("A.14", {"/": 9, "~1": 10}, [{"op": "test", "path": "/~01", "value": 10}], {"/": 9, "~1": 10}),
     ("A.15", {"/": 9, "~1": 10}, [{"op": "test", "path": "/~01", "value": "10"}], None),
-    ("A.16", {"foo": ["bar"]}, [{"op": "add", "path": "/foo/-", "value": ["abc", "def"]}], {"foo": ["bar", ["abc", "def"]]}),
+    (
+        "A.16",
+        {"foo": ["bar"]},
+        [{"op": "add", "path": "/foo/-", "value": ["abc", "def"]}],
+        {"foo": ["bar", ["abc", "def"]]},
+    ),
 ]
 
 
@@ -71,7 +101,9 @@ def test_the_rfcs_examples(document: Any, operations: list[dict[str, Any]], afte
 scalars = st.one_of(st.none(), st.integers(2, 9), st.sampled_from(["", "a", "b", "/", "~"]))
 names = st.sampled_from(["a", "b", "0", "1", "/", "~", "-", ""])
 documents = st.recursive(
-    scalars, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(names, inner, max_size=3)), max_leaves=12
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(names, inner, max_size=3)),
+    max_leaves=12,
 )
 objects = st.dictionaries(names, documents, max_size=4)
 paths = st.lists(st.sampled_from(["a", "b", "0", "1", "2", "/", "~", "-", "01", "x"]), min_size=1, max_size=4)
@@ -112,7 +144,14 @@ def test_it_does_what_jsonpatch_does(case: tuple[Any, list[dict[str, Any]]]) -> 
     document, operations = case
     try:
         expected = jsonpatch.apply_patch(json.loads(json.dumps(document)), operations)
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError, IndexError, AttributeError):
+    except (
+        jsonpatch.JsonPatchException,
+        jsonpointer.JsonPointerException,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+    ):
         with pytest.raises(Fault):
             applied(document, operations)
         return

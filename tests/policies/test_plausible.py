@@ -30,12 +30,27 @@ DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
         "/root/readonly is a boolean, and never 'yes'",
     ),
     "text of a number": ({"match": {"field": "/process/user/uid", "matches": "0"}}, "/process/user/uid is no string"),
-    "order of a text": ({"match": {"field": "/hostname", "less": 5}}, "/hostname is a string: it is neither less nor greater"),
-    "a size of what is none": ({"match": {"field": "/process/user/uid", "notLess": "1k"}}, "/process/user/uid does not count bytes: write a plain number"),
-    "bytes without a unit": ({"match": {"field": "/linux/resources/memory/limit", "greater": 512}}, "512 is a number of bytes: write a unit, as in 512Mi"),
-    "too large": ({"match": {"field": "/process/user/uid", "notGreater": 4294967296}}, "/process/user/uid is from 0 to 4294967295, and never 4294967296"),
+    "order of a text": (
+        {"match": {"field": "/hostname", "less": 5}},
+        "/hostname is a string: it is neither less nor greater",
+    ),
+    "a size of what is none": (
+        {"match": {"field": "/process/user/uid", "notLess": "1k"}},
+        "/process/user/uid does not count bytes: write a plain number",
+    ),
+    "bytes without a unit": (
+        {"match": {"field": "/linux/resources/memory/limit", "greater": 512}},
+        "512 is a number of bytes: write a unit, as in 512Mi",
+    ),
+    "too large": (
+        {"match": {"field": "/process/user/uid", "notGreater": 4294967296}},
+        "/process/user/uid is from 0 to 4294967295, and never 4294967296",
+    ),
     "too large a size": ({"match": {"field": "/linux/resources/memory/swap", "greater": "8Ei"}}, "and never 8Ei"),
-    "too small": ({"match": {"field": "/process/user/uid", "less": -1}}, "/process/user/uid is from 0 to 4294967295, and never -1"),
+    "too small": (
+        {"match": {"field": "/process/user/uid", "less": -1}},
+        "/process/user/uid is from 0 to 4294967295, and never -1",
+    ),
     "patch": ({"patch": [{"op": "add", "path": "/linux/maskedPath/-", "value": "x"}]}, "did you mean 'maskedPaths'?"),
     "capability": ({"capabilities": {"drop": ["NET_RAWW"]}}, "no capability 'NET_RAWW'; did you mean 'NET_RAW'?"),
     "seccomp": (

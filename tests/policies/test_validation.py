@@ -36,14 +36,29 @@ RICH: dict[str, Any] = {
         "selinuxLabel": "l",
         "noNewPrivileges": True,
         "oomScoreAdj": -5,
-        "scheduler": {"policy": "SCHED_DEADLINE", "flags": ["SCHED_FLAG_RECLAIM"], "runtime": 1, "deadline": 2, "period": 3, "nice": -1},
+        "scheduler": {
+            "policy": "SCHED_DEADLINE",
+            "flags": ["SCHED_FLAG_RECLAIM"],
+            "runtime": 1,
+            "deadline": 2,
+            "period": 3,
+            "nice": -1,
+        },
         "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 4},
         "execCPUAffinity": {"initial": "7", "final": "0-3,7"},
     },
     "root": {"path": "rootfs", "readonly": True},
     "hostname": "h",
     "domainname": "d",
-    "mounts": [{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ro"], "uidMappings": [{"containerID": 0, "hostID": 1, "size": 2}]}],
+    "mounts": [
+        {
+            "destination": "/tmp",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["ro"],
+            "uidMappings": [{"containerID": 0, "hostID": 1, "size": 2}],
+        }
+    ],
     "hooks": {"poststop": [{"path": "/h", "args": ["h"], "env": ["A=b"], "timeout": 3}]},
     "annotations": {"a": "b"},
     "linux": {
@@ -66,14 +81,20 @@ RICH: dict[str, Any] = {
             "defaultErrnoRet": 1,
             "architectures": ["SCMP_ARCH_X86_64"],
             "flags": ["SECCOMP_FILTER_FLAG_LOG"],
-            "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]}],
+            "syscalls": [
+                {"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]}
+            ],
         },
         "resources": {
             "devices": [{"allow": False, "type": "a", "major": -1, "access": "rwm"}],
             "memory": {"limit": -1, "swappiness": 60, "disableOOMKiller": False},
             "cpu": {"shares": 2, "quota": -1, "period": 3, "cpus": "0-3", "idle": 1},
             "pids": {"limit": 5},
-            "blockIO": {"weight": 10, "weightDevice": [{"major": 8, "minor": 0, "weight": 9}], "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 600}]},
+            "blockIO": {
+                "weight": 10,
+                "weightDevice": [{"major": 8, "minor": 0, "weight": 9}],
+                "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 600}],
+            },
             "hugepageLimits": [{"pageSize": "2MB", "limit": 1}],
             "network": {"classID": 7, "priorities": [{"name": "eth0", "priority": 5}]},
             "rdma": {"mlx5_1": {"hcaHandles": 3}},
@@ -182,7 +203,11 @@ def official() -> jsonschema.Draft4Validator:
     return jsonschema.Draft4Validator({"$ref": "file:///config-schema.json"}, registry=registry)
 
 
-@pytest.mark.parametrize(("place", "value", "good"), [*CHANGES, ("/hostname", "h", True)], ids=[f"{place} {value}" for place, value, _ in CHANGES] + ["rich"])
+@pytest.mark.parametrize(
+    ("place", "value", "good"),
+    [*CHANGES, ("/hostname", "h", True)],
+    ids=[f"{place} {value}" for place, value, _ in CHANGES] + ["rich"],
+)
 def test_the_official_schema_agrees(official: jsonschema.Draft4Validator, place: str, value: Any, good: bool) -> None:
     assert official.is_valid(changed(place, value)) is good
 
@@ -197,7 +222,30 @@ def _places(value: Any, path: str) -> None:
 
 
 _places(RICH, "")
-odd = st.sampled_from([..., None, True, 0, -1, 1.5, 5, 70000, 2**32, 2**63, 2**64, "", "x", "/x", [], [1], ["x"], {}, {"x": 1}, {"x": "y"}])
+odd = st.sampled_from(
+    [
+        ...,
+        None,
+        True,
+        0,
+        -1,
+        1.5,
+        5,
+        70000,
+        2**32,
+        2**63,
+        2**64,
+        "",
+        "x",
+        "/x",
+        [],
+        [1],
+        ["x"],
+        {},
+        {"x": 1},
+        {"x": "y"},
+    ]
+)
 
 
 @settings(deadline=None, max_examples=400, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -210,10 +258,25 @@ def test_the_official_schema_agrees_on_odd_values(official: jsonschema.Draft4Val
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        ({"merge": {"process": {"noNewPrivileges": "yes"}}}, "p.yaml:1:1: policy one makes a wrong config of docker's: /process/noNewPrivileges: 'yes' is not"),
-        ({"match": {"image": "never"}, "patch": [{"op": "remove", "path": "/process/cwd"}]}, "/process: 'cwd' is a required property"),
-        ({"match": {"engine": "podman"}, "patch": [{"op": "replace", "path": "/process/rlimits/0/soft", "value": -1}]}, "of podman's: /process/rlimits/0/soft: -1 is less"),
-        ({"patch": [{"op": "replace", "path": "/nosuch/x", "value": -1}]}, "policy one would deny every container like docker's: it cannot be evaluated: patch"),
+        (
+            {"merge": {"process": {"noNewPrivileges": "yes"}}},
+            "p.yaml:1:1: policy one makes a wrong config of docker's: /process/noNewPrivileges: 'yes' is not",
+        ),
+        (
+            {"match": {"image": "never"}, "patch": [{"op": "remove", "path": "/process/cwd"}]},
+            "/process: 'cwd' is a required property",
+        ),
+        (
+            {
+                "match": {"engine": "podman"},
+                "patch": [{"op": "replace", "path": "/process/rlimits/0/soft", "value": -1}],
+            },
+            "of podman's: /process/rlimits/0/soft: -1 is less",
+        ),
+        (
+            {"patch": [{"op": "replace", "path": "/nosuch/x", "value": -1}]},
+            "policy one would deny every container like docker's: it cannot be evaluated: patch",
+        ),
         ({"onError": "allow", "patch": [{"op": "replace", "path": "/nosuch/x", "value": -1}]}, ""),
         ({"deny": [{"message": "always"}], "merge": {"hostname": 1}}, "/hostname: 1 is not"),
         ({"mode": "off", "merge": {"hostname": 1}}, ""),

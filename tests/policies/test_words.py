@@ -70,7 +70,10 @@ def test_mounts_forbid(selector: dict[str, Any], refused: bool) -> None:
 
 
 def test_mounts_forbid_says_which() -> None:
-    assert refusal({"mounts": MOUNTS}, mounts={"forbid": [{"type": "proc"}]}) == "policy one: the mount of proc on /proc is not allowed"
+    assert (
+        refusal({"mounts": MOUNTS}, mounts={"forbid": [{"type": "proc"}]})
+        == "policy one: the mount of proc on /proc is not allowed"
+    )
     assert refusal({"mounts": MOUNTS}, mounts={"forbid": [{"type": "proc", "message": "no"}]}) == "policy one: no"
 
 
@@ -81,10 +84,18 @@ def test_mounts_read_only() -> None:
 
 
 def test_capabilities() -> None:
-    config = {"process": {"capabilities": {"bounding": ["CAP_CHOWN", "CAP_NET_RAW"], "ambient": ["CAP_NET_RAW"], "effective": []}}}
+    config = {
+        "process": {
+            "capabilities": {"bounding": ["CAP_CHOWN", "CAP_NET_RAW"], "ambient": ["CAP_NET_RAW"], "effective": []}
+        }
+    }
     dropped = after(config, capabilities={"drop": ["net_raw"]})["process"]["capabilities"]
     assert dropped == {"bounding": ["CAP_CHOWN"], "ambient": [], "effective": []}
-    assert after(config, capabilities={"drop": "ALL"})["process"]["capabilities"] == {"bounding": [], "ambient": [], "effective": []}
+    assert after(config, capabilities={"drop": "ALL"})["process"]["capabilities"] == {
+        "bounding": [],
+        "ambient": [],
+        "effective": [],
+    }
     allowed = after(config, capabilities={"allow": ["CAP_NET_RAW", "KILL"]})["process"]["capabilities"]
     assert allowed == {"bounding": ["CAP_NET_RAW"], "ambient": ["CAP_NET_RAW"], "effective": []}
 
@@ -92,14 +103,21 @@ def test_capabilities() -> None:
 def test_rlimits() -> None:
     config = {"process": {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]}}
     changed = after(config, rlimits={"nofile": {"soft": 5, "hard": 6}, "RLIMIT_CORE": {"soft": 0, "hard": 0}})
-    assert changed["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 5, "hard": 6}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]
+    assert changed["process"]["rlimits"] == [
+        {"type": "RLIMIT_NOFILE", "soft": 5, "hard": 6},
+        {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+    ]
 
 
 @pytest.mark.parametrize(
     ("before", "word", "expected"),
     [
         ({}, {"default": {"memory": "1Ki"}}, {"memory": {"limit": 1024}}),
-        ({"memory": {"limit": -1, "swap": -1}}, {"default": {"memory": "1M"}}, {"memory": {"limit": 1000000, "swap": -1}}),
+        (
+            {"memory": {"limit": -1, "swap": -1}},
+            {"default": {"memory": "1M"}},
+            {"memory": {"limit": 1000000, "swap": -1}},
+        ),
         ({"memory": {"limit": 5}}, {"default": {"memory": 9}}, {"memory": {"limit": 5}}),
         ({"memory": {"limit": 5}}, {"max": {"memory": 9}}, {"memory": {"limit": 5}}),
         ({"memory": {"limit": 50}}, {"max": {"memory": 9}}, {"memory": {"limit": 9}}),
@@ -130,13 +148,20 @@ def test_profiles(tmp_path: Path) -> None:
 
 def test_switches() -> None:
     config = {"process": {}, "root": {"path": "r"}}
-    assert after(config, noNewPrivileges=True, readonlyRootfs=True) == {"process": {"noNewPrivileges": True}, "root": {"path": "r", "readonly": True}}
+    assert after(config, noNewPrivileges=True, readonlyRootfs=True) == {
+        "process": {"noNewPrivileges": True},
+        "root": {"path": "r", "readonly": True},
+    }
     assert after(config, noNewPrivileges=False) is config
 
 
 def test_sysctl() -> None:
     config = {"linux": {"sysctl": {"net.a": "1", "kernel.b": "2"}}}
-    assert after(config, sysctl={"default": {"net.a": "9", "net.c": "3"}})["linux"]["sysctl"] == {"net.a": "1", "kernel.b": "2", "net.c": "3"}
+    assert after(config, sysctl={"default": {"net.a": "9", "net.c": "3"}})["linux"]["sysctl"] == {
+        "net.a": "1",
+        "kernel.b": "2",
+        "net.c": "3",
+    }
     assert after(config, sysctl={"force": {"net.a": "9"}})["linux"]["sysctl"]["net.a"] == "9"
     assert refusal(config, sysctl={"forbid": ["kernel.*"]}) == "policy one: the sysctl kernel.b is not allowed"
     assert refusal(config, sysctl={"allow": ["net.*"]}) == "policy one: the sysctl kernel.b is not allowed"
@@ -157,7 +182,11 @@ def test_annotations() -> None:
         ({}, {"forbidRoot": True}, "running as root is not allowed"),
         ({"uid": 1}, {"forbidRoot": True}, ""),
         ({"uid": 0}, {"forbidRoot": False}, ""),
-        ({"uid": 999}, {"uids": ["1000-2000", 5]}, "running with the uid 999 is not allowed: it must be in 1000-2000, 5"),
+        (
+            {"uid": 999},
+            {"uids": ["1000-2000", 5]},
+            "running with the uid 999 is not allowed: it must be in 1000-2000, 5",
+        ),
         ({"uid": 2000}, {"uids": "1000-2000"}, ""),
         ({"uid": 5}, {"uids": ["1000-2000", 5]}, ""),
         ({"uid": 5, "gid": 4}, {"gids": [5]}, "running with the gid 4 is not allowed: it must be in 5"),

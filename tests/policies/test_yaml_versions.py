@@ -36,10 +36,14 @@ SAME = [
 def test_different(word: str) -> None:
     here, older = DIFFERENT[word]
     (line,) = yaml_versions.differences("p.yaml", f"a:\n  - {word} # so\n")
-    assert line.startswith(f"p.yaml:2:5: {word} is {here} here, in YAML 1.2, but {older} to YAML 1.1: write it in quotes")
+    assert line.startswith(
+        f"p.yaml:2:5: {word} is {here} here, in YAML 1.2, but {older} to YAML 1.1: write it in quotes"
+    )
     assert yaml_versions.differences("p.yaml", f"a: ['{word}', \"{word}\"]\nb: |\n  {word}\n") == []
     (value,) = document.read("p.yaml", f"- {word}\n")[0].elements()
-    assert (repr(value.value) if not isinstance(value.value, str) else f"the text {value.value!r}") == here, "it is what policies get"
+    assert (repr(value.value) if not isinstance(value.value, str) else f"the text {value.value!r}") == here, (
+        "it is what policies get"
+    )
 
 
 @pytest.mark.parametrize("word", ["1_000", "0b11"])
@@ -53,12 +57,19 @@ def test_the_same() -> None:
 
 def test_keys_flows_documents_and_what_is_no_yaml() -> None:
     text = "on: {a: [b, yes]}\n---\n? no\n: &x off\n---\n- *x\n"
-    assert [line.split(" ")[0] for line in yaml_versions.differences("p", "on: {a: [b, yes]}\n---\n? no\n: off\n")] == ["p:1:1:", "p:1:13:", "p:3:3:", "p:4:3:"]
+    assert [line.split(" ")[0] for line in yaml_versions.differences("p", "on: {a: [b, yes]}\n---\n? no\n: off\n")] == [
+        "p:1:1:",
+        "p:1:13:",
+        "p:3:3:",
+        "p:4:3:",
+    ]
     assert yaml_versions.differences("p", text) == yaml_versions.differences("p", "a: [\n") == []
     assert yaml_versions.differences("p", "a: " + "[" * 5000) == []
 
 
-@pytest.mark.parametrize("path", sorted((Path(policies.__file__).parent / "library").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((Path(policies.__file__).parent / "library").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_the_library_is_the_same_to_both(path: Path) -> None:
     assert yaml_versions.differences(str(path), path.read_text()) == []
     assert json.dumps([one.value for one in document.read(str(path), path.read_text())])

@@ -1,6 +1,6 @@
 """What each policy of the library says of sixty ways in: the table in policies/README.md.
 
-    python -m tests.policies.ways      # writes it anew; a stale one fails the run
+python -m tests.policies.ways      # writes it anew; a stale one fails the run
 """
 
 from __future__ import annotations
@@ -52,11 +52,20 @@ def with_source(source: str) -> dict[str, Any]:
 def rows() -> list[tuple[str, list[str]]]:
     """A way, and what each file of the library says of it."""
     names = [file.stem for file in FILES]
-    found = [(f"`docker run {row[0]}`" if row[0] != "plain" else "`docker run`", dockers_config(row[0]), {}) for row in DOCKER]
+    found = [
+        (f"`docker run {row[0]}`" if row[0] != "plain" else "`docker run`", dockers_config(row[0]), {})
+        for row in DOCKER
+    ]
     found += [(row[0], merged(DOCKERS["plain"], row[1]), {}) for row in BROTHERS]
     found += [(name, with_source(source), {source: facts}) for name, source, facts in MOUNTED]
     disk = {"mounts": [{"destination": "/d", "type": "ext4", "source": "/dev/vda1", "options": []}]}
-    found.append(("a disk's file system that the runtime mounts", merged(DOCKERS["plain"], disk), {"/dev/vda1": {"devices": "254:1"}}))
+    found.append(
+        (
+            "a disk's file system that the runtime mounts",
+            merged(DOCKERS["plain"], disk),
+            {"/dev/vda1": {"devices": "254:1"}},
+        )
+    )
     return [(name, [verdict(file, config, sources) for file in names]) for name, config, sources in found]
 
 

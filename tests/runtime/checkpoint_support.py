@@ -47,7 +47,14 @@ def silently(runtime: Runtime, *words: str, cwd: Path | None = None) -> Result:
     log = runtime.root.with_suffix(".log")
     log.unlink(missing_ok=True)
     null = subprocess.DEVNULL
-    done = subprocess.run([runtime.program, *runtime.globals, "--log", str(log), *words], cwd=cwd, stdin=null, stdout=null, stderr=null, timeout=120)
+    done = subprocess.run(
+        [runtime.program, *runtime.globals, "--log", str(log), *words],
+        cwd=cwd,
+        stdin=null,
+        stdout=null,
+        stderr=null,
+        timeout=120,
+    )
     return Result(done.returncode, "", log.read_text() if log.exists() else "")
 
 
@@ -82,7 +89,11 @@ def rich(bundle: Bundle) -> Bundle:
         "syscalls": [{"names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13}],
     }
     bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 123, "hard": 456}]
-    bundle.config["hooks"] = {stage: [_hook(stage, bundle.path / "stages")] for stage in STAGES if stage not in ("startContainer", "createContainer")}
+    bundle.config["hooks"] = {
+        stage: [_hook(stage, bundle.path / "stages")]
+        for stage in STAGES
+        if stage not in ("startContainer", "createContainer")
+    }
     return bundle.shell(COUNTER)
 
 
@@ -110,16 +121,25 @@ def wait_for_more(bundle: Bundle, least: int) -> None:
 
 def inside(runtime: Runtime, container_id: str) -> dict[str, Any]:
     """What a container's processes find: their status, limits and mounts, files, the cgroups' limits."""
-    shown = runtime.exec(container_id, "sh", "-c", "cat /scratch/file /bound /proc/1/limits; hostname x 2>&1; hostname; stat -c %a /scratch")
+    shown = runtime.exec(
+        container_id,
+        "sh",
+        "-c",
+        "cat /scratch/file /bound /proc/1/limits; hostname x 2>&1; hostname; stat -c %a /scratch",
+    )
     status = runtime.exec(container_id, "cat", "/proc/1/status").out.splitlines()
     mounts = runtime.exec(container_id, "cat", "/proc/1/mountinfo").out.splitlines()
     state = json.loads((runtime.root / container_id / "state.json").read_text())
     paths = state["cgroup_paths"]
     return {
         "shown": shown.out,
-        "status": [line for line in status if re.match("(Name|Uid|Gid|Groups|NSpid|Cap|NoNewPrivs|Seccomp|Threads)", line)],
+        "status": [
+            line for line in status if re.match("(Name|Uid|Gid|Groups|NSpid|Cap|NoNewPrivs|Seccomp|Threads)", line)
+        ],
         "mounts": {_mount(line) for line in mounts},
-        "memory": Path(paths["memory"], "memory.limit_in_bytes").read_text() if "memory" in paths else Path(paths[""], "memory.max").read_text(),
+        "memory": Path(paths["memory"], "memory.limit_in_bytes").read_text()
+        if "memory" in paths
+        else Path(paths[""], "memory.max").read_text(),
         "pids": Path(paths.get("pids") or paths[""], "pids.max").read_text(),
         "streams": state["external_descriptors"],
         "state": sorted(state),

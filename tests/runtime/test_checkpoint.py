@@ -32,8 +32,12 @@ from tests.support.runtimes import Runtime, fresh_id, wait_for
 pytestmark = pytest.mark.usefixtures("working_criu")
 
 
-@pytest.mark.parametrize(("saver", "restorer"), [("hookrun", "hookrun"), ("runc", "hookrun"), ("hookrun", "runc"), ("runc", "runc")])
-def test_a_container_goes_on_where_it_was(bundle: Bundle, saved: Saved, request: pytest.FixtureRequest, saver: str, restorer: str) -> None:
+@pytest.mark.parametrize(
+    ("saver", "restorer"), [("hookrun", "hookrun"), ("runc", "hookrun"), ("hookrun", "runc"), ("runc", "runc")]
+)
+def test_a_container_goes_on_where_it_was(
+    bundle: Bundle, saved: Saved, request: pytest.FixtureRequest, saver: str, restorer: str
+) -> None:
     first, second = request.getfixturevalue(saver), request.getfixturevalue(restorer)
     container_id = start(first, rich(bundle))
     wait_for_more(bundle, 5)
@@ -58,7 +62,10 @@ def test_a_container_goes_on_where_it_was(bundle: Bundle, saved: Saved, request:
     assert state["status"] == "running"
     assert int(pid_file.read_text()) == state["pid"]
     own = [line.split(":")[2] for line in Path(f"/proc/{state['pid']}/cgroup").read_text().splitlines()]
-    assert own.count(f"/{container_id}") >= len(json.loads((second.root / container_id / "state.json").read_text())["cgroup_paths"]) - 1
+    assert (
+        own.count(f"/{container_id}")
+        >= len(json.loads((second.root / container_id / "state.json").read_text())["cgroup_paths"]) - 1
+    )
     assert second.call("delete", "--force", container_id).status == 0
     assert leaks.cgroups(container_id) == []
     assert [mount for mount in leaks.mounts() if str(bundle.path) in mount or container_id in mount] == []

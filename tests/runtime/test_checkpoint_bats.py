@@ -61,7 +61,15 @@ def _cgroupns(bundle: Bundle) -> None:
     [(_unchanged, [], 2), (_symlink, [], 1), (_unchanged, ["--debug"], 1), (_cgroupns, [], 1)],
     ids=["plain", "bind mount, destination is symlink", "with --debug", "cgroupns"],
 )
-def test_checkpoint_and_restore(either: Runtime, bundle: Bundle, saved: Saved, console: Console, change: Callable[[Bundle], None], flags: list[str], times: int) -> None:
+def test_checkpoint_and_restore(
+    either: Runtime,
+    bundle: Bundle,
+    saved: Saved,
+    console: Console,
+    change: Callable[[Bundle], None],
+    flags: list[str],
+    times: int,
+) -> None:
     change(bundle)
     either.globals += flags
     container_id = in_terminal(either, bundle, console)

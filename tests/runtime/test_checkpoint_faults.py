@@ -34,7 +34,6 @@ from tests.support.runtimes import Runtime, fresh_id, wait_for
 pytestmark = pytest.mark.usefixtures("working_criu")
 
 
-
 def test_states_that_cannot_be_saved(bundle: Bundle, hookrun: Runtime, runc: Runtime, saved: Saved) -> None:
     bundle.command("sleep", "1000")
     seen = []
@@ -80,7 +79,9 @@ line.recv(4096)
 """
 
 
-def test_no_criu_and_an_old_one(bundle: Bundle, hookrun: Runtime, saved: Saved, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_criu_and_an_old_one(
+    bundle: Bundle, hookrun: Runtime, saved: Saved, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     container_id = start(hookrun, bundle.command("sleep", "1000"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "install criu" in checkpoint(hookrun, container_id, saved).err
@@ -107,7 +108,10 @@ def test_what_is_not_utf8(bundle: Bundle, hookrun: Runtime, saved: Saved) -> Non
 
 def test_dirty_memory_is_tracked_or_said_not_to_be(bundle: Bundle, either: Runtime, saved: Saved) -> None:
     """A pre-dump and the dump that builds on it, where the kernel can."""
-    can = subprocess.run(["criu", "check", "--feature", "mem_dirty_track"], capture_output=True, timeout=60).returncode == 0
+    can = (
+        subprocess.run(["criu", "check", "--feature", "mem_dirty_track"], capture_output=True, timeout=60).returncode
+        == 0
+    )
     container_id = start(either, rich(bundle))
     wait_for_more(bundle, 3)
     parent = Saved(bundle.path / "parent", bundle.path / "parent-work")
@@ -217,7 +221,9 @@ def killed(runtime: Runtime, log: Path, notification: str, *words: str) -> tuple
     return status, said.read_text() if said.exists() else ""
 
 
-def killed_in_time(runtime: Runtime, undo: Callable[[], object], log: Path, notification: str, *words: str) -> tuple[int, str]:
+def killed_in_time(
+    runtime: Runtime, undo: Callable[[], object], log: Path, notification: str, *words: str
+) -> tuple[int, str]:
     """The same; a command that was faster than the killer, on a busy machine, is undone and called again."""
     for _ in range(20):
         status, said = killed(runtime, log, notification, *words)
@@ -245,7 +251,15 @@ def test_criu_killed_at_each_notification(bundle: Bundle, hookrun: Runtime, save
     def end() -> None:
         assert hookrun.call("delete", "--force", container_id).status == 0
 
-    for notification in ("pre-restore", "setup-namespaces", "post-setup-namespaces", "post-restore", "network-unlock", "pre-resume", "post-resume"):
+    for notification in (
+        "pre-restore",
+        "setup-namespaces",
+        "post-setup-namespaces",
+        "post-restore",
+        "network-unlock",
+        "pre-resume",
+        "post-resume",
+    ):
         status, said = killed_in_time(hookrun, end, saved.work / "restore.log", notification, *back)
         assert (status, "criu failed: signal: killed" in said) == (1, True), (notification, status, said)
         assert not (hookrun.root / container_id).exists(), notification

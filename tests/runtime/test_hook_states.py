@@ -22,7 +22,9 @@ def with_hooks(bundle: Bundle, out: Path) -> None:
     """A hook for each stage that writes what it sees into `out`, which the container has too."""
     bundle.add_mount(MOUNTED, "bind", str(out), "bind")
     bundle.config["annotations"] = {"test.example/key": "value"}
-    bundle.config["hooks"] = {stage: [_hook(stage, MOUNTED if stage == "startContainer" else str(out))] for stage in STAGES}
+    bundle.config["hooks"] = {
+        stage: [_hook(stage, MOUNTED if stage == "startContainer" else str(out))] for stage in STAGES
+    }
 
 
 def _hook(stage: str, directory: str) -> dict[str, Any]:
@@ -42,7 +44,10 @@ def seen_by_hooks(runtime: Runtime, bundle: Bundle, out: Path) -> dict[str, dict
     runtime.start(container_id)
     wait_for((out / "poststart").exists, "the poststart hook")
     assert runtime.call("delete", "--force", container_id).status == 0
-    texts = {stage: (out / stage).read_text().replace(container_id, "ID").replace(f'"pid":{pid}', '"pid":PID') for stage in STAGES}
+    texts = {
+        stage: (out / stage).read_text().replace(container_id, "ID").replace(f'"pid":{pid}', '"pid":PID')
+        for stage in STAGES
+    }
     for link, name in names.items():
         texts = {stage: text.replace(link, name) for stage, text in texts.items()}
     return {stage: _parts(text.replace(":PID", ":-1")) for stage, text in texts.items()}
@@ -70,6 +75,9 @@ def test_hooks_see_what_they_see_under_runc(seen: tuple[dict[str, Any], dict[str
     assert ours["prestart"]["state"].pop("status") == "created"
     assert theirs["prestart"]["state"].pop("status") == "creating"
     # runc runs poststart hooks at the end of `create` already.
-    assert (ours["poststart"]["state"].pop("status"), theirs["poststart"]["state"].pop("status")) == ("running", "created")
+    assert (ours["poststart"]["state"].pop("status"), theirs["poststart"]["state"].pop("status")) == (
+        "running",
+        "created",
+    )
     assert (ours["poststart"].pop("cwd"), theirs["poststart"].pop("cwd")) == (os.getcwd(), ours["createRuntime"]["cwd"])
     assert ours == theirs

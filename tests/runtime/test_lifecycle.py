@@ -54,7 +54,22 @@ def test_state_is_printed_letter_for_letter_as_by_runc(bundle: Bundle, hookrun: 
     assert texts[0] == texts[1]
 
 
-@pytest.mark.parametrize("command", [["state"], ["start"], ["kill"], ["delete"], ["delete", "--force"], ["pause"], ["resume"], ["ps"], ["events", "--stats"], ["exec"], ["update", "--memory", "1000000"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["state"],
+        ["start"],
+        ["kill"],
+        ["delete"],
+        ["delete", "--force"],
+        ["pause"],
+        ["resume"],
+        ["ps"],
+        ["events", "--stats"],
+        ["exec"],
+        ["update", "--memory", "1000000"],
+    ],
+)
 def test_a_container_that_does_not_exist(hookrun: Runtime, runc: Runtime, command: list[str]) -> None:
     extra = ["true"] if command == ["exec"] else []
     assert told(hookrun.call(*command, "none", *extra)) == told(runc.call(*command, "none", *extra))
@@ -270,11 +285,18 @@ def test_console_socket(bundle: Bundle, either: Runtime, tmp_path_factory: pytes
     assert b"33 77" in said
 
 
-@pytest.mark.parametrize(("terminal", "options"), [(True, []), (False, ["--console-socket", "/no/such/socket"]), (True, ["--console-socket", "/no/such/socket"])])
-def test_consoles_that_cannot_be(bundle: Bundle, hookrun: Runtime, runc: Runtime, terminal: bool, options: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("terminal", "options"),
+    [(True, []), (False, ["--console-socket", "/no/such/socket"]), (True, ["--console-socket", "/no/such/socket"])],
+)
+def test_consoles_that_cannot_be(
+    bundle: Bundle, hookrun: Runtime, runc: Runtime, terminal: bool, options: list[str]
+) -> None:
     bundle.process["terminal"] = terminal
     bundle.write()
-    seen = [told(runtime.call("create", "--bundle", str(bundle.path), *options, fresh_id())) for runtime in (hookrun, runc)]
+    seen = [
+        told(runtime.call("create", "--bundle", str(bundle.path), *options, fresh_id())) for runtime in (hookrun, runc)
+    ]
     assert seen[0] == seen[1]
     assert list(hookrun.root.iterdir()) == [] if hookrun.root.exists() else True
 
@@ -329,7 +351,9 @@ def _is_program(call: list[str], index: int) -> bool:
     return not call[index].startswith("--") and (index == 0 or call[index - 1] not in takes_value)
 
 
-@pytest.mark.parametrize("label", ["--apparmor=none-such", "--apparmor=\udcd8", "--process-label=a:b:c", "--apparmor=", "--process-label="])
+@pytest.mark.parametrize(
+    "label", ["--apparmor=none-such", "--apparmor=\udcd8", "--process-label=a:b:c", "--apparmor=", "--process-label="]
+)
 def test_exec_with_a_label_that_no_module_knows(bundle: Bundle, hookrun: Runtime, runc: Runtime, label: str) -> None:
     bundle.command(*SLEEP)
     seen = [told(runtime.exec(label, runtime.run_detached(bundle.path), "id", "-u")) for runtime in (hookrun, runc)]
@@ -339,14 +363,25 @@ def test_exec_with_a_label_that_no_module_knows(bundle: Bundle, hookrun: Runtime
 def test_exec_with_a_process_file(bundle: Bundle, either: Runtime) -> None:
     container_id = either.run_detached(bundle.command(*SLEEP).path)
     process = bundle.path / "process.json"
-    process.write_text(json.dumps({"args": ["sh", "-c", "id -u; pwd; env; exit 4"], "cwd": "/tmp", "env": ["PATH=/bin", "X=1"], "user": {"uid": 5, "gid": 5}}))
+    process.write_text(
+        json.dumps(
+            {
+                "args": ["sh", "-c", "id -u; pwd; env; exit 4"],
+                "cwd": "/tmp",
+                "env": ["PATH=/bin", "X=1"],
+                "user": {"uid": 5, "gid": 5},
+            }
+        )
+    )
     result = either.call("exec", "--process", str(process), container_id)
     assert result.status == 4
     assert result.out.splitlines()[:2] == ["5", "/tmp"]
     assert "X=1" in result.out
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"args": "sh", "cwd": "/"}', '{"args": ["sh"]}', '{"args": [], "cwd": "/"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"args": "sh", "cwd": "/"}', '{"args": ["sh"]}', '{"args": [], "cwd": "/"}']
+)
 def test_process_files_that_are_none(bundle: Bundle, hookrun: Runtime, runc: Runtime, text: str) -> None:
     process = bundle.path / "process.json"
     process.write_text(text)
@@ -363,7 +398,9 @@ def test_exec_detached_with_pid_file(bundle: Bundle, either: Runtime) -> None:
     pid_file = bundle.path / "exec.pid"
     output = bundle.path / "exec.output"
     word = f"96{os.getpid()}"
-    result = either.call_leaving("exec", "--detach", "--pid-file", str(pid_file), container_id, "sleep", word, output=output)
+    result = either.call_leaving(
+        "exec", "--detach", "--pid-file", str(pid_file), container_id, "sleep", word, output=output
+    )
     assert result.status == 0, result.out
     pid = int(pid_file.read_text())
     wait_for(lambda: f"sleep\0{word}\0" == Path(f"/proc/{pid}/cmdline").read_text(), "the process")
@@ -416,7 +453,12 @@ def test_damaged_state_is_named_and_deleted_by_force(bundle: Bundle, hookrun: Ru
         assert str(state) in result.err
         assert hookrun.call("delete", "--force", container_id).status == 0
         assert not (hookrun.root / container_id).exists()
-        wait_for(lambda pid=pid: not Path(f"/proc/{pid}/exe").exists() or b"sleep" not in Path(f"/proc/{pid}/cmdline").read_bytes(), "the process's end")
+        wait_for(
+            lambda pid=pid: (
+                not Path(f"/proc/{pid}/exe").exists() or b"sleep" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+            ),
+            "the process's end",
+        )
 
 
 def test_the_pid_of_another_process_is_not_signalled(bundle: Bundle, hookrun: Runtime) -> None:

@@ -426,7 +426,9 @@ USER_ROWS = [
     Row(
         "locked flags stay",
         # Not /proc/sys: systemd mounts below it, and the kernel binds no place apart from what is locked there.
-        together(user_namespace, lambda bundle, _: bundle.add_mount("/tmp/t", "bind", "/proc/sys/kernel", "bind", "ro")),
+        together(
+            user_namespace, lambda bundle, _: bundle.add_mount("/tmp/t", "bind", "/proc/sys/kernel", "bind", "ro")
+        ),
         show("/tmp/t"),
         "ro",
         in_runc=not os.statvfs("/proc").f_flag & os.ST_NOSUID,  # before 1.2 it tries to clear such flags, in vain

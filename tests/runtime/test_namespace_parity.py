@@ -13,12 +13,23 @@ from tests.runtime.parity import compare
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Result, Runtime, wait_for
 
-FILES = {"pid": "pid", "network": "net", "ipc": "ipc", "uts": "uts", "mount": "mnt", "cgroup": "cgroup", "time": "time", "user": "user"}
+FILES = {
+    "pid": "pid",
+    "network": "net",
+    "ipc": "ipc",
+    "uts": "uts",
+    "mount": "mnt",
+    "cgroup": "cgroup",
+    "time": "time",
+    "user": "user",
+}
 
 
 def own_links(bundle: Bundle, runtime: Runtime) -> dict[str, str]:
     """The namespaces that a container finds itself in."""
-    result = bundle.shell("for n in " + " ".join(FILES.values()) + "; do readlink /proc/self/ns/$n; done") and runtime.run(bundle.path)
+    result = bundle.shell(
+        "for n in " + " ".join(FILES.values()) + "; do readlink /proc/self/ns/$n; done"
+    ) and runtime.run(bundle.path)
     assert result.status == 0, result.err
     return dict(zip(FILES, result.out.split(), strict=True))
 
@@ -33,12 +44,26 @@ def host_links() -> dict[str, str]:
 def other() -> Iterator[int]:
     """A process in namespaces of its own, to be joined."""
     process = subprocess.Popen(
-        ["unshare", "--pid", "--fork", "--net", "--ipc", "--uts", "--cgroup", "--time", "sh", "-c", "hostname other; exec sleep 300"],
+        [
+            "unshare",
+            "--pid",
+            "--fork",
+            "--net",
+            "--ipc",
+            "--uts",
+            "--cgroup",
+            "--time",
+            "sh",
+            "-c",
+            "hostname other; exec sleep 300",
+        ],
         stdin=subprocess.DEVNULL,
     )
 
     def child() -> int:
-        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        found = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
         return int(found.stdout.split()[0]) if found.stdout.split() else 0
 
     wait_for(lambda: child() != 0, "the process to join")
@@ -95,7 +120,9 @@ def newborn_first(runtime: Runtime) -> Runtime:
 
 
 @pytest.mark.parametrize("kind", ["network", "pid", "time"])
-def test_the_process_may_run_before_the_one_that_made_it(bundle: Bundle, hookrun: Runtime, other: int, kind: str) -> None:
+def test_the_process_may_run_before_the_one_that_made_it(
+    bundle: Bundle, hookrun: Runtime, other: int, kind: str
+) -> None:
     bundle.without_namespace(kind).linux["namespaces"].append({"type": kind, "path": f"/proc/{other}/ns/{FILES[kind]}"})
     assert newborn_first(hookrun).run(bundle.shell("echo here").path) == Result(0, "here\n", "")
 
@@ -142,7 +169,11 @@ def test_refused_or_run_as_by_runc(bundle: Bundle, hookrun: Runtime, runc: Runti
 
 def test_user_namespace(bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
     bundle.with_user_namespace()
-    bundle.process["args"] = ["sh", "-c", "id; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; touch /made; ls -ln /made | cut -c1-30; ls -l /dev | grep -v mqueue; grep -E '^Cap' /proc/self/status"]
+    bundle.process["args"] = [
+        "sh",
+        "-c",
+        "id; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; touch /made; ls -ln /made | cut -c1-30; ls -l /dev | grep -v mqueue; grep -E '^Cap' /proc/self/status",
+    ]
     lines = compare(bundle, hookrun, runc)
     assert lines[:2] == ["status 0", "uid=0(root) gid=0(root)"]
 
@@ -154,7 +185,16 @@ def test_user_namespace_with_a_user_and_groups(bundle: Bundle, hookrun: Runtime,
     assert compare(bundle, hookrun, runc)[0] == "status 0"
 
 
-@pytest.mark.parametrize("fields", [{"uidMappings": [], "gidMappings": []}, {"uidMappings": [{"containerID": 5, "hostID": 100000, "size": 10}], "gidMappings": [{"containerID": 5, "hostID": 100000, "size": 10}]}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"uidMappings": [], "gidMappings": []},
+        {
+            "uidMappings": [{"containerID": 5, "hostID": 100000, "size": 10}],
+            "gidMappings": [{"containerID": 5, "hostID": 100000, "size": 10}],
+        },
+    ],
+)
 def test_mappings_that_runc_refuses(bundle: Bundle, hookrun: Runtime, runc: Runtime, fields: dict[str, Any]) -> None:
     bundle.with_user_namespace().linux.update(fields)
     bundle.write()
@@ -181,7 +221,9 @@ def test_a_user_namespace_is_joined_by_its_path(bundle: Bundle, hookrun: Runtime
         bundle.with_user_namespace()
         del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
         path = f"/proc/{holder.pid}/ns/user"
-        bundle.linux["namespaces"] = [entry for entry in bundle.linux["namespaces"] if entry["type"] != "user"] + [{"type": "user", "path": path}]
+        bundle.linux["namespaces"] = [entry for entry in bundle.linux["namespaces"] if entry["type"] != "user"] + [
+            {"type": "user", "path": path}
+        ]
         result = bundle.shell("readlink /proc/self/ns/user; id -u; cat /proc/self/uid_map") and hookrun.run(bundle.path)
         assert result.status == 0, result.err
         lines = result.out.splitlines()

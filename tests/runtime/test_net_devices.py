@@ -20,7 +20,9 @@ MAC = "02:00:00:0a:0b:0c"
 
 
 def ip(*words: str) -> str:
-    done = subprocess.run(["ip", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["ip", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -37,7 +39,9 @@ def device() -> Iterator[str]:
     ip("address", "add", "10.99.2.2/24", "dev", name, "scope", "link")
     ip("-6", "address", "add", "fd99::2/64", "dev", name, "nodad")
     yield name
-    subprocess.run(["ip", "link", "delete", f"{name}p"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    subprocess.run(
+        ["ip", "link", "delete", f"{name}p"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+    )
 
 
 def shown(bundle: Bundle, runtime: Runtime, name: str) -> str:
@@ -71,7 +75,9 @@ def test_a_device_that_is_down_is_set_up(bundle: Bundle, hookrun: Runtime, devic
     assert ",UP," in shown(bundle, hookrun, "ctr0")
 
 
-def test_a_device_goes_into_a_network_namespace_that_is_joined_and_comes_back(bundle: Bundle, hookrun: Runtime, device: str) -> None:
+def test_a_device_goes_into_a_network_namespace_that_is_joined_and_comes_back(
+    bundle: Bundle, hookrun: Runtime, device: str
+) -> None:
     """The namespace outlives the container: the device is there until its owner takes it back."""
     space = f"hr-net-{os.getpid()}"
     ip("netns", "add", space)

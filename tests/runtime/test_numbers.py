@@ -20,7 +20,9 @@ def ours(table: type) -> dict[str, int]:
     return {name: getattr(table, name) for name in dir(table) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize(("table", "header"), [(numbers.AArch64, GENERIC), (numbers.X86_64, X86_64)], ids=["aarch64", "x86_64"])
+@pytest.mark.parametrize(
+    ("table", "header"), [(numbers.AArch64, GENERIC), (numbers.X86_64, X86_64)], ids=["aarch64", "x86_64"]
+)
 def test_numbers_are_the_kernels(table: type, header: Path) -> None:
     if not header.exists():
         pytest.skip(f"no {header} on this architecture")

@@ -10,7 +10,21 @@ from tests.runtime.parity import Change, compare
 from tests.support.bundles import Bundle
 from tests.support.runtimes import Runtime
 
-VERSIONS = ("0.4.0", "0.5.0", "0.6.0-dev", "1.0.0-rc1", "1.0.0-rc5", "1.0.0", "1.0.1", "1.0.2", "1.0.2-dev", "1.1.0", "1.2.0", "1.2.1", "1.3.0")
+VERSIONS = (
+    "0.4.0",
+    "0.5.0",
+    "0.6.0-dev",
+    "1.0.0-rc1",
+    "1.0.0-rc5",
+    "1.0.0",
+    "1.0.1",
+    "1.0.2",
+    "1.0.2-dev",
+    "1.1.0",
+    "1.2.0",
+    "1.2.1",
+    "1.3.0",
+)
 EVERYWHERE = "id -u; grep ^CapBnd /proc/self/status; hostname"
 
 
@@ -34,7 +48,9 @@ SHAPES: dict[str, Change] = {
     "null everywhere": lambda bundle: (
         bundle.config.update(hooks=None, annotations=None, hostname="test"),
         bundle.process.update(rlimits=None, apparmorProfile=None, oomScoreAdj=None),
-        bundle.linux.update(devices=None, seccomp=None, sysctl=None, uidMappings=None, gidMappings=None, cgroupsPath=None),
+        bundle.linux.update(
+            devices=None, seccomp=None, sysctl=None, uidMappings=None, gidMappings=None, cgroupsPath=None
+        ),
     ),
     "empty hooks": top(hooks={}),
     "empty stages": top(hooks={"prestart": None, "poststop": []}),

@@ -26,9 +26,18 @@ def attributes_of(pid: int) -> dict[str, int]:
     """What sched_getattr(2) says of a process."""
     data = bytearray(SCHED_ATTR_SIZE)
     call(SCHED_GETATTR, pid, data, len(data), 0)
-    places = {"policy": (4, 4), "flags": (8, 8), "nice": (16, 4), "priority": (20, 4), "runtime": (24, 8), "deadline": (32, 8), "period": (40, 8)}
+    places = {
+        "policy": (4, 4),
+        "flags": (8, 8),
+        "nice": (16, 4),
+        "priority": (20, 4),
+        "runtime": (24, 8),
+        "deadline": (32, 8),
+        "period": (40, 8),
+    }
     return {
-        name: int.from_bytes(data[at : at + size], "little", signed=name == "nice") for name, (at, size) in places.items()
+        name: int.from_bytes(data[at : at + size], "little", signed=name == "nice")
+        for name, (at, size) in places.items()
     }
 
 
@@ -56,7 +65,10 @@ def test_schedulers(bundle: Bundle, hookrun: Runtime, scheduler: dict[str, Any],
 
 REAL_TIME: list[tuple[dict[str, Any], dict[str, int]]] = [
     ({"policy": "SCHED_FIFO", "priority": 10}, {"policy": 1, "priority": 10}),
-    ({"policy": "SCHED_RR", "priority": 20, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}, {"policy": 2, "priority": 20, "flags": 1}),
+    (
+        {"policy": "SCHED_RR", "priority": 20, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
+        {"policy": 2, "priority": 20, "flags": 1},
+    ),
     (
         {"policy": "SCHED_DEADLINE", "runtime": 10_000_000, "deadline": 50_000_000, "period": 100_000_000},
         {"policy": 6, "runtime": 10_000_000, "deadline": 50_000_000, "period": 100_000_000},
@@ -70,7 +82,9 @@ REAL_TIME_SHARE = {"cpu": {"realtimeRuntime": 10_000, "realtimePeriod": 1_000_00
 
 
 @pytest.mark.parametrize(("scheduler", "expected"), REAL_TIME, ids=lambda value: str(value.get("policy")))
-def test_real_time_schedulers(bundle: Bundle, hookrun: Runtime, scheduler: dict[str, Any], expected: dict[str, int]) -> None:
+def test_real_time_schedulers(
+    bundle: Bundle, hookrun: Runtime, scheduler: dict[str, Any], expected: dict[str, int]
+) -> None:
     if SHARED_OUT:
         bundle.linux["resources"].update(REAL_TIME_SHARE)
     _, pid = sleeping(bundle, hookrun, scheduler=scheduler)
@@ -89,7 +103,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"policy": "SCHED_LATER"}, "invalid scheduler policy: SCHED_LATER"),
     ({"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_NONE"]}, "invalid scheduler flag: SCHED_FLAG_NONE"),
     ({"policy": "SCHED_OTHER", "nice": 20}, "invalid scheduler.nice: 20"),
-    ({"policy": "SCHED_OTHER", "priority": 3}, "scheduler.priority can only be specified for SchedFIFO or SchedRR policy"),
+    (
+        {"policy": "SCHED_OTHER", "priority": 3},
+        "scheduler.priority can only be specified for SchedFIFO or SchedRR policy",
+    ),
     ({"policy": "SCHED_FIFO", "runtime": 3}, "scheduler runtime can only be specified for SchedDeadline policy"),
 ]
 
@@ -111,7 +128,10 @@ def test_io_priorities(bundle: Bundle, hookrun: Runtime, kind: str, number: int,
 
 @pytest.mark.parametrize(
     ("priority", "message"),
-    [({"class": "IOPRIO_CLASS_FAST"}, "invalid ioPriority.Class"), ({"class": "IOPRIO_CLASS_BE", "priority": 8}, "invalid ioPriority.Priority: 8")],
+    [
+        ({"class": "IOPRIO_CLASS_FAST"}, "invalid ioPriority.Class"),
+        ({"class": "IOPRIO_CLASS_BE", "priority": 8}, "invalid ioPriority.Priority: 8"),
+    ],
 )
 def test_io_priorities_that_are_none(bundle: Bundle, hookrun: Runtime, priority: dict[str, Any], message: str) -> None:
     bundle.process["ioPriority"] = priority
@@ -121,16 +141,32 @@ def test_io_priorities_that_are_none(bundle: Bundle, hookrun: Runtime, priority:
 
 def test_exec_has_the_containers_priorities_and_may_have_its_own(bundle: Bundle, hookrun: Runtime) -> None:
     """runc's newInitConfig: what the process of `exec --process` leaves out is the container's."""
-    container, _ = sleeping(bundle, hookrun, scheduler={"policy": "SCHED_BATCH"}, ioPriority={"class": "IOPRIO_CLASS_IDLE"})
+    container, _ = sleeping(
+        bundle, hookrun, scheduler={"policy": "SCHED_BATCH"}, ioPriority={"class": "IOPRIO_CLASS_IDLE"}
+    )
     for index, (own, policy, priority) in enumerate(
-        (({}, 3, 3 << 13), ({"scheduler": {"policy": "SCHED_IDLE"}, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 2}}, 5, 2 << 13 | 2))
+        (
+            ({}, 3, 3 << 13),
+            (
+                {"scheduler": {"policy": "SCHED_IDLE"}, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 2}},
+                5,
+                2 << 13 | 2,
+            ),
+        )
     ):
         file = bundle.path / f"process{index}.json"
         file.write_text(json.dumps({"args": ["/bin/sleep", "1000"], "cwd": "/", **own}))
         pid_file = bundle.path / f"pid{index}"
         assert hookrun.exec(container, "true").status == 0
         done = hookrun.call_leaving(
-            "exec", "--detach", "--pid-file", str(pid_file), "--process", str(file), container, output=bundle.path / "out"
+            "exec",
+            "--detach",
+            "--pid-file",
+            str(pid_file),
+            "--process",
+            str(file),
+            container,
+            output=bundle.path / "out",
         )
         assert done.status == 0, done.out
         pid = int(pid_file.read_text())
@@ -169,7 +205,9 @@ def test_cpu_affinity_of_exec(bundle: Bundle, hookrun: Runtime) -> None:
     assert hookrun.exec(container, "sh", "-c", ALLOWED).out.split()[1] == str(second)
     file = bundle.path / "process.json"
     own = {"initial": str(first)}
-    file.write_text(json.dumps({"args": ["sh", "-c", ALLOWED], "cwd": "/", "env": ["PATH=/bin"], "execCPUAffinity": own}))
+    file.write_text(
+        json.dumps({"args": ["sh", "-c", ALLOWED], "cwd": "/", "env": ["PATH=/bin"], "execCPUAffinity": own})
+    )
     assert hookrun.call("exec", "--process", str(file), container).out.split()[1] == str(first)
 
 
@@ -179,7 +217,10 @@ def test_cpu_affinities_that_are_none(bundle: Bundle, hookrun: Runtime) -> None:
     assert (result.status, "invalid range: 5-1" in result.err) == (1, True)
 
 
-@pytest.mark.parametrize(("domain", "machine"), [("LINUX", os.uname().machine), ("LINUX32", {"x86_64": "i686", "aarch64": "armv8l"}[os.uname().machine])])
+@pytest.mark.parametrize(
+    ("domain", "machine"),
+    [("LINUX", os.uname().machine), ("LINUX32", {"x86_64": "i686", "aarch64": "armv8l"}[os.uname().machine])],
+)
 def test_personality(bundle: Bundle, hookrun: Runtime, domain: str, machine: str) -> None:
     bundle.linux["personality"] = {"domain": domain}
     container, _ = sleeping(bundle, hookrun)
@@ -189,9 +230,14 @@ def test_personality(bundle: Bundle, hookrun: Runtime, domain: str, machine: str
 
 @pytest.mark.parametrize(
     ("personality", "message"),
-    [({"domain": "PLAN9"}, "invalid personality domain"), ({"domain": "LINUX", "flags": ["X"]}, "personality flags are not supported")],
+    [
+        ({"domain": "PLAN9"}, "invalid personality domain"),
+        ({"domain": "LINUX", "flags": ["X"]}, "personality flags are not supported"),
+    ],
 )
-def test_personalities_that_are_none(bundle: Bundle, hookrun: Runtime, personality: dict[str, Any], message: str) -> None:
+def test_personalities_that_are_none(
+    bundle: Bundle, hookrun: Runtime, personality: dict[str, Any], message: str
+) -> None:
     bundle.linux["personality"] = personality
     result = hookrun.run(bundle.write().path)
     assert (result.status, message in result.err) == (1, True), result.err
@@ -227,7 +273,9 @@ def test_memory_policies(bundle: Bundle, hookrun: Runtime, policy: dict[str, Any
 def test_a_kernel_without_memory_policies_says_so(bundle: Bundle, hookrun: Runtime) -> None:
     bundle.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0"}
     result = hookrun.run(bundle.write().path)
-    assert (result.status, "error setting memory policy: function not implemented" in result.err) == (1, True), result.err
+    assert (result.status, "error setting memory policy: function not implemented" in result.err) == (1, True), (
+        result.err
+    )
 
 
 BAD_POLICIES: list[tuple[dict[str, Any], str]] = [
@@ -246,4 +294,3 @@ def test_memory_policies_that_are_none(bundle: Bundle, hookrun: Runtime, policy:
     result = hookrun.run(bundle.write().path)
     assert result.status == 1
     assert message.replace('"', '\\"') in result.err
-

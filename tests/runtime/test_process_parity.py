@@ -40,7 +40,10 @@ ROWS: dict[str, tuple[Change, str]] = {
     "nothing special": (process(), f"{STATUS}; env; pwd; id"),
     "cwd": (process(cwd="/tmp"), "pwd"),
     "cwd made on the way": (process(cwd="/a/b/c"), "pwd; ls -ld /a /a/b /a/b/c | cut -c1-10"),
-    "cwd as user": (lambda b: b.process.update(cwd="/home/made", user={"uid": 1000, "gid": 1000}), "pwd; ls -ld . | cut -c1-30"),
+    "cwd as user": (
+        lambda b: b.process.update(cwd="/home/made", user={"uid": 1000, "gid": 1000}),
+        "pwd; ls -ld . | cut -c1-30",
+    ),
     "cwd is a file": (process(cwd="/etc/passwd"), "pwd"),
     "cwd is relative": (process(cwd="etc"), "pwd"),
     "cwd is empty": (process(cwd=""), "pwd"),
@@ -55,7 +58,10 @@ ROWS: dict[str, tuple[Change, str]] = {
     "uid and gid": (user(uid=1000, gid=100), STATUS),
     "additional gids": (user(uid=1000, gid=1000, additionalGids=[5, 10, 4000]), STATUS),
     "umask": (user(umask=0o27), "umask; touch /tmp/f; ls -l /tmp/f | cut -c1-10"),
-    "capabilities in all sets": (capabilities(bounding=NET, effective=NET, permitted=NET, inheritable=NET, ambient=NET), STATUS),
+    "capabilities in all sets": (
+        capabilities(bounding=NET, effective=NET, permitted=NET, inheritable=NET, ambient=NET),
+        STATUS,
+    ),
     "capabilities bounding only": (capabilities(bounding=NET), STATUS),
     "capabilities of a user, ambient": (
         lambda b: b.process.update(
@@ -81,9 +87,11 @@ ROWS: dict[str, tuple[Change, str]] = {
     "rlimit unknown": (rlimit("RLIMIT_NONE", 1, 1), "true"),
     "oom score": (process(oomScoreAdj=321), "cat /proc/self/oom_score_adj"),
     "args searched in the container's PATH": (
-        lambda b: b.process.update(args=["tool"], env=["PATH=/opt:/bin"])
-        or (b.rootfs / "opt").mkdir()
-        or _executable(b, "opt/tool", "#!/bin/sh\necho found in $0\n"),
+        lambda b: (
+            b.process.update(args=["tool"], env=["PATH=/opt:/bin"])
+            or (b.rootfs / "opt").mkdir()
+            or _executable(b, "opt/tool", "#!/bin/sh\necho found in $0\n")
+        ),
         "",
     ),
     "args not in PATH": (process(args=["no-such-program"]), ""),
@@ -91,7 +99,10 @@ ROWS: dict[str, tuple[Change, str]] = {
     "args missing file": (process(args=["/no/such/file"]), ""),
     "args a directory": (process(args=["/etc"]), ""),
     "args without x bit": (process(args=["/etc/passwd"]), ""),
-    "args wrong format": (lambda b: _executable(b, "bin/broken", "\x7fELFnonsense") or b.process.update(args=["broken"]), ""),
+    "args wrong format": (
+        lambda b: _executable(b, "bin/broken", "\x7fELFnonsense") or b.process.update(args=["broken"]),
+        "",
+    ),
     "args script without interpreter": (
         lambda b: _executable(b, "bin/script", "#!/no/interpreter\n") or b.process.update(args=["script"]),
         "",

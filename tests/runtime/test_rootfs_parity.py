@@ -407,7 +407,9 @@ def test_without_a_mount_namespace_the_mounts_are_the_host_s_until_the_end(hookr
     """As under runc, which leaves them there for ever."""
     before = without_mount_namespace(bundle)
     container = hookrun.run_detached(bundle.command("sleep", "1000").path)
-    inside = hookrun.exec(container, "sh", "-c", "ls -A /; test -e /proc/self && echo proc; echo x > /dev/null && echo null")
+    inside = hookrun.exec(
+        container, "sh", "-c", "ls -A /; test -e /proc/self && echo proc; echo x > /dev/null && echo null"
+    )
     assert {"bin", "proc", "null"} <= set(inside.out.split()), inside
     mounted = [line.split()[4] for line in hosts_mounts(bundle)]
     assert {str(bundle.rootfs), f"{bundle.rootfs}/proc", f"{bundle.rootfs}/dev"} <= set(mounted)

@@ -64,9 +64,7 @@ def test_a_filter_need_not_allow_what_runc_does_not_call(
     allowed |= calls_of_runc(runc, tmp_path / "exec", "exec", lasting, "/bin/echo", "hi")
     # What `sleep` calls besides; and read(2), by which a container waits for `start`: runc's opens its fifo for that.
     allowed |= {"clock_nanosleep", "nanosleep", "read"}
-    bundle.linux["seccomp"] = profile(
-        {"names": sorted(allowed), "action": "SCMP_ACT_ALLOW"}, default="SCMP_ACT_ERRNO"
-    )
+    bundle.linux["seccomp"] = profile({"names": sorted(allowed), "action": "SCMP_ACT_ALLOW"}, default="SCMP_ACT_ERRNO")
     result = hookrun.run(bundle.command("/bin/echo", "hi").path)
     assert (result.status, result.out) == (0, "hi\n"), (result.err, sorted(allowed))
     container = hookrun.run_detached(bundle.command("/bin/sleep", "1000").path)
@@ -324,7 +322,9 @@ class Agent:
         except FileNotFoundError:  # interrupted even before
             return
         (identifier,) = struct.unpack_from("=Q", request)
-        with contextlib.suppress(FileNotFoundError):  # a signal interrupted who asked: he asks again (seccomp_unotify(2))
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # a signal interrupted who asked: he asks again (seccomp_unotify(2))
             fcntl.ioctl(notifier, SEND, struct.pack("=QqiI", identifier, 0, -28, 0))
 
     def close(self) -> None:

@@ -111,7 +111,12 @@ def test_listening_descriptors_are_passed_on(bundle: Bundle, either: Runtime, pl
         words = [either.program, *either.globals, "run", "--bundle", str(bundle.path), fresh_id("listen")]
         done = subprocess.run(
             ["bash", "-c", script, "sh", *words],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, pass_fds=(listener.fileno(),),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            pass_fds=(listener.fileno(),),
         )
     assert done.stdout.splitlines() == ["1 1 1", "socket"], done.stderr
 
@@ -162,7 +167,17 @@ def test_pidfd_of_exec(bundle: Bundle, hookrun: Runtime, place: Path) -> None:
     container = hookrun.run_detached(bundle.command("sleep", "1000").path)
     pid_file = bundle.path / "pid"
     with pidfd_taker(place / "p") as taken:
-        words = ("exec", "--detach", "--pid-file", str(pid_file), "--pidfd-socket", str(place / "p"), container, "sleep", "1000")
+        words = (
+            "exec",
+            "--detach",
+            "--pid-file",
+            str(pid_file),
+            "--pidfd-socket",
+            str(place / "p"),
+            container,
+            "sleep",
+            "1000",
+        )
         assert hookrun.call_leaving(*words, output=bundle.path / "out").status == 0
         wait_for(lambda: bool(taken), "the pidfd")
         assert pid_behind(taken[0][1]) == int(pid_file.read_text())

@@ -90,7 +90,9 @@ def test_debug_tells_of_runcs_steps_in_its_words(bundle: Bundle, hookrun: Runtim
         lines = (bundle.path / "log").read_text()
         (bundle.path / "log").unlink()
         told.append([re.sub(r"\[\d+\]", "[PID]", step) for step in re.findall('msg="([^"]*)"', lines)])
-    steps = [step for step in told[0] if not step.endswith(" ms") and "affinity: 0x" not in step]  # which runc tells since 1.3
+    steps = [
+        step for step in told[0] if not step.endswith(" ms") and "affinity: 0x" not in step
+    ]  # which runc tells since 1.3
     assert len(steps) == 6
     runcs = iter(told[1])
     assert all(step in runcs for step in steps), (steps, told[1])  # each after the one before
@@ -105,7 +107,10 @@ def test_exec_without_a_pid_namespace(bundle: Bundle, either: Runtime) -> None:
 def test_a_failing_poststart_hook_deletes_the_container(bundle: Bundle, hookrun: Runtime) -> None:
     """runtime.md, lifecycle: the container is stopped and destroyed, and its poststop hooks run."""
     mark = bundle.path / "poststop"
-    bundle.config["hooks"] = {"poststart": [{"path": "/bin/false"}], "poststop": [{"path": "/usr/bin/touch", "args": ["touch", str(mark)]}]}
+    bundle.config["hooks"] = {
+        "poststart": [{"path": "/bin/false"}],
+        "poststop": [{"path": "/usr/bin/touch", "args": ["touch", str(mark)]}],
+    }
     container = hookrun.create(bundle.command(*SLEEP).path)
     result = hookrun.call("start", container)
     assert (result.status, "error running poststart hook #0: exit status 1" in result.err) == (1, True), result.err
@@ -117,7 +122,9 @@ def test_a_failing_poststart_hook_deletes_the_container(bundle: Bundle, hookrun:
 def test_a_hook_without_env_has_the_runtimes(bundle: Bundle, either: Runtime) -> None:
     """Go's os/exec takes the caller's environment where none is given; crun's test-hook-env-inherit wants it too."""
     out = bundle.path / "env"
-    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo $FROM_OUTSIDE > {out}"]}]}
+    bundle.config["hooks"] = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo $FROM_OUTSIDE > {out}"]}]
+    }
     assert either.run(bundle.write().path, env={"FROM_OUTSIDE": "seen"}).status == 0
     assert out.read_text() == "seen\n"
 

@@ -28,4 +28,6 @@ def sealed_hookrun(tmp_path: Path) -> Iterator[Runtime]:
     runtime = Runtime(state / "launchers/hookrun", tmp_path / "sealed-root")
     yield runtime
     runtime.delete_all()
-    subprocess.run(["umount", "-l", state / "seal"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    subprocess.run(
+        ["umount", "-l", state / "seal"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+    )

@@ -1,6 +1,6 @@
 """The soak: random commands on many containers, hookrun killed at random, and at the end nothing is left.
 
-    .venv/bin/python -m tests.security.soak --minutes 60 [--seed N]
+.venv/bin/python -m tests.security.soak --minutes 60 [--seed N]
 """
 
 from __future__ import annotations
@@ -26,7 +26,20 @@ from tests.support.runtimes import Runtime, wait_for
 CONTAINERS = 20
 WORKERS = 4
 KILLED_SHARE = 0.15
-COMMANDS = ("create", "start", "exec", "kill", "delete", "delete --force", "state", "pause", "resume", "list", "ps", "update")
+COMMANDS = (
+    "create",
+    "start",
+    "exec",
+    "kill",
+    "delete",
+    "delete --force",
+    "state",
+    "pause",
+    "resume",
+    "list",
+    "ps",
+    "update",
+)
 
 
 class Soak:
@@ -61,7 +74,10 @@ class Soak:
         """Run one command, killed after `patience` seconds where that is given."""
         with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
-                [self.runtime.program, *self.runtime.globals, *words], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                [self.runtime.program, *self.runtime.globals, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
             try:
                 process.wait(60 if patience is None else patience)
@@ -109,7 +125,9 @@ class Soak:
         return sum("argv" in json.loads(line) for path in files for line in path.read_text().splitlines())
 
     def close(self) -> None:
-        subprocess.run(["umount", "-l", self.state / "seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        subprocess.run(
+            ["umount", "-l", self.state / "seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
 
 
 def soak(minutes: float, seed: int) -> str:

@@ -145,7 +145,9 @@ def test_a_field_that_is_wrong(bundle: Bundle, hookrun: Runtime, runc: Runtime, 
         assert runc.run(bundle.path).status == 1
 
 
-@pytest.mark.parametrize("text", ['{"ociVersion": "1.0.2", "ociVersion": "1.0.2-x"}', '{"unknown": {"deep": [1, 2, {"x": null}]}}'])
+@pytest.mark.parametrize(
+    "text", ['{"ociVersion": "1.0.2", "ociVersion": "1.0.2-x"}', '{"unknown": {"deep": [1, 2, {"x": null}]}}']
+)
 def test_what_go_takes_is_taken(bundle: Bundle, either: Runtime, text: str) -> None:
     """Of two equal keys the last counts; unknown fields are ignored."""
     merged = json.dumps(bundle.config)[:-1] + ", " + text[1:]
@@ -153,7 +155,9 @@ def test_what_go_takes_is_taken(bundle: Bundle, either: Runtime, text: str) -> N
     assert either.run(bundle.path).status == 0
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"memory": "x"}', '{"memory": {"limit": "x"}}', '{"pids": {"limit": NaN}}', NESTED])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"memory": "x"}', '{"memory": {"limit": "x"}}', '{"pids": {"limit": NaN}}', NESTED]
+)
 def test_resources_that_are_none(bundle: Bundle, either: Runtime, text: str) -> None:
     container_id = either.run_detached(bundle.command("sleep", "1000").path)
     before = either.state(container_id)
@@ -169,7 +173,12 @@ def test_ids_that_are_none(bundle: Bundle, hookrun: Runtime, container_id: str) 
         with pytest.raises(ValueError, match="null byte"):
             hookrun.call("state", container_id)
         return
-    result = hookrun.call("create", "--bundle", str(bundle.path), container_id.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape"))
+    result = hookrun.call(
+        "create",
+        "--bundle",
+        str(bundle.path),
+        container_id.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape"),
+    )
     assert result.status == 1
     assert result.err.count("\n") == 1
 
@@ -204,7 +213,20 @@ def test_the_reader_refuses_with_a_value_error(data: bytes) -> None:
     assert found == expected or found != found  # noqa: PLR0124 (NaN)
 
 
-PATHS = ("process", "process.user", "root", "mounts", "linux", "linux.namespaces", "linux.resources", "hooks", "annotations", "process.capabilities", "linux.uidMappings", "process.rlimits")
+PATHS = (
+    "process",
+    "process.user",
+    "root",
+    "mounts",
+    "linux",
+    "linux.namespaces",
+    "linux.resources",
+    "hooks",
+    "annotations",
+    "process.capabilities",
+    "linux.uidMappings",
+    "process.rlimits",
+)
 
 
 @QUIET
@@ -218,11 +240,39 @@ def test_the_checker_accepts_or_fails_plainly(path: str, value: Any) -> None:
         assert "\n" not in failure.text.strip()
 
 
-WORDS = st.sampled_from(["create", "exec", "run", "--root", "--bundle", "-b", "--", "-", "--detach=false", "-d", "--no-such", "x", "", "--log=/dev/null", "--help", "-h", "--tty", "=", "--=x", "--cap", "state"])
+WORDS = st.sampled_from(
+    [
+        "create",
+        "exec",
+        "run",
+        "--root",
+        "--bundle",
+        "-b",
+        "--",
+        "-",
+        "--detach=false",
+        "-d",
+        "--no-such",
+        "x",
+        "",
+        "--log=/dev/null",
+        "--help",
+        "-h",
+        "--tty",
+        "=",
+        "--=x",
+        "--cap",
+        "state",
+    ]
+)
 
 
 @QUIET
-@given(st.lists(st.one_of(WORDS.map(str.encode), st.binary(max_size=12).filter(lambda word: b"\0" not in word)), max_size=8))
+@given(
+    st.lists(
+        st.one_of(WORDS.map(str.encode), st.binary(max_size=12).filter(lambda word: b"\0" not in word)), max_size=8
+    )
+)
 def test_the_parser_never_breaks_and_keeps_every_byte(words: list[bytes]) -> None:
     call = argv.parse([b"hookrun", *words])
     assert call.argv == [b"hookrun", *words]

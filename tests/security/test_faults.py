@@ -54,7 +54,18 @@ INJECTED = [
 
 def injected(runtime: Runtime, call: str, error: str, when: int, *arguments: str, output: Path) -> Result:
     """Run a command in which one system call fails; strace goes on beside it until the container has ended too."""
-    words = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}"]
+    words = [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={call}:error={error}:when={when}",
+    ]
     with output.open("wb") as file:
         done = subprocess.run(
             [*words, runtime.program, *runtime.globals, *arguments],
@@ -75,7 +86,9 @@ def assert_clean(runtime: Runtime, container_id: str, mounts: list[str]) -> None
 
 
 @pytest.mark.parametrize(("call", "error", "times"), INJECTED)
-def test_create_with_a_failing_system_call(bundle: Bundle, sealed_hookrun: Runtime, call: str, error: str, times: int) -> None:
+def test_create_with_a_failing_system_call(
+    bundle: Bundle, sealed_hookrun: Runtime, call: str, error: str, times: int
+) -> None:
     sealed_hookrun.run(bundle.path)
     mounts = leaks.mounts()
     for when in range(1, times + 1):
@@ -96,20 +109,25 @@ def test_create_with_a_failing_system_call(bundle: Bundle, sealed_hookrun: Runti
         assert_clean(sealed_hookrun, container_id, mounts)
 
 
-@pytest.mark.parametrize(("command", "call", "error"), [
-    ("start", "write", "EIO"),
-    ("start", "unlink", "EIO"),
-    ("start", "openat", "EMFILE"),
-    ("delete", "unlink", "EIO"),
-    ("delete", "rmdir", "EBUSY"),
-    ("delete", "openat", "EMFILE"),
-    ("exec", "clone3", "EAGAIN"),
-    ("exec", "setns", "EPERM"),
-    ("exec", "write", "EIO"),
-    ("exec", "setresuid", "EAGAIN"),
-    ("exec", "pidfd_open", "EMFILE"),
-])
-def test_other_commands_with_a_failing_system_call(bundle: Bundle, sealed_hookrun: Runtime, command: str, call: str, error: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "call", "error"),
+    [
+        ("start", "write", "EIO"),
+        ("start", "unlink", "EIO"),
+        ("start", "openat", "EMFILE"),
+        ("delete", "unlink", "EIO"),
+        ("delete", "rmdir", "EBUSY"),
+        ("delete", "openat", "EMFILE"),
+        ("exec", "clone3", "EAGAIN"),
+        ("exec", "setns", "EPERM"),
+        ("exec", "write", "EIO"),
+        ("exec", "setresuid", "EAGAIN"),
+        ("exec", "pidfd_open", "EMFILE"),
+    ],
+)
+def test_other_commands_with_a_failing_system_call(
+    bundle: Bundle, sealed_hookrun: Runtime, command: str, call: str, error: str
+) -> None:
     mounts = None
     for when in range(1, 4):
         container_id = fresh_id("fault")
@@ -206,7 +224,16 @@ def _limited(runtime: Runtime, bundle: Bundle, kind: int, limit: int, container_
     option = {resource.RLIMIT_NOFILE: "--nofile", resource.RLIMIT_AS: "--as"}[kind]
     with output.open("wb") as file:
         done = subprocess.run(
-            ["prlimit", f"{option}={limit}", runtime.program, *runtime.globals, "create", "--bundle", str(bundle.path), container_id],
+            [
+                "prlimit",
+                f"{option}={limit}",
+                runtime.program,
+                *runtime.globals,
+                "create",
+                "--bundle",
+                str(bundle.path),
+                container_id,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -246,7 +273,19 @@ def test_an_init_that_nobody_reaps(bundle: Bundle, hookrun: Runtime) -> None:
             "time.sleep(100)\n"
         )
         parent = subprocess.Popen(
-            ["/usr/bin/python3", "-c", script, hookrun.program, *hookrun.globals, "run", "--detach", "--no-subreaper", "--bundle", str(bundle.path), container_id],
+            [
+                "/usr/bin/python3",
+                "-c",
+                script,
+                hookrun.program,
+                *hookrun.globals,
+                "run",
+                "--detach",
+                "--no-subreaper",
+                "--bundle",
+                str(bundle.path),
+                container_id,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -366,15 +405,31 @@ def test_ctrl_c_on_run_takes_the_container_along(bundle: Bundle, hookrun: Runtim
     bundle.shell(f": {container_id}; trap 'exit 9' INT; while :; do sleep 0.1; done")
     process = subprocess.Popen(
         [hookrun.program, *hookrun.globals, "run", "--bundle", str(bundle.path), container_id],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    wait_for(lambda: hookrun.call("state", container_id).status == 0 and hookrun.state(container_id)["status"] == "running", "the container")
+    wait_for(
+        lambda: hookrun.call("state", container_id).status == 0 and hookrun.state(container_id)["status"] == "running",
+        "the container",
+    )
     wait_for(lambda: len(leaks.processes(container_id)) >= 2, "its shell")
     pid = hookrun.state(container_id)["pid"]
-    wait_for(lambda: int(next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt")).split()[1], 16) >> (signal.SIGINT - 1) & 1 == 1, "the trap")
+    wait_for(
+        lambda: (
+            int(
+                next(
+                    line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt")
+                ).split()[1],
+                16,
+            )
+            >> (signal.SIGINT - 1)
+            & 1
+            == 1
+        ),
+        "the trap",
+    )
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 9
     assert not (hookrun.root / container_id).exists()
     assert leaks.cgroups(container_id) == []
-
-

@@ -89,7 +89,9 @@ def ground() -> Iterator[Ground]:
 def judged(host: ConfiguredHost, bundle: Bundle, mounts: list[dict[str, Any]]) -> Result:
     """Run a container with these mounts besides the usual ones."""
     bundle.config["mounts"] += mounts
-    bundle.shell(f"find / -xdev -name docker.sock -o -name secret 2>/dev/null; test -e /h && find /h -name docker.sock -exec echo {SEEN} ';'; true")
+    bundle.shell(
+        f"find / -xdev -name docker.sock -o -name secret 2>/dev/null; test -e /h && find /h -name docker.sock -exec echo {SEEN} ';'; true"
+    )
     return host.runtime.run(bundle.path)
 
 
@@ -187,7 +189,9 @@ def by_file_in_overlay(ground: Ground) -> list[dict[str, Any]]:
 
 def by_overlay_of_overlay(ground: Ground) -> list[dict[str, Any]]:
     inner = by_overlay(ground)[0]["source"]
-    ground.mount("-t", "overlay", "-o", f"lowerdir={inner}:{ground.good}", "overlay", ground.directory("volumes/p/_data"))
+    ground.mount(
+        "-t", "overlay", "-o", f"lowerdir={inner}:{ground.good}", "overlay", ground.directory("volumes/p/_data")
+    )
     return bind(ground.place / "volumes/p/_data")
 
 
@@ -258,7 +262,9 @@ def test_a_forbidden_file_is_refused_by_every_way(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_so_by_a_condition_on_the_field(host: ConfiguredHost, bundle: Bundle, ground: Ground, way: str) -> None:
-    in_force(host, {"deny": [{"when": {"field": "/mounts/*/source", "equals": str(ground.socket)}, "message": "no socket"}]})
+    in_force(
+        host, {"deny": [{"when": {"field": "/mounts/*/source", "equals": str(ground.socket)}, "message": "no socket"}]}
+    )
     result = judged(host, bundle, WAYS[way](ground))
     assert "policy p0: no socket" in result.err, result.out
 
@@ -380,13 +386,19 @@ def near_kernel_files(ground: Ground) -> list[dict[str, Any]]:
 
 
 NEIGHBOURS: dict[str, Way] = {
-    name.removeprefix("near_").replace("_", " "): way for name, way in list(globals().items()) if name.startswith("near_")
+    name.removeprefix("near_").replace("_", " "): way
+    for name, way in list(globals().items())
+    if name.startswith("near_")
 }
 
 
 @pytest.mark.parametrize("way", NEIGHBOURS)
 def test_what_cannot_reach_it_passes(host: ConfiguredHost, bundle: Bundle, ground: Ground, way: str) -> None:
-    in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket)}]}}, {"deny": [{"when": {"field": "/mounts/*/source", "equals": str(ground.socket)}, "message": "no"}]})
+    in_force(
+        host,
+        {"mounts": {"forbid": [{"source": str(ground.socket)}]}},
+        {"deny": [{"when": {"field": "/mounts/*/source", "equals": str(ground.socket)}, "message": "no"}]},
+    )
     result = judged(host, bundle, NEIGHBOURS[way](ground))
     assert result.status == 0, result.err
     assert SEEN not in result.out
@@ -500,7 +512,14 @@ def test_an_overlays_relative_layers_start_at_the_bundle(host: ConfiguredHost, b
     relative = os.path.relpath(ground.run, bundle.path)
     decoy = ground.directory("a/b/c/d/e/f/g/h")
     Path(os.path.normpath(decoy / relative)).mkdir(parents=True)
-    bundle.config["mounts"] += [{"destination": "/h", "type": "overlay", "source": "overlay", "options": [f"lowerdir={relative}:{ground.directory('more')}"]}]
+    bundle.config["mounts"] += [
+        {
+            "destination": "/h",
+            "type": "overlay",
+            "source": "overlay",
+            "options": [f"lowerdir={relative}:{ground.directory('more')}"],
+        }
+    ]
     bundle.command("true").write()
     result = host.runtime.call("run", "--bundle", str(bundle.path), fresh_id(), cwd=decoy)
     assert "no socket" in result.err
@@ -622,7 +641,9 @@ def test_a_namespace_is_not_exchanged(
 def test_the_rootfs_is_not_exchanged(
     host: ConfiguredHost, bundle: Bundle, ground: Ground, exchanging: Callable[[str], None]
 ) -> None:
-    exchanging(f"mkdir -p {ground.run}/proc {ground.run}/dev {ground.run}/sys; mount --bind {ground.run} {bundle.rootfs}")
+    exchanging(
+        f"mkdir -p {ground.run}/proc {ground.run}/dev {ground.run}/sys; mount --bind {ground.run} {bundle.rootfs}"
+    )
     in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket)}]}})
     try:
         result = judged(host, bundle, [])

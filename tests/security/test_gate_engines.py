@@ -122,7 +122,11 @@ def test_nor_by_volumes_with_options(engine: Docker, ground: Ground, way: str) -
 
 
 def test_dockers_harmless_neighbours(engine: Docker, ground: Ground) -> None:
-    plain, of_good, in_memory = volume(engine), volume(engine, *said(["type=none", "o=bind", "device={good}"], ground)), volume(engine, "type=tmpfs", "device=tmpfs")
+    plain, of_good, in_memory = (
+        volume(engine),
+        volume(engine, *said(["type=none", "o=bind", "device={good}"], ground)),
+        volume(engine, "type=tmpfs", "device=tmpfs"),
+    )
     for words in (
         [],
         ["-v", f"{plain}:/h"],

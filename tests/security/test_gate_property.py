@@ -58,7 +58,13 @@ class Case:
         """A path of the case, spelled by chance."""
         path = str(self._chance.choice(self.directories + self.files + self.directories[4:] * 2 + self.files[2:]))
         spelled = self._chance.choice(
-            (path, path, f"/proc/self/root{path}", f"{self._place}/../{self._place.name}/./{'../' * 20}{path}", path.replace("/", "//"))
+            (
+                path,
+                path,
+                f"/proc/self/root{path}",
+                f"{self._place}/../{self._place.name}/./{'../' * 20}{path}",
+                path.replace("/", "//"),
+            )
         )
         self.steps.append(f"source {spelled}")
         return spelled

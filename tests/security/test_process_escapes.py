@@ -78,9 +78,16 @@ def test_nobody_inside_can_look_into_what_joins(bundle: Bundle, sealed_hookrun: 
 def test_no_descriptor_of_the_host_is_left_open(bundle: Bundle, sealed_hookrun: Runtime) -> None:
     """CVE-2024-21626: a descriptor of a host directory, and a working directory that is one."""
     bundle.shell("ls -l /proc/self/fd | grep -v '/proc/' | sed 's/.* -> //'")
-    for result in (sealed_hookrun.run(bundle.path), _exec(sealed_hookrun, bundle, "sh", "-c", "ls -l /proc/self/fd | sed 's/.* -> //'")):
+    for result in (
+        sealed_hookrun.run(bundle.path),
+        _exec(sealed_hookrun, bundle, "sh", "-c", "ls -l /proc/self/fd | sed 's/.* -> //'"),
+    ):
         assert result.status == 0, result.err
-        targets = [line for line in result.out.splitlines() if line.startswith("/") and not line.startswith(("/proc/", "/dev/null", "/dev/pts"))]
+        targets = [
+            line
+            for line in result.out.splitlines()
+            if line.startswith("/") and not line.startswith(("/proc/", "/dev/null", "/dev/pts"))
+        ]
         assert targets == []
 
 
@@ -99,7 +106,9 @@ def test_a_working_directory_through_a_leaked_descriptor(bundle: Bundle, sealed_
 
 
 @pytest.mark.parametrize("number", range(3, 12))
-def test_exec_with_a_working_directory_through_a_leaked_descriptor(bundle: Bundle, sealed_hookrun: Runtime, number: int) -> None:
+def test_exec_with_a_working_directory_through_a_leaked_descriptor(
+    bundle: Bundle, sealed_hookrun: Runtime, number: int
+) -> None:
     bundle.command("sleep", "1000")
     container_id = sealed_hookrun.run_detached(bundle.path)
     result = sealed_hookrun.call("exec", "--cwd", f"/proc/self/fd/{number}", container_id, "pwd")
@@ -129,7 +138,10 @@ def test_a_huge_config_value_wraps_around_nowhere(bundle: Bundle, sealed_hookrun
     assert sealed_hookrun.run(bundle.path).out.split() == ["0", "65536"]
 
 
-@pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONINSPECT", "PYTHONWARNINGS"])
+@pytest.mark.parametrize(
+    "name",
+    ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONINSPECT", "PYTHONWARNINGS"],
+)
 def test_the_callers_environment_has_no_say(bundle: Bundle, sealed_hookrun: Runtime, name: str) -> None:
     """Variables that would change what the interpreter or the loader loads."""
     place = bundle.path / "planted"
@@ -166,7 +178,10 @@ def test_files_of_the_image_are_not_imported_after_the_pivot(bundle: Bundle, sea
             (place / f"{module}.py").write_text("open('/planted', 'w').write(__name__)\n")
     bundle.process["apparmorProfile"] = ""
     bundle.config["hooks"] = {"createContainer": [{"path": "/bin/true"}], "startContainer": [{"path": "/bin/true"}]}
-    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}],
+    }
     bundle.process["scheduler"] = {"policy": "SCHED_BATCH", "nice": 1}
     bundle.process["ioPriority"] = {"class": "IOPRIO_CLASS_IDLE", "priority": 0}
     bundle.linux["personality"] = {"domain": "LINUX32"}

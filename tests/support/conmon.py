@@ -37,7 +37,16 @@ class Crio:
         place = bundle.path
         words = [
             *("-b", place, "-c", container, "--exit-dir", self._exits, "-l", place / "log", "--log-level", "info"),
-            *("-n", f"k8s_{container}", "-P", place / "conmon-pidfile", "-p", place / "pidfile", "--persist-dir", place),
+            *(
+                "-n",
+                f"k8s_{container}",
+                "-P",
+                place / "conmon-pidfile",
+                "-p",
+                place / "pidfile",
+                "--persist-dir",
+                place,
+            ),
             *("-r", runtime, "--runtime-arg", f"--root={self._root}", "--socket-dir-path", self._sockets, "--syslog"),
             *("-u", container),
         ]
@@ -53,7 +62,19 @@ class Crio:
             place = Path(name)
             (place / "process").write_text(json.dumps(process))
             words = [
-                *("-c", container, "-n", f"k8s_{container}", "-r", runtime, "-p", place / "pidfile", "-e", "-l", place / "log"),
+                *(
+                    "-c",
+                    container,
+                    "-n",
+                    f"k8s_{container}",
+                    "-r",
+                    runtime,
+                    "-p",
+                    place / "pidfile",
+                    "-e",
+                    "-l",
+                    place / "log",
+                ),
                 *("--socket-dir-path", self._sockets, "--log-level", "info", "--sync"),
                 *("--log-global-size-max", str(16 * 1024 * 1024)),
                 *("--exec-process-spec", place / "process", "--runtime-arg", f"--root={self._root}"),

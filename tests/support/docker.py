@@ -70,7 +70,9 @@ class Docker:
                 self._daemon.wait(60)
             self._daemon = None
         _unmount_below(self.directory)
-        subprocess.run(["ip", "link", "delete", self._bridge], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        subprocess.run(
+            ["ip", "link", "delete", self._bridge], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
 
     def _make_bridge(self) -> None:
         """A bridge of this daemon's own: docker0, and those of other tests, are other daemons'."""
@@ -141,7 +143,14 @@ def running(daemon: Docker, rootfs: Path, image: str) -> Iterator[Docker]:
 
 def _free_address() -> str:
     """An address of a network that this host has none of."""
-    used = subprocess.run(["ip", "-o", "-4", "address"], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE).stdout
+    used = subprocess.run(
+        ["ip", "-o", "-4", "address"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=True,
+        timeout=PATIENCE,
+    ).stdout
     return next(f"172.31.{number}.1/24" for number in range(213, 0, -1) if f" 172.31.{number}." not in used)
 
 

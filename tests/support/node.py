@@ -61,7 +61,9 @@ class Node(NamedTuple):
 
     def copy(self, source: Path, path: str) -> None:
         """Put a file or directory of this host's there, where the overlay does not show it: below /tmp or /run."""
-        tar = subprocess.run(["tar", "-C", source.parent, "-c", source.name], capture_output=True, timeout=60, check=True)
+        tar = subprocess.run(
+            ["tar", "-C", source.parent, "-c", source.name], capture_output=True, timeout=60, check=True
+        )
         self.check("mkdir", "-p", path)
         inside = ["nsenter", "--target", str(self.pid), "--mount", "--root", "tar", "-C", path, "-x"]
         subprocess.run(inside, input=tar.stdout, capture_output=True, timeout=60, check=True)

@@ -33,7 +33,15 @@ def call(number: int, dice: random.Random, **changes: Any) -> dict[str, Any]:
         "caller": {
             "pid": 900 + number % 1000,
             "exe": "/usr/bin/containerd-shim-runc-v2",
-            "cmdline": ["containerd-shim-runc-v2", "-namespace", "moby", "-id", container, "-address", "/run/containerd.sock"],
+            "cmdline": [
+                "containerd-shim-runc-v2",
+                "-namespace",
+                "moby",
+                "-id",
+                container,
+                "-address",
+                "/run/containerd.sock",
+            ],
             "above": {"pid": 7, "exe": "/usr/bin/containerd", "cmdline": ["/usr/bin/containerd"]},
         },
         "engine": engine,

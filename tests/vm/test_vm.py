@@ -19,7 +19,9 @@ V1 = "systemd.unified_cgroup_hierarchy=0"
 ON_V2 = ("cgroups_limits", "cgroups_paths", "cgroups_rare", "cgroups_v2", "events", "lifecycle", "lsm", "rootless")
 ON_V2_BY_SYSTEMD = ("cgroups_limits", "cgroups_paths", "cgroups_systemd", "events", "update")
 # Moving a container's memory takes a kernel that tracks what is written (soft-dirty), and a root that may enlarge pipes.
-MOVING = tuple(f"test_checkpoint_migration.py::{name}[hookrun]" for name in ("test_a_chain_of_pre_dumps", "test_lazy_pages"))
+MOVING = tuple(
+    f"test_checkpoint_migration.py::{name}[hookrun]" for name in ("test_a_chain_of_pre_dumps", "test_lazy_pages")
+)
 # The rows of these that mount or join cgroups.
 CGROUP_ROWS = ("mounts_parity", "namespace_parity", "placement")
 # Judged without systemd alone: with it, Debian's runc warns of devices and scopes among what its containers say.

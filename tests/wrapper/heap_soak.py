@@ -1,6 +1,6 @@
 """Calls from eight processes while a new heap is renamed into place every second: none may fail.
 
-    .venv/bin/python -m tests.wrapper.heap_soak [--calls 100000]
+.venv/bin/python -m tests.wrapper.heap_soak [--calls 100000]
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def _life(launcher: Path, place: Path, bundle: Bundle) -> list[str]:
     ):
         with tempfile.TemporaryFile() as output:
             line = [runtime.program, *runtime.globals, *words]
-            status = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=120, check=False).returncode
+            status = subprocess.run(
+                line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=120, check=False
+            ).returncode
             if status:
                 output.seek(0)
                 wrong.append(f"{words[0]}: exit status {status}: {output.read().decode(errors='replace')}")

@@ -54,7 +54,12 @@ def test_the_record_has_crius_statistics(host: ConfiguredHost, bundle: Bundle, s
     for line in (dump, back):
         assert line["cold"]  # no heap holds protobuf
         assert {"criu"} <= {name for name, _ in line["phases"]}
-    shown = subprocess.run([HOOKCTL, "--config", host.config, "--state", host.state, "trace", "show", dump["id"]], capture_output=True, text=True, timeout=120)
+    shown = subprocess.run(
+        [HOOKCTL, "--config", host.config, "--state", host.state, "trace", "show", dump["id"]],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert "frozen " in shown.stdout, shown.stderr
 
 
@@ -64,7 +69,10 @@ def test_policies_and_hooks_see_a_restore(host: ConfiguredHost, bundle: Bundle, 
     assert checkpoint(host.runtime, container_id, saved).status == 0
     seen = bundle.path / "seen"
     hook = {"path": "/bin/sh", "args": ["sh", "-c", f"cat > {seen}"]}
-    deny: dict[str, Any] = {"match": {"command": ["restore"]}, "deny": [{"when": {"field": "/hostname", "equals": "forbidden"}, "message": "not this one"}]}
+    deny: dict[str, Any] = {
+        "match": {"command": ["restore"]},
+        "deny": [{"when": {"field": "/hostname", "equals": "forbidden"}, "message": "not this one"}],
+    }
     in_force(host, deny, {"hooks": {"createRuntime": [hook]}})
     bundle.config["hostname"] = "forbidden"
     bundle.write()
@@ -96,7 +104,18 @@ sys.modules["hookrun"] = package
 from hookrun.wrapper.entry import main
 main({str(state)!r})
 """
-    words = ["/usr/bin/python3", "-ISXutf8", "-c", code, "--root", str(tmp_path / "root"), "restore", "--bundle", str(bundle.path), "none"]
+    words = [
+        "/usr/bin/python3",
+        "-ISXutf8",
+        "-c",
+        code,
+        "--root",
+        str(tmp_path / "root"),
+        "restore",
+        "--bundle",
+        str(bundle.path),
+        "none",
+    ]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     assert "install python3-protobuf" in done.stderr

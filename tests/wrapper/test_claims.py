@@ -45,7 +45,13 @@ def dockers_record(data_root: Path) -> Path:
     return file
 
 
-LAYOUTS = ["overlay2/abc/merged", f"vfs/dir/{ID}", f"rootfs/overlayfs/{ID}", "btrfs/subvolumes/abc", "fuse-overlayfs/abc/merged"]
+LAYOUTS = [
+    "overlay2/abc/merged",
+    f"vfs/dir/{ID}",
+    f"rootfs/overlayfs/{ID}",
+    "btrfs/subvolumes/abc",
+    "fuse-overlayfs/abc/merged",
+]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -95,7 +101,9 @@ def test_what_is_no_claim_stands(place: Path) -> None:
     assert claims.confirmed(caller("docker"), ID, None) == "docker", "another runtime does not say where its bundle is"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"Config": []}', '{"Config": {"Labels": null}}', '{"Config": {"Labels": [1], "Image": 7}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"Config": []}', '{"Config": {"Labels": null}}', '{"Config": {"Labels": [1], "Image": 7}}']
+)
 def test_a_record_of_another_form(place: Path, text: str) -> None:
     dockers_record(place).write_text(text)
     found = config(place / "overlay2/abc/merged")
@@ -103,7 +111,9 @@ def test_a_record_of_another_form(place: Path, text: str) -> None:
     assert claims.image("docker", ID, found) == ""
 
 
-@pytest.mark.parametrize(("kind", "answer"), [("containers", "kubernetes"), ("sandboxes", "kubernetes"), ("other", "containerd")])
+@pytest.mark.parametrize(
+    ("kind", "answer"), [("containers", "kubernetes"), ("sandboxes", "kubernetes"), ("other", "containerd")]
+)
 def test_pods_are_those_of_the_cri_plugin(place: Path, kind: str, answer: str) -> None:
     """`ctr -n k8s.io run`: the CRI plugin has a directory for each of its own."""
     work = place / "io.containerd.runtime.v2.task/k8s.io/sandbox"
@@ -125,7 +135,10 @@ def test_pods_are_those_of_the_cri_plugin(place: Path, kind: str, answer: str) -
     ("annotations", "labels"),
     [
         ({CRIO: '{"app": "shop"}'}, {"app": "shop"}),
-        ({CRIO: '{"app": "x", "io.kubernetes.pod.name": "forged"}', "io.kubernetes.pod.name": "web"}, {"app": "x", "io.kubernetes.pod.name": "web"}),
+        (
+            {CRIO: '{"app": "x", "io.kubernetes.pod.name": "forged"}', "io.kubernetes.pod.name": "web"},
+            {"app": "x", "io.kubernetes.pod.name": "web"},
+        ),
         ({CRIO: "[]"}, {}),
         ({CRIO: "{"}, {}),
         ({CRIO: 7}, {}),
@@ -165,8 +178,12 @@ def test_labels_in_libpods_newer_database(place: Path) -> None:
     (place / "storage/overlay-containers").mkdir(parents=True)
     file = place / "storage/db.sql"
     database = sqlite3.connect(file)
-    database.execute("CREATE TABLE ContainerConfig(ID TEXT PRIMARY KEY NOT NULL, Name TEXT, PodID TEXT, JSON TEXT NOT NULL)")
-    database.execute("INSERT INTO ContainerConfig VALUES (?, 'web', NULL, ?)", (ID, json.dumps({"labels": {"tier": "front"}})))
+    database.execute(
+        "CREATE TABLE ContainerConfig(ID TEXT PRIMARY KEY NOT NULL, Name TEXT, PodID TEXT, JSON TEXT NOT NULL)"
+    )
+    database.execute(
+        "INSERT INTO ContainerConfig VALUES (?, 'web', NULL, ?)", (ID, json.dumps({"labels": {"tier": "front"}}))
+    )
     database.commit()
     database.close()
     file.chmod(0o600)

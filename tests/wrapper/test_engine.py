@@ -102,7 +102,9 @@ def test_a_program_that_is_named_like_an_engine(place: Path, name: str) -> None:
     assert asked(program(place, name), user=USER) == "nobody False"
 
 
-@pytest.mark.parametrize(("name", "answer"), [("dockerd", "dockerd False"), ("podman", "nobody False"), ("conmon", "conmon False")])
+@pytest.mark.parametrize(
+    ("name", "answer"), [("dockerd", "dockerd False"), ("podman", "nobody False"), ("conmon", "conmon False")]
+)
 def test_a_file_that_others_can_write_is_no_engine(place: Path, name: str, answer: str) -> None:
     executable = program(place, name)
     executable.chmod(0o777)
@@ -112,7 +114,9 @@ def test_a_file_that_others_can_write_is_no_engine(place: Path, name: str, answe
     assert asked(executable, "-namespace", "moby") == answer
 
 
-@pytest.mark.parametrize(("real", "effective", "answer"), [(0, 0, "docker"), (USER, USER, SHELL), (USER, 0, SHELL), (0, USER, SHELL)])
+@pytest.mark.parametrize(
+    ("real", "effective", "answer"), [(0, 0, "docker"), (USER, USER, SHELL), (USER, 0, SHELL), (0, USER, SHELL)]
+)
 def test_a_users_process_above_roots_call(place: Path, real: int, effective: int, answer: str) -> None:
     """As with sudo: root calls, but for a user whose own process only looks like an engine."""
     script = f"read go; /usr/bin/python3 -IS -c '{ASK}'"

@@ -24,7 +24,14 @@ def bundle(tmp_path: Path) -> Path:
 def entry(script: Path, text: str, **hook: Any) -> dict[str, Any]:
     script.write_text(f"#!/bin/sh\n{text}\n")
     script.chmod(0o755)
-    return {"stages": ["precreate"], "hook": {"path": str(script), **hook}, "when": None, "source": "hooks.d", "file": "/f", "line": 3}
+    return {
+        "stages": ["precreate"],
+        "hook": {"path": str(script), **hook},
+        "when": None,
+        "source": "hooks.d",
+        "file": "/f",
+        "line": 3,
+    }
 
 
 def run(bundle: Path, config: dict[str, Any], *texts: str, **hook: Any) -> dict[str, Any]:
@@ -50,12 +57,24 @@ def test_the_record_knows_where_it_came_from(bundle: Path) -> None:
     config, (report,) = filters.run([one], {"a": "é"}, str(bundle))
     assert config == {"a": "é"}
     assert report.pop("ms") >= 0
-    assert report == {"stage": "precreate", "path": str(bundle.parent / "f"), "source": "hooks.d", "file": "/f", "line": 3}
+    assert report == {
+        "stage": "precreate",
+        "path": str(bundle.parent / "f"),
+        "source": "hooks.d",
+        "file": "/f",
+        "line": 3,
+    }
 
 
 def test_it_runs_in_the_bundle_with_its_own_environment(bundle: Path) -> None:
     here = os.getcwd()
-    config = run(bundle, {}, 'echo "{\\"pwd\\": \\"$PWD\\", \\"a\\": \\"$A\\", \\"home\\": \\"$HOME\\", \\"args\\": \\"$1\\"}"', env=["A=1"], args=["x", "y"])
+    config = run(
+        bundle,
+        {},
+        'echo "{\\"pwd\\": \\"$PWD\\", \\"a\\": \\"$A\\", \\"home\\": \\"$HOME\\", \\"args\\": \\"$1\\"}"',
+        env=["A=1"],
+        args=["x", "y"],
+    )
     assert config == {"pwd": str(bundle), "a": "1", "home": "", "args": "y"}
     assert os.getcwd() == here
 
@@ -109,7 +128,7 @@ def test_a_daemon_left_behind_holds_nobody_up(bundle: Path) -> None:
 
 def test_no_descriptor_is_passed_on(bundle: Path) -> None:
     given = {number for number in map(int, os.listdir("/proc/self/fd")) if _is_inheritable(number)}
-    config = run(bundle, {}, "echo \"{\\\"fds\\\": \\\"$(echo /proc/self/fd/*)\\\"}\"")
+    config = run(bundle, {}, 'echo "{\\"fds\\": \\"$(echo /proc/self/fd/*)\\"}"')
     open_there = {int(name.rpartition("/")[2]) for name in config["fds"].split()}
     # One is the listing's own, from 10 on are the shell's.
     surplus = {number for number in open_there if 2 < number < 10} - given

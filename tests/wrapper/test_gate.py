@@ -52,7 +52,10 @@ def test_the_message_reaches_the_engines_log(host: ConfiguredHost, bundle: Bundl
 def test_exec_by_flags_and_by_file(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:
     in_force(
         host,
-        {"match": {"command": "exec"}, "deny": [{"when": {"field": "/process/user/uid", "equals": 7}, "message": "not as 7"}]},
+        {
+            "match": {"command": "exec"},
+            "deny": [{"when": {"field": "/process/user/uid", "equals": 7}, "message": "not as 7"}],
+        },
         {"match": {"command": "exec", "annotations": {"team": "red"}}, "env": {"force": {"FROM": "policy"}}},
     )
     bundle.config["annotations"] = {"team": "red"}
@@ -92,8 +95,14 @@ def test_exec_with_another_runtime(host: ConfiguredHost, bundle: Bundle, tmp_pat
     """A denial holds; a change, which the other runtime would not see, is refused."""
     in_force(
         host,
-        {"match": {"command": "exec"}, "deny": [{"when": {"field": "/process/user/uid", "equals": 7}, "message": "not as 7"}]},
-        {"match": [{"command": "exec"}, {"field": "/process/cwd", "equals": "/tmp"}], "env": {"force": {"FROM": "policy"}}},
+        {
+            "match": {"command": "exec"},
+            "deny": [{"when": {"field": "/process/user/uid", "equals": 7}, "message": "not as 7"}],
+        },
+        {
+            "match": [{"command": "exec"}, {"field": "/process/cwd", "equals": "/tmp"}],
+            "env": {"force": {"FROM": "policy"}},
+        },
     )
     settings = json.loads((host.config / "config.yaml").read_text())
     (host.config / "config.yaml").write_text(json.dumps({**settings, "runtime": RUNC}))
@@ -174,13 +183,18 @@ def test_owner_and_severity_are_recorded_and_reported(host: ConfiguredHost, bund
     assert all((one["severity"], one["owner"]) == ("high", "team red") for one in (passed, denied))
     assert not {"severity", "owner"} & set(plain)
     told = json.loads(host.hookctl("report", "--json").out)["policies"]
-    assert [(one["policy"], one["severity"], one["owner"], one["denied"]) for one in told] == [("p0", "high", "team red", 1), ("p1", "", "", 0)]
+    assert [(one["policy"], one["severity"], one["owner"], one["denied"]) for one in told] == [
+        ("p0", "high", "team red", 1),
+        ("p1", "", "", 0),
+    ]
     lines = host.hookctl("report").out.splitlines()
     assert lines[0].split()[:4] == ["POLICY", "SEVERITY", "OWNER", "CONTAINERS"]
     assert lines[1].startswith("p0      high      team red ") and lines[2].startswith("p1      -         - ")
 
 
-def test_values_in_a_message_are_masked_and_stay_in_their_line(host: ConfiguredHost, bundle: Bundle, tmp_path: Path) -> None:
+def test_values_in_a_message_are_masked_and_stay_in_their_line(
+    host: ConfiguredHost, bundle: Bundle, tmp_path: Path
+) -> None:
     message = "${container} has ${/process/env/*} and ${annotation:note}, no ${label:x}, ${/root/readonly}"
     in_force(host, {"deny": [{"when": {"field": "/process/user/uid", "equals": 0}, "message": message}]})
     bundle.config["process"]["env"] = ["PATH=/bin", "DB_PASSWORD=hunter22"]
@@ -191,7 +205,12 @@ def test_values_in_a_message_are_masked_and_stay_in_their_line(host: ConfiguredH
     line = host.lines("run")[-1]
     start = f"policy p0: {line['container']} has PATH=/bin, DB_PASSWORD=***"
     assert line["decisions"], result.err
-    for text in (result.err.strip(), line["error"], line["decisions"][0]["message"], (tmp_path / "log").read_text().strip()):
+    for text in (
+        result.err.strip(),
+        line["error"],
+        line["decisions"][0]["message"],
+        (tmp_path / "log").read_text().strip(),
+    ):
         assert "hunter22" not in text and "\n" not in text and "\x1b" not in text, text
     assert line["error"].startswith(start)
     assert " and a\\nlevel=fatal \\x1b[2J ***" in line["error"] and line["error"].endswith(", no (none), false")

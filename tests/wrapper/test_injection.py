@@ -77,7 +77,9 @@ def test_a_filter_that_fails_stops_the_container(host: Host, bundle: Bundle) -> 
 
 def test_oci_add_hooks_on_the_command_line(host: Host, bundle: Bundle) -> None:
     file = host.config / "add.json"
-    file.write_text(json.dumps({"hooks": {"createRuntime": [{"path": host.script("note", f"echo x >>{host.log}/said")}]}}))
+    file.write_text(
+        json.dumps({"hooks": {"createRuntime": [{"path": host.script("note", f"echo x >>{host.log}/said")}]}})
+    )
     runtime = Runtime(host.runtime.program, host.runtime.root)
     runtime.globals = ["--hook-config-path", str(file), *runtime.globals]
     assert runtime.run(bundle.path).status == 0
@@ -94,7 +96,9 @@ def test_a_cdi_device_is_in_the_container(host: Host, bundle: Bundle, kind: str)
     cdi.mkdir()
     edits = {"env": ["GPU=0"], "deviceNodes": [{"path": "/dev/gpu", "hostPath": "/dev/zero"}]}
     edits["hooks"] = [{"hookName": "createRuntime", "path": host.script("note", f"echo x >>{host.log}/said")}]  # type: ignore[list-item]
-    text = json.dumps({"cdiVersion": "0.5.0", "kind": "vendor.com/gpu", "devices": [{"name": "a", "containerEdits": edits}]}, indent=1)
+    text = json.dumps(
+        {"cdiVersion": "0.5.0", "kind": "vendor.com/gpu", "devices": [{"name": "a", "containerEdits": edits}]}, indent=1
+    )
     (cdi / f"spec.{kind}").write_text(text if kind == "json" else f"---\n{text}\n")
     host.settings(cdi={"directories": ["cdi"]})
     host.apply()
@@ -110,7 +114,9 @@ def test_a_cdi_device_is_in_the_container(host: Host, bundle: Bundle, kind: str)
     assert "unresolvable CDI devices vendor.com/gpu=b: vendor.com/gpu has no such device" in result.err
 
 
-@pytest.mark.parametrize("change", [{"annotations": {"cdi.k8s.io/x": 1}}, {"annotations": []}, {"mounts": ["x"]}, {"process": "x"}])
+@pytest.mark.parametrize(
+    "change", [{"annotations": {"cdi.k8s.io/x": 1}}, {"annotations": []}, {"mounts": ["x"]}, {"process": "x"}]
+)
 def test_a_config_of_wrong_types_is_refused_as_ever(host: Host, bundle: Bundle, change: dict[str, Any]) -> None:
     host.hook("1.json", "/bin/true", "prestart", hasBindMounts=True, commands=["x"], annotations={"a": "b"})
     host.apply()
@@ -131,13 +137,21 @@ def test_what_is_wrong_is_not_applied(host: Host) -> None:
 def test_each_stage_sees_what_those_before_made_of_the_config(host: Host, tmp_path: Path) -> None:
     """Policies, devices, the command line's hooks, the host's, filters: here each asks for what the one before gave."""
     (host.config / "cdi").mkdir()
-    edits = {"hooks": [{"hookName": "prestart", "path": "/bin/true"}], "mounts": [{"hostPath": "/bin", "containerPath": "/b", "options": ["bind"]}]}
+    edits = {
+        "hooks": [{"hookName": "prestart", "path": "/bin/true"}],
+        "mounts": [{"hostPath": "/bin", "containerPath": "/b", "options": ["bind"]}],
+    }
     spec = {"cdiVersion": "0.5.0", "kind": "vendor.com/gpu", "devices": [{"name": "a", "containerEdits": edits}]}
     (host.config / "cdi/spec.json").write_text(json.dumps(spec))
     host.settings(cdi={"directories": ["cdi"]})
     host.hook("1.json", "/bin/false", "prestart", hasBindMounts=True)
     host.hook("2.json", host.script("filter", "sed s/prestart/poststop/"), "precreate", hasBindMounts=True)
-    policy = {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": "p"}, "spec": {"merge": {"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=a"}}}}
+    policy = {
+        "apiVersion": "hookrun/v1",
+        "kind": "Policy",
+        "metadata": {"name": "p"},
+        "spec": {"merge": {"annotations": {"cdi.k8s.io/x": "vendor.com/gpu=a"}}},
+    }
     (host.config / "policies.d").mkdir()
     (host.config / "policies.d/p.yaml").write_text(json.dumps(policy))
     host.apply()
@@ -149,6 +163,9 @@ def test_each_stage_sees_what_those_before_made_of_the_config(host: Host, tmp_pa
     before = invocation.bundle.config
     outcome = gate.decide(before, invocation)
     assert before == {}
-    assert outcome.config["hooks"] == {"poststop": [{"path": path} for path in ("/bin/true", "/bin/sh")] + [{"path": "/bin/false", "args": ["/bin/false"]}]}
+    assert outcome.config["hooks"] == {
+        "poststop": [{"path": path} for path in ("/bin/true", "/bin/sh")]
+        + [{"path": "/bin/false", "args": ["/bin/false"]}]
+    }
     assert [(one["policy"], one["action"]) for one in outcome.decisions] == [("p", "patched")]
     assert [one["source"] for one in outcome.hooks] == ["cdi vendor.com/gpu", "oci-add-hooks", "hooks.d", "hooks.d"]

@@ -147,8 +147,10 @@ def test_an_upgrade_takes_the_place_of_what_was_mounted(host: Host, tmp_path: Pa
     newer = tmp_path / "newer" / seal.PROGRAM
     newer.parent.mkdir()
     shutil.copy2(host.program, newer)
-    prepare = f"{PYTHON} -ISXutf8 -c 'import sys; sys.path.append(\"{SOURCE}\"); from hookrun.wrapper.start import seal; seal.prepare(\"{host.state}\", \"{newer}\")'"
-    lines = host.run(f"mount --bind -r /usr/bin $SEAL; {prepare}; readlink $SEAL/hookrun-start; $0 > /dev/null; ls -A $SEAL")
+    prepare = f'{PYTHON} -ISXutf8 -c \'import sys; sys.path.append("{SOURCE}"); from hookrun.wrapper.start import seal; seal.prepare("{host.state}", "{newer}")\''
+    lines = host.run(
+        f"mount --bind -r /usr/bin $SEAL; {prepare}; readlink $SEAL/hookrun-start; $0 > /dev/null; ls -A $SEAL"
+    )
     assert lines == [str(newer), seal.PROGRAM]
 
 

@@ -31,7 +31,10 @@ class Planted:
         return self.texts[-1]
 
     def jwt(self) -> str:
-        parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "HS256"}, {"sub": "x"})]
+        parts = [
+            base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+            for part in ({"alg": "HS256"}, {"sub": "x"})
+        ]
         return f"{'.'.join(parts)}.{self()}"
 
     def docker_auth(self) -> str:
@@ -102,11 +105,38 @@ def planted(tmp_path: Path) -> Planted:
     bundle = Bundle(str(tmp_path))
     outcome = Outcome({**bundle.config, "annotations": {**bundle.config["annotations"], "added/secret": secret()}})
     known = bundle.config["process"]["env"][1].partition("=")[2]
-    outcome.hooks = [{"stage": "poststop", "path": "/h", "source": "hooks.d", "file": "/f", "line": 1, "env": [f"PASSWORD={secret()}"]}]
-    outcome.decisions = [
-        {"policy": "p", "mode": "audit", "action": "audited", "message": f"would be denied: {known} is no password", "ms": 1.0, "file": "/f", "line": 1}
+    outcome.hooks = [
+        {
+            "stage": "poststop",
+            "path": "/h",
+            "source": "hooks.d",
+            "file": "/f",
+            "line": 1,
+            "env": [f"PASSWORD={secret()}"],
+        }
     ]
-    line = ["runc", "exec", "--env", f"DB_PASSWORD={secret()}", "--env", f"URL=redis://:{secret()}@r", "box", "mysql", f"--password={secret()}"]
+    outcome.decisions = [
+        {
+            "policy": "p",
+            "mode": "audit",
+            "action": "audited",
+            "message": f"would be denied: {known} is no password",
+            "ms": 1.0,
+            "file": "/f",
+            "line": 1,
+        }
+    ]
+    line = [
+        "runc",
+        "exec",
+        "--env",
+        f"DB_PASSWORD={secret()}",
+        "--env",
+        f"URL=redis://:{secret()}@r",
+        "box",
+        "mysql",
+        f"--password={secret()}",
+    ]
     values = settings.completed({"record": {"directory": f"{tmp_path}/record"}, "mask": {"salt": "s"}})
     chosen = settings.read("", values, str(tmp_path))
     kept = record.Record(argv.parse([word.encode() for word in line]), chosen)
@@ -114,8 +144,22 @@ def planted(tmp_path: Path) -> Planted:
     kept.changed(bundle, outcome.config, json.dumps(outcome.config).encode())
     context = Context("/run/x", Log())
     context.process = {"env": [f"API_TOKEN={secret()}"], "args": ["sh", "-c", f"curl -H 'Cookie: {secret()}' x"]}
-    context.hook_results = [{"stage": "prestart", "index": 0, "path": "/h", "ms": 1.0, "status": 1, "stderr": f"could not log in with {known}\n"}]
-    assert kept.close(context, 1, f'error running hook: exit status 1, stdout: , stderr: {known} is wrong, TOKEN={secret()}') == ""
+    context.hook_results = [
+        {
+            "stage": "prestart",
+            "index": 0,
+            "path": "/h",
+            "ms": 1.0,
+            "status": 1,
+            "stderr": f"could not log in with {known}\n",
+        }
+    ]
+    assert (
+        kept.close(
+            context, 1, f"error running hook: exit status 1, stdout: , stderr: {known} is wrong, TOKEN={secret()}"
+        )
+        == ""
+    )
     return secret
 
 

@@ -246,9 +246,7 @@ def test_our_own_faults_reach_the_engine(host: Host) -> None:
     (host.directory / "bundle" / "config.json").write_text("{}")
     broken = host.make_launcher("hookrun-broken")
     text = broken.read_text()
-    broken.write_text(
-        text.replace("main(", "from hookrun.wrapper import shim\nshim._run = lambda *a: 1 / 0\nmain(")
-    )
+    broken.write_text(text.replace("main(", "from hookrun.wrapper import shim\nshim._run = lambda *a: 1 / 0\nmain("))
     done = host.run("state", "x", launcher=broken)
     assert done.returncode == 1
     assert 'level=error msg="internal error: ZeroDivisionError: division by zero"' in done.stderr

@@ -26,7 +26,9 @@ from tests.support.places import short_place
 from tests.support.runtimes import CHECKOUT, Runtime
 from tests.wrapper import heap_soak
 
-pytestmark = pytest.mark.skipif(not warm.START.exists(), reason="hookrun-start was not built: see packaging/build-start.sh")
+pytestmark = pytest.mark.skipif(
+    not warm.START.exists(), reason="hookrun-start was not built: see packaging/build-start.sh"
+)
 
 SECRET = "hr-planted-secret-7f3a"
 
@@ -49,7 +51,14 @@ class Host:
     def call(self, *words: str | bytes, **options: Any) -> subprocess.CompletedProcess[str]:
         line: list[str | bytes] = [str(self.launcher), "--root", str(self.root), *words]
         return subprocess.run(
-            line, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="surrogateescape", timeout=60, check=False, **options
+            line,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=60,
+            check=False,
+            **options,
         )
 
     def reason(self) -> str:
@@ -65,7 +74,9 @@ def host(tmp_path: Path) -> Host:
 
 def fill(heap: Path, packages: Path | str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Have the program fill a heap."""
-    return subprocess.run([warm.START, "--fill", heap, packages], capture_output=True, text=True, timeout=120, check=False, **options)
+    return subprocess.run(
+        [warm.START, "--fill", heap, packages], capture_output=True, text=True, timeout=120, check=False, **options
+    )
 
 
 def test_a_call_starts_warm(host: Host) -> None:
@@ -75,7 +86,18 @@ def test_a_call_starts_warm(host: Host) -> None:
 
 def test_a_call_loads_no_code(host: Host, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    words = ["strace", "-f", "-e", "trace=open,openat,openat2,execve", "-o", str(trace), str(host.launcher), "--root", str(host.root), "list"]
+    words = [
+        "strace",
+        "-f",
+        "-e",
+        "trace=open,openat,openat2,execve",
+        "-o",
+        str(trace),
+        str(host.launcher),
+        "--root",
+        str(host.root),
+        "list",
+    ]
     subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
     opened = [line for line in trace.read_text().splitlines() if ".py" in line or ".so" in line]
     assert opened == []
@@ -84,10 +106,22 @@ def test_a_call_loads_no_code(host: Host, tmp_path: Path) -> None:
 def test_a_life_loads_no_code(host: Host, bundle: Bundle, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     traced = Runtime("strace", host.root)
-    traced.globals = ["-f", "-e", "trace=open,openat,openat2,execve", "-o", str(trace), str(host.launcher), *traced.globals]
+    traced.globals = [
+        "-f",
+        "-e",
+        "trace=open,openat,openat2,execve",
+        "-o",
+        str(trace),
+        str(host.launcher),
+        *traced.globals,
+    ]
     assert traced.call("run", "--bundle", str(bundle.command("true").path), f"start-{os.getpid()}").status == 0
     ours = str(CHECKOUT)
-    opened = [line for line in trace.read_text().splitlines() if "open" in line and (".py" in line or ".so" in line or f"{ours}/runtime" in line)]
+    opened = [
+        line
+        for line in trace.read_text().splitlines()
+        if "open" in line and (".py" in line or ".so" in line or f"{ours}/runtime" in line)
+    ]
     assert opened == []
 
 
@@ -116,7 +150,10 @@ UNUSABLE: dict[str, tuple[Callable[[Host], None], str]] = {
     "another program's": (be_of_another_program, "another hookrun-start made it"),
     "others can write it": (lambda host: host.heap.chmod(0o664), "others than root can write it"),
     "somebody else's": (lambda host: os.chown(host.heap, 12345, 0), "others than root can write it"),
-    "a link": (lambda host: host.heap.rename(host.heap.with_name("x")) and host.heap.symlink_to("x"), "it cannot be opened"),
+    "a link": (
+        lambda host: host.heap.rename(host.heap.with_name("x")) and host.heap.symlink_to("x"),
+        "it cannot be opened",
+    ),
     "a directory": (lambda host: host.heap.unlink() or host.heap.mkdir(), "others than root can write it"),
 }
 
@@ -204,7 +241,14 @@ def test_nothing_of_its_maker_is_in_it(tmp_path: Path) -> None:
     with (place / "open").open("w+") as file:
         file.write(SECRET)
         file.flush()
-        warm.fill(heap, program.packages(), env={"SECRET": SECRET, SECRET: "1"}, cwd=place, stdin=file, pass_fds=(file.fileno(),))
+        warm.fill(
+            heap,
+            program.packages(),
+            env={"SECRET": SECRET, SECRET: "1"},
+            cwd=place,
+            stdin=file,
+            pass_fds=(file.fileno(),),
+        )
     assert SECRET.encode() not in heap.read_bytes()
 
 
@@ -212,7 +256,9 @@ def test_nothing_of_who_calls_its_maker_is_in_it(tmp_path: Path) -> None:
     """What commands learn of their caller, they don't in the rehearsal."""
     heap = tmp_path / "heap"
     script = '"$@"; exit $?'
-    done = subprocess.run(["sh", "-c", script, SECRET, warm.START, "--fill", heap, program.packages()], timeout=120, check=False)
+    done = subprocess.run(
+        ["sh", "-c", script, SECRET, warm.START, "--fill", heap, program.packages()], timeout=120, check=False
+    )
     assert done.returncode == 0
     assert SECRET.encode() not in heap.read_bytes()
 
@@ -251,7 +297,9 @@ def test_commands_were_rehearsed(host: Host, tmp_path: Path) -> None:
     """Python has adapted to them, which it does after some runs; nothing is left of that."""
     packages = warm.copied(tmp_path / "packages")
     entry = packages / "wrapper/entry.py"
-    entry.write_text(entry.read_text().replace("os._exit(shim.main(arguments, state))", "os._exit(adapted())") + ADAPTED)
+    entry.write_text(
+        entry.read_text().replace("os._exit(shim.main(arguments, state))", "os._exit(adapted())") + ADAPTED
+    )
     host.heap.unlink()
     warm.fill(host.heap, packages)
     is_root = os.geteuid() == 0
@@ -265,7 +313,16 @@ def test_who_may_not_mount_fills_a_heap_too() -> None:
     with tempfile.TemporaryDirectory(prefix="hr-", dir="/var/tmp") as name:
         place = Path(name)
         os.chown(place, 65534, 65534)
-        words = ["setpriv", "--reuid", "65534", "--clear-groups", warm.START, "--fill", place / "heap", program.packages()]
+        words = [
+            "setpriv",
+            "--reuid",
+            "65534",
+            "--clear-groups",
+            warm.START,
+            "--fill",
+            place / "heap",
+            program.packages(),
+        ]
         done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert [path.name for path in place.iterdir()] == ["heap"]
@@ -282,7 +339,9 @@ def test_two_heaps_have_different_secrets_and_places(tmp_path: Path) -> None:
 def test_its_addresses_are_there_in_every_address_space() -> None:
     """Some aarch64 kernels give 39 bits, which no x86 one can be told to; more bits than 47 are had by asking alone."""
     numbers = struct.unpack_from("<9Q", warm.HEAP.read_bytes(), 56)  # struct heap, in heap.h: pieces
-    assert all(0 < address < address + length < 1 << 38 for address, length in zip(numbers[::3], numbers[1::3], strict=True))
+    assert all(
+        0 < address < address + length < 1 << 38 for address, length in zip(numbers[::3], numbers[1::3], strict=True)
+    )
 
 
 def planted(place: Path, text: str) -> Path:
@@ -356,11 +415,14 @@ def test_python_finds_its_process_warm_as_it_does_cold(host: Host, tmp_path: Pat
     entry.write_text(entry.read_text().replace("os._exit(shim.main(arguments, state))", "os._exit(tell(state))") + TELL)
     host.heap.unlink()
     warm.fill(host.heap, packages)
-    cold = host.launcher.read_text().replace(f"sys.path.append({str(Path(program.packages()).parent)!r})", f"""
+    cold = host.launcher.read_text().replace(
+        f"sys.path.append({str(Path(program.packages()).parent)!r})",
+        f"""
 package = type(sys)("hookrun")
 package.__path__ = [{str(packages)!r}]
 sys.modules["hookrun"] = package
-""")
+""",
+    )
     host.launcher.write_text(cold)
 
     def tell() -> str:
@@ -417,7 +479,9 @@ def test_under_another_python_hookctl_makes_no_heap(tmp_path: Path, monkeypatch:
     assert program.problem(tmp_path / "state").startswith("hookrun-start is made for Python 3.11, hookctl runs on 3.11")
 
 
-@pytest.mark.parametrize(("name", "why"), [("x" * 120 + "/" + "y" * 120, "too long"), ("a blank", "blanks"), ("a\ttab", "blanks")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("x" * 120 + "/" + "y" * 120, "too long"), ("a blank", "blanks"), ("a\ttab", "blanks")]
+)
 def test_a_path_that_no_first_line_can_name_is_refused(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(Failure, match=why):
         registered(tmp_path / name)
@@ -428,7 +492,9 @@ def call_version(path: Path) -> str:
     return subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-def test_a_heap_that_cannot_be_filled_takes_the_old_one_with_it(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_heap_that_cannot_be_filled_takes_the_old_one_with_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     packages = planted(tmp_path, "import nothing_of_the_kind\n")
     monkeypatch.setattr(program, "packages", lambda: str(packages))
     monkeypatch.setattr(program, "find", lambda: warm.START)
@@ -436,7 +502,9 @@ def test_a_heap_that_cannot_be_filled_takes_the_old_one_with_it(host: Host, monk
     assert sorted(path.name for path in host.state.iterdir()) == [snapshot.NAME]
 
 
-def test_a_checkouts_code_is_compiled_before_its_heap_is_filled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_checkouts_code_is_compiled_before_its_heap_is_filled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Links lead to its folders; the next cold start would change those."""
     packages = warm.copied(tmp_path / "packages")
     for cache in list(packages.rglob("__pycache__")):
@@ -459,16 +527,22 @@ def test_a_planted_heap_is_not_used(host: Host) -> None:
     assert host.reason() == "others than root can write it"
 
 
-@pytest.mark.parametrize("limit", ["-v 100000", "-v 40000", "-v 24000", "-d 30000", "-d 15000", "-s unlimited", "-s 128"])
+@pytest.mark.parametrize(
+    "limit", ["-v 100000", "-v 40000", "-v 24000", "-d 30000", "-d 15000", "-s unlimited", "-s 128"]
+)
 def test_limits_of_the_caller(host: Host, limit: str) -> None:
     """What is too small for the heap is too small for a plain python3 all the more, unless the kernel counts otherwise."""
-    done = subprocess.run(["sh", "-c", f"ulimit {limit}; exec {host.launcher} --version"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit {limit}; exec {host.launcher} --version"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("hookrun version ")
 
 
 def test_too_little_memory_for_a_cold_start_too(host: Host) -> None:
-    done = subprocess.run(["sh", "-c", f"ulimit -v 18000; exec {host.launcher} --version"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -v 18000; exec {host.launcher} --version"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "hookrun: not enough memory to start: raise the limit (ulimit -v, -d)\n"
 
@@ -476,13 +550,22 @@ def test_too_little_memory_for_a_cold_start_too(host: Host) -> None:
 def test_a_heap_that_does_not_fit_is_passed_over(host: Host) -> None:
     kibibytes = warm.START.stat().st_size // 1024 + 2000  # enough for the program, not for the heap
     words = [warm.START, "--check", host.heap]
-    done = subprocess.run(["sh", "-c", f"ulimit -v {kibibytes}; exec \"$@\"", "sh", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -v {kibibytes}; exec "$@"', "sh", *words], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (1, "there is no memory for it\n")
 
 
-@pytest.mark.parametrize("personality", ["--addr-no-randomize", "--addr-compat-layout", "--3gb", "--mmap-page-zero", "--read-implies-exec"])
+@pytest.mark.parametrize(
+    "personality", ["--addr-no-randomize", "--addr-compat-layout", "--3gb", "--mmap-page-zero", "--read-implies-exec"]
+)
 def test_address_spaces(host: Host, personality: str) -> None:
-    done = subprocess.run(["setarch", personality, host.launcher, "--root", host.root, "list"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["setarch", personality, host.launcher, "--root", host.root, "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert host.reason() == ""
 
@@ -491,7 +574,12 @@ def test_address_spaces(host: Host, personality: str) -> None:
 @pytest.mark.parametrize("processor", ["qemu64", "Nehalem", "Haswell", "EPYC", "max"])
 def test_another_processor_than_the_one_that_filled_it(host: Host, processor: str) -> None:
     emulated = ["qemu-x86_64", "-cpu", processor, str(warm.START)]
-    assert subprocess.run([*emulated, "--check", host.heap], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [*emulated, "--check", host.heap], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+        ).returncode
+        == 0
+    )
     words = [*emulated, str(host.heap), str(host.launcher), "--root", str(host.root), "list"]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
     assert (done.returncode, done.stdout[:3]) == (0, "ID ")
@@ -516,15 +604,22 @@ def is_built_from_this() -> bool:
     return all(path.stat().st_mtime <= warm.START.stat().st_mtime for path in sources if path.is_file())
 
 
-@pytest.mark.skipif(not warm.START.exists() or not is_built_from_this(), reason="sources are newer than hookrun-start: see packaging/venv.sh")
+@pytest.mark.skipif(
+    not warm.START.exists() or not is_built_from_this(),
+    reason="sources are newer than hookrun-start: see packaging/venv.sh",
+)
 def test_two_builds_give_the_same_bytes(tmp_path: Path) -> None:
     """The second from a checkout that lies somewhere else."""
     for folder in ("wrapper", "hooks", "policies", "runtime", "packaging"):
-        shutil.copytree(CHECKOUT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "bin", "admin"))
+        shutil.copytree(
+            CHECKOUT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "bin", "admin")
+        )
     for archive in (CHECKOUT / ".venv").glob("simplejson-*.tar.gz"):
         shutil.copy(archive, tmp_path / "packaging")
     built = tmp_path / "bin/hookrun-start"
-    subprocess.run(["sh", tmp_path / "packaging/build-start.sh", built], stdin=subprocess.DEVNULL, timeout=300, check=True)
+    subprocess.run(
+        ["sh", tmp_path / "packaging/build-start.sh", built], stdin=subprocess.DEVNULL, timeout=300, check=True
+    )
     assert built.read_bytes() == warm.START.read_bytes()
 
 
@@ -560,10 +655,16 @@ def in_a_file_system(place: Path, options: str, script: str) -> subprocess.Compl
 def test_a_heap_on_a_file_system_without_programs(host: Host, tmp_path: Path) -> None:
     """/var mounted noexec: a heap is data."""
     place = tmp_path / "var"
-    done = in_a_file_system(place, "noexec", f"cp -p {host.heap} {place}; exec {warm.START} {place}/heap {host.launcher} --version")
+    done = in_a_file_system(
+        place, "noexec", f"cp -p {host.heap} {place}; exec {warm.START} {place}/heap {host.launcher} --version"
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("hookrun version ")
-    done = in_a_file_system(tmp_path / "other", "noexec", f"cp -p {host.heap} {tmp_path}/other; exec {warm.START} --check {tmp_path}/other/heap")
+    done = in_a_file_system(
+        tmp_path / "other",
+        "noexec",
+        f"cp -p {host.heap} {tmp_path}/other; exec {warm.START} --check {tmp_path}/other/heap",
+    )
     assert (done.returncode, done.stdout) == (0, "")
 
 

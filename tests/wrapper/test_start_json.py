@@ -13,7 +13,9 @@ from hookrun.runtime import jsonio
 from hookrun.runtime.commands import spec
 from tests.support import warm
 
-pytestmark = pytest.mark.skipif(not warm.START.exists(), reason="hookrun-start was not built: see packaging/build-start.sh")
+pytestmark = pytest.mark.skipif(
+    not warm.START.exists(), reason="hookrun-start was not built: see packaging/build-start.sh"
+)
 
 MAIN = """
 import sys
@@ -49,11 +51,23 @@ def texts(count: int) -> list[bytes]:
     """Texts that are JSON, that are not, and that were until a few of their bytes were changed."""
     chance = random.Random(1)
     whole = jsonio.dumps(spec.example()).encode()
-    found = [word.encode() for word in PLAIN.split()] + [b"", b" ", b'"\x01"', b"[1 2]", b"\t1 \n", b"\xff", b'"\xc3"', b"\xef\xbb\xbf1", b"[" * 200 + b"]" * 200]
+    found = [word.encode() for word in PLAIN.split()] + [
+        b"",
+        b" ",
+        b'"\x01"',
+        b"[1 2]",
+        b"\t1 \n",
+        b"\xff",
+        b'"\xc3"',
+        b"\xef\xbb\xbf1",
+        b"[" * 200 + b"]" * 200,
+    ]
     found += [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b'{"k":' + whole + b"}", whole]
     alphabet = b'{}[]",:\\ntru0123456789.eE+- \x00\x1f\x7f\x80\xc3\xa9'
     for _ in range(count):
-        text = bytearray(whole[: chance.randrange(20, 400)] if chance.random() < 0.5 else chance.choice(found[: len(PLAIN.split())]))
+        text = bytearray(
+            whole[: chance.randrange(20, 400)] if chance.random() < 0.5 else chance.choice(found[: len(PLAIN.split())])
+        )
         for _ in range(chance.randrange(1, 4)):
             place = chance.randrange(len(text) + 1)
             text[place : place + chance.randrange(2)] = bytes([chance.choice(alphabet)])
@@ -79,5 +93,9 @@ def test_it_takes_and_gives_what_pythons_does(tmp_path: Path, answer: Any) -> No
     assert done.returncode == 0, done.stderr
     answers = (tmp_path / "answers").read_text(encoding="utf-8", errors="surrogatepass").split("\n")
     assert len(answers) == len(given) + 1
-    different = [(text[:200], ours, theirs) for text, ours, theirs in zip(given, answers, map(answer, given), strict=False) if ours != theirs]
+    different = [
+        (text[:200], ours, theirs)
+        for text, ours, theirs in zip(given, answers, map(answer, given), strict=False)
+        if ours != theirs
+    ]
     assert not different, different[:5]

@@ -38,7 +38,9 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 def host(place: Path, runtime: str = "") -> Host:
     made = Host(place)
-    made.apply({"record": {"directory": str(made.record), "supervise": True}, "runtime": runtime or str(place / "other")})
+    made.apply(
+        {"record": {"directory": str(made.record), "supervise": True}, "runtime": runtime or str(place / "other")}
+    )
     return made
 
 
@@ -79,7 +81,11 @@ def test_descriptors_are_passed(place: Path) -> None:
 
 def test_signals_reach_the_runtime(place: Path) -> None:
     of = host(place)
-    process = call(of, "echo ready >>$LOG; while :; do sleep 0.05; done".replace("$LOG", str(place / "log")), stdin=subprocess.DEVNULL)
+    process = call(
+        of,
+        "echo ready >>$LOG; while :; do sleep 0.05; done".replace("$LOG", str(place / "log")),
+        stdin=subprocess.DEVNULL,
+    )
     wait_for(lambda: (place / "log").exists() and "ready" in (place / "log").read_text(), "the runtime")
     process.send_signal(signal.SIGUSR1)
     wait_for(lambda: "usr1" in (place / "log").read_text(), "the first signal")
@@ -99,7 +105,9 @@ def test_a_signal_that_ends_the_runtime(place: Path) -> None:
 
 def test_the_runtime_ends_with_hookrun(place: Path) -> None:
     of = host(place)
-    process = call(of, "exec sleep 1000", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = call(
+        of, "exec sleep 1000", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     wait_for((place / "log.signals").exists, "the runtime")
     pid = int((place / "log").read_text().split()[1])
     process.kill()
@@ -126,6 +134,8 @@ def test_a_runtime_that_is_not_there(place: Path) -> None:
 def test_children_that_the_caller_ignores(place: Path) -> None:
     """SIGCHLD ignored by the caller stays so for the runtime, and its exit status is still known."""
     of = host(place)
-    process = call(of, "exit 5", stdin=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    process = call(
+        of, "exit 5", stdin=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    )
     process.communicate(timeout=60)
     assert process.returncode == 5

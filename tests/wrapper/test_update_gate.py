@@ -108,7 +108,9 @@ RAISED: list[tuple[list[str], dict[str, Any], dict[str, int]]] = [
 
 
 @pytest.mark.parametrize(("flags", "resources", "after"), RAISED, ids=[" ".join(row[0]) for row in RAISED])
-def test_ceilings_hold(box: Box, tmp_path: Path, flags: list[str], resources: dict[str, Any], after: dict[str, int]) -> None:
+def test_ceilings_hold(
+    box: Box, tmp_path: Path, flags: list[str], resources: dict[str, Any], after: dict[str, int]
+) -> None:
     file = tmp_path / "resources"
     file.write_text(json.dumps(resources))
     is_capped = any(value in (64, 50, 100) for value in after.values())
@@ -118,13 +120,19 @@ def test_ceilings_hold(box: Box, tmp_path: Path, flags: list[str], resources: di
         assert result.status == 0, result.err
         assert box.limits() == {"memory": 32, "cpus": 40, "pids": 50, **after}, words
         line = box.last()
-        assert [decision["action"] for decision in line["decisions"]] == ["patched" if is_capped else "passed", "passed"]
+        assert [decision["action"] for decision in line["decisions"]] == [
+            "patched" if is_capped else "passed",
+            "passed",
+        ]
         assert bool(line["resources"]["patch"]) is is_capped
 
 
 def test_a_field_is_denied(box: Box) -> None:
     box.reset()
-    for words, stdin in ((["--blkio-weight", "777", "--pids-limit", "60"], None), (["--resources", "-"], {"blockIO": {"weight": 777}, "pids": {"limit": 60}})):
+    for words, stdin in (
+        (["--blkio-weight", "777", "--pids-limit", "60"], None),
+        (["--resources", "-"], {"blockIO": {"weight": 777}, "pids": {"limit": 60}}),
+    ):
         result = box.update(*words, stdin=stdin)
         assert (result.status, box.limits()["pids"]) == (1, 50)
         assert "policy p1: not 777" in result.err
@@ -174,7 +182,10 @@ def test_simulate_and_explain_know_updates(own: Box) -> None:
     assert [line.split()[1:] for line in simulated.splitlines() if line.startswith(f"{own.id} update")][-1] == [
         *("update", "p0", "changed", "/linux/resources/pids/limit")
     ]
-    assert "-> patched\n     replace /linux/resources/pids/limit 100" in own.host.hookctl("policy", "explain", own.last()["id"]).out
+    assert (
+        "-> patched\n     replace /linux/resources/pids/limit 100"
+        in own.host.hookctl("policy", "explain", own.last()["id"]).out
+    )
 
 
 def test_who_is_asked(own: Box) -> None:
@@ -202,8 +213,16 @@ def test_what_an_update_does_not_name_stays(own: Box) -> None:
     [
         ({"pids": {"limit": 9}}, {"pids": {"limit": 9}}, {"pids": {"limit": 9}}),
         ({"pids": {"limit": 9}}, {"pids": {"limit": 5}}, {"pids": {"limit": 5}}),
-        ({"pids": {"limit": 9}, "memory": {"limit": 0}}, {"pids": {"limit": 5}, "memory": {"limit": 7}}, {"pids": {"limit": 5}, "memory": {"limit": 0}}),
-        ({"unified": {"pids.max": "max", "io.weight": "5"}}, {"unified": {"io.weight": "5"}}, {"unified": {"io.weight": "5"}}),
+        (
+            {"pids": {"limit": 9}, "memory": {"limit": 0}},
+            {"pids": {"limit": 5}, "memory": {"limit": 7}},
+            {"pids": {"limit": 5}, "memory": {"limit": 0}},
+        ),
+        (
+            {"unified": {"pids.max": "max", "io.weight": "5"}},
+            {"unified": {"io.weight": "5"}},
+            {"unified": {"io.weight": "5"}},
+        ),
         ({"devices": [{"allow": True}]}, {"devices": [{"allow": False}]}, {"devices": [{"allow": False}]}),
         ({"cpu": {"period": 5}}, {"cpu": {"period": 5, "quota": 3}}, {"cpu": {"period": 5, "quota": 3}}),
     ],

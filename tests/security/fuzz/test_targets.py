@@ -18,7 +18,14 @@ def test_a_target_finds_nothing(tmp_path: Path, name: str) -> None:
     corpus = tmp_path / "corpus"
     shutil.copytree(CORPUS / name, corpus)
     done = subprocess.run(
-        [CHECKOUT / ".venv/bin/python", "-m", f"tests.security.fuzz.{name}_target", corpus, "-runs=20000", "-max_total_time=20"],
+        [
+            CHECKOUT / ".venv/bin/python",
+            "-m",
+            f"tests.security.fuzz.{name}_target",
+            corpus,
+            "-runs=20000",
+            "-max_total_time=20",
+        ],
         cwd=CHECKOUT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -24,7 +24,9 @@ def test_exec_is_confined(bundle: Bundle, either: Runtime, profile: str) -> None
     assert result.out == f"{profile} (enforce)\n", result.err
 
 
-def test_exec_has_the_containers_profile_if_it_has_none_of_its_own(bundle: Bundle, either: Runtime, profile: str) -> None:
+def test_exec_has_the_containers_profile_if_it_has_none_of_its_own(
+    bundle: Bundle, either: Runtime, profile: str
+) -> None:
     bundle.process["apparmorProfile"] = profile
     container_id = either.run_detached(bundle.command("sleep", "1000").path)
     assert either.exec(container_id, "cat", "/proc/self/attr/current").out == f"{profile} (enforce)\n"

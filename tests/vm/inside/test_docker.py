@@ -17,17 +17,23 @@ IMAGE = "hookrun-test"
 
 
 def docker(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["docker", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        ["docker", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("docker")
     subprocess.run([HOOKCTL, "apply", "--yes"], stdin=subprocess.DEVNULL, check=True, timeout=300)
-    subprocess.run([HOOKCTL, "engine", "register", "docker", "--default"], stdin=subprocess.DEVNULL, check=True, timeout=300)
+    subprocess.run(
+        [HOOKCTL, "engine", "register", "docker", "--default"], stdin=subprocess.DEVNULL, check=True, timeout=300
+    )
     subprocess.run(["systemctl", "restart", "docker"], stdin=subprocess.DEVNULL, check=True, timeout=300)
     rootfs = busybox_rootfs(place)
-    tar = subprocess.run(["tar", "-C", rootfs, "-c", "."], stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300)
+    tar = subprocess.run(
+        ["tar", "-C", rootfs, "-c", "."], stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300
+    )
     subprocess.run(["docker", "import", "-", IMAGE], input=tar.stdout, capture_output=True, check=True, timeout=300)
     yield place
     subprocess.run([HOOKCTL, "engine", "unregister", "docker"], stdin=subprocess.DEVNULL, check=True, timeout=300)
@@ -36,14 +42,32 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_docker_runs_by_hookrun_under_systemd(daemon: Path) -> None:
     info = json.loads(docker("info", "--format", "{{json .}}").stdout)
     assert (info["CgroupDriver"], info["CgroupVersion"], info["DefaultRuntime"]) == ("systemd", "2", "hookrun")
-    done = docker("run", "--rm", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "40", IMAGE, "sh", "-c", "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max /sys/fs/cgroup/pids.max; cat /proc/self/attr/current")
+    done = docker(
+        "run",
+        "--rm",
+        "--memory",
+        "64m",
+        "--cpus",
+        "0.5",
+        "--pids-limit",
+        "40",
+        IMAGE,
+        "sh",
+        "-c",
+        "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max /sys/fs/cgroup/pids.max; cat /proc/self/attr/current",
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["67108864", "50000 100000", "40", "docker-default (enforce)"]
 
 
 def test_a_container_s_life(daemon: Path) -> None:
     name = f"life-{time.monotonic_ns()}"
-    assert docker("run", "-d", "--name", name, IMAGE, "sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.2; done").returncode == 0
+    assert (
+        docker(
+            "run", "-d", "--name", name, IMAGE, "sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.2; done"
+        ).returncode
+        == 0
+    )
     assert docker("exec", name, "echo", "inside").stdout == "inside\n"
     assert docker("pause", name).returncode == 0
     assert docker("unpause", name).returncode == 0
@@ -58,7 +82,17 @@ def test_a_container_s_life(daemon: Path) -> None:
 
 
 def test_privileged_and_raised_limits(daemon: Path) -> None:
-    done = docker("run", "--rm", "--privileged", "--ulimit", "nofile=200000:200000", IMAGE, "sh", "-c", "ulimit -n; grep CapEff /proc/self/status; mount -t tmpfs none /tmp && echo mounted")
+    done = docker(
+        "run",
+        "--rm",
+        "--privileged",
+        "--ulimit",
+        "nofile=200000:200000",
+        IMAGE,
+        "sh",
+        "-c",
+        "ulimit -n; grep CapEff /proc/self/status; mount -t tmpfs none /tmp && echo mounted",
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "200000"

@@ -40,7 +40,11 @@ class Desk:
     def policy(self, name: str, spec: dict[str, Any], **others: Any) -> Path:
         """Write a policy in a file of its own."""
         path = self.policies / f"{name}.yaml"
-        path.write_text(json.dumps({"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": name}, "spec": spec, **others}))
+        path.write_text(
+            json.dumps(
+                {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": name}, "spec": spec, **others}
+            )
+        )
         return path
 
     def settings(self, text: str) -> None:

@@ -33,7 +33,10 @@ def test_an_empty_host(desk: Desk) -> None:
     desk.check("apply", "--yes")
     content = desk.in_force()
     assert names(content) == []
-    assert content["settings"] == {**settings.DEFAULTS, "mask": {**settings.DEFAULTS["mask"], "salt": content["settings"]["mask"]["salt"]}}
+    assert content["settings"] == {
+        **settings.DEFAULTS,
+        "mask": {**settings.DEFAULTS["mask"], "salt": content["settings"]["mask"]["salt"]},
+    }
     assert desk.state.joinpath("snapshot").stat().st_mode & 0o777 == 0o644
     assert snapshot.on_error(str(desk.state)) == "deny"
 
@@ -140,14 +143,19 @@ def test_history_is_roots() -> None:
             user=1234,
             env={},
         )
-    assert (done.returncode, done.stderr) == (1, f"hookctl: cannot read {desk.state}/history: permission denied; it is root's\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"hookctl: cannot read {desk.state}/history: permission denied; it is root's\n",
+    )
 
 
 def test_nothing_is_applied_with_a_fault_in_it(desk: Desk) -> None:
     desk.policy("good", {})
     desk.check("apply", "--yes")
     before = (desk.state / "snapshot").read_bytes()
-    (desk.policies / "bad.yaml").write_text("apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: bad}\nspec: {mach: {}}\n")
+    (desk.policies / "bad.yaml").write_text(
+        "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: bad}\nspec: {mach: {}}\n"
+    )
     desk.policy("worse", {"mode": "x"})
     result = desk("apply", "--yes")
     assert result.status == 1
@@ -167,7 +175,9 @@ def test_a_policy_that_would_deny_everything_as_it_cannot_be_evaluated(desk: Des
     desk.policy("wrong", spec)
     refused = desk("apply", "--yes")
     assert refused.status == 1
-    assert "wrong.yaml:1:1: policy wrong would deny every container like docker's: it cannot be evaluated: " in refused.err
+    assert (
+        "wrong.yaml:1:1: policy wrong would deny every container like docker's: it cannot be evaluated: " in refused.err
+    )
     assert not (desk.state / "snapshot").exists()
     for harmless in ({"onError": "allow"}, {"mode": "audit"}, {"match": {"all": [{"engine": "buildah"}]}}):
         desk.policy("wrong", {**spec, **harmless})
@@ -182,7 +192,13 @@ def test_what_others_can_write_is_refused(desk: Desk, what: str) -> None:
     file = desk.policy("a", {"hooks": {"poststop": [{"path": str(hook)}]}})
     desk.settings("")
     desk.check("apply", "--yes")
-    place = {"policy": file, "directory": desk.policies, "settings": desk.config / "config.yaml", "config": desk.config, "hook": hook}[what]
+    place = {
+        "policy": file,
+        "directory": desk.policies,
+        "settings": desk.config / "config.yaml",
+        "config": desk.config,
+        "hook": hook,
+    }[what]
     place.chmod(place.stat().st_mode | 0o002)
     result = desk("apply", "--yes")
     assert result.status == 1
@@ -215,7 +231,9 @@ def test_settings_that_are_wrong(desk: Desk, text: str, problem: str) -> None:
 
 
 def test_settings(desk: Desk) -> None:
-    desk.settings("runtime: /usr/sbin/runc\nonError: allow\nprofiles: {hookrun-audit: {record: {maxAge: 5}}}\nrecord: {maxSize: 7}\n")
+    desk.settings(
+        "runtime: /usr/sbin/runc\nonError: allow\nprofiles: {hookrun-audit: {record: {maxAge: 5}}}\nrecord: {maxSize: 7}\n"
+    )
     desk.check("apply", "--yes")
     content = desk.in_force()
     assert content["settings"]["runtime"] == "/usr/sbin/runc"
@@ -255,7 +273,17 @@ def test_readers_never_see_half_a_snapshot(desk: Desk) -> None:
     desk.check("apply", "--yes")
     desk.policy("b", {"merge": {"hostname": "y" * 90_000}})
     process = subprocess.Popen(
-        ["sh", "-c", 'for i in 1 2 3; do "$@" rollback 1 --yes; "$@" rollback 2 --yes; done', "sh", HOOKCTL, "--config", desk.config, "--state", desk.state],
+        [
+            "sh",
+            "-c",
+            'for i in 1 2 3; do "$@" rollback 1 --yes; "$@" rollback 2 --yes; done',
+            "sh",
+            HOOKCTL,
+            "--config",
+            desk.config,
+            "--state",
+            desk.state,
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -38,7 +38,19 @@ def call(machine: Host, *words: str) -> Result:
 def test_this_host_can_run_containers(machine: Host) -> None:
     result = call(machine)
     assert result.status == 0, result.out + result.err
-    for subject in ("kernel", "cgroups", "seccomp", "user namespaces", "CRIU", "security modules", "idmapped mounts", "snapshot", "sealed program", "start", "record"):
+    for subject in (
+        "kernel",
+        "cgroups",
+        "seccomp",
+        "user namespaces",
+        "CRIU",
+        "security modules",
+        "idmapped mounts",
+        "snapshot",
+        "sealed program",
+        "start",
+        "record",
+    ):
         assert subject in result.out
     assert os.uname().release in result.out
     found = json.loads(call(machine, "--json").out)
@@ -113,7 +125,9 @@ def test_cgroup_layouts() -> None:
     layout, missing = doctor._cgroups(v1)
     assert layout.text == "v1"
     assert (missing.state, missing.text) == (doctor.NOTE, "no controller for pids")
-    assert next(iter(doctor._cgroups(v1 + "27 24 0:23 / /sys/fs/cgroup/u rw - cgroup2 cgroup2 rw\n"))).text.startswith("hybrid")
+    assert next(iter(doctor._cgroups(v1 + "27 24 0:23 / /sys/fs/cgroup/u rw - cgroup2 cgroup2 rw\n"))).text.startswith(
+        "hybrid"
+    )
 
 
 def test_a_runtime_that_is_gone() -> None:

@@ -92,7 +92,10 @@ def test_two_names_and_back(bench: Bench, engine: str) -> None:
     assert bench.status(engine)["default"] == "hookrun"
     assert bench.call("status", engine).status == 0
     for path in paths.values():
-        assert subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode == 0
+        assert (
+            subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode
+            == 0
+        )
     bench.unregister(engine)
     assert bench.registered(engine) == {"hookrun-audit": paths["hookrun-audit"]}
     assert bench.status(engine)["default"] == ""
@@ -120,7 +123,7 @@ def test_dry_run_shows_a_diff_and_writes_nothing(bench: Bench, engine: str) -> N
     bench.register(engine)
     before = bench.file(engine).read_text()
     result = bench.call("unregister", engine, "--dry-run")
-    assert f'-{before.splitlines()[-1]}' in result.out
+    assert f"-{before.splitlines()[-1]}" in result.out
     assert bench.file(engine).read_text() == before
     assert (bench.launchers / "hookrun").exists()
 
@@ -206,7 +209,12 @@ def read_by_containerd(file: Path, plugin: str = CRI) -> dict[str, Any]:
     if not Path(CONTAINERD).exists():
         pytest.skip("needs containerd")
     done = subprocess.run(
-        [CONTAINERD, "--config", file, "config", "dump"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True
+        [CONTAINERD, "--config", file, "config", "dump"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     found: dict[str, Any] = tomllib.loads(done.stdout)["plugins"][plugin]
     return found
@@ -216,7 +224,9 @@ def read_by_containerd(file: Path, plugin: str = CRI) -> dict[str, Any]:
 def test_containerd_understands_it_and_gets_its_own_back(bench: Bench, text: str) -> None:
     if text == "default":
         words = [CONTAINERD, "config", "default"]
-        text = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True).stdout
+        text = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
     file = bench.given(FILES["containerd"], text) if text else bench.file("containerd")
     before = read_by_containerd(file) if text else {}
     bench.register("containerd", "--default")
@@ -256,7 +266,9 @@ def test_an_old_path_is_replaced_and_the_rest_of_the_handler_stays(bench: Bench)
     options = f'[plugins."{CRI}".containerd.runtimes.hookrun.options]\n# by hand\nSystemdCgroup = true\nBinaryName = "/old/hookrun"\n'
     file = bench.given(FILES["containerd"], f"version = 2\n{entry}{options}")
     bench.register("containerd")
-    assert file.read_text() == f"version = 2\n{entry}{options}".replace("/old/hookrun", str(bench.launchers / "hookrun"))
+    assert file.read_text() == f"version = 2\n{entry}{options}".replace(
+        "/old/hookrun", str(bench.launchers / "hookrun")
+    )
 
 
 def test_a_drop_in_where_nothing_would_be_lost(bench: Bench) -> None:
@@ -266,7 +278,9 @@ def test_a_drop_in_where_nothing_would_be_lost(bench: Bench) -> None:
     drop_in = file.parent / "conf.d/50-hookrun.toml"
     assert tomllib.loads(drop_in.read_text())["version"] == 2
     assert file.read_text() == text
-    assert read_by_containerd(file)["containerd"]["runtimes"]["hookrun"]["options"]["BinaryName"] == str(bench.launchers / "hookrun")
+    assert read_by_containerd(file)["containerd"]["runtimes"]["hookrun"]["options"]["BinaryName"] == str(
+        bench.launchers / "hookrun"
+    )
     bench.unregister("containerd")
     assert not drop_in.exists()
 
@@ -294,7 +308,10 @@ def test_version_3(bench: Bench) -> None:
     bench.register("containerd", "--default")
     section = tomllib.loads(file.read_text())["plugins"][CRI_3]["containerd"]
     assert section["default_runtime_name"] == "hookrun"
-    assert section["runtimes"]["hookrun"]["options"] == {"BinaryName": str(bench.launchers / "hookrun"), "SystemdCgroup": True}
+    assert section["runtimes"]["hookrun"]["options"] == {
+        "BinaryName": str(bench.launchers / "hookrun"),
+        "SystemdCgroup": True,
+    }
     bench.unregister("containerd")
     assert file.read_text() == f"version = 3\n{runc}"
     file.write_text(f'version = 3\nimports = ["{file.parent}/conf.d/*.toml"]\n{runc}')
@@ -323,7 +340,13 @@ def test_crio_inherits_what_the_host_has_set(bench: Bench) -> None:
     ours = tomllib.loads(bench.file("crio").read_text())["crio"]["runtime"]
     assert ours == {
         "default_runtime": "hookrun",
-        "runtimes": {"hookrun": {"runtime_path": str(bench.launchers / "hookrun"), "runtime_type": "oci", "monitor_path": "/usr/bin/conmon"}},
+        "runtimes": {
+            "hookrun": {
+                "runtime_path": str(bench.launchers / "hookrun"),
+                "runtime_type": "oci",
+                "monitor_path": "/usr/bin/conmon",
+            }
+        },
     }
     bench.unregister("crio")
     assert bench.status("crio")["default"] == "crun"
@@ -336,8 +359,10 @@ def test_a_later_file_has_the_last_word(bench: Bench) -> None:
 
 
 def test_containers_conf_keeps_what_others_wrote(bench: Bench) -> None:
-    main = bench.given("containers/containers.conf", '[engine]\nruntime = "crun"\n[engine.runtimes]\nhookrun = ["/old/hookrun"]\n')
-    ours = bench.given(FILES["podman"], "# of this host\n[engine]\nevents_logger = \"file\"  # no journal\n")
+    main = bench.given(
+        "containers/containers.conf", '[engine]\nruntime = "crun"\n[engine.runtimes]\nhookrun = ["/old/hookrun"]\n'
+    )
+    ours = bench.given(FILES["podman"], '# of this host\n[engine]\nevents_logger = "file"  # no journal\n')
     before = ours.read_text()
     bench.register("podman", "--default")
     assert "# of this host" in ours.read_text() and "# no journal" in ours.read_text()
@@ -358,11 +383,15 @@ def test_nerdctl_finds_a_link(bench: Bench) -> None:
     bench.register("nerdctl", "--name", "hookrun-audit")
     link = bench.place / "bin/hookrun-audit"
     assert link.readlink() == launcher
-    assert subprocess.run([link, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode == 0
+    assert (
+        subprocess.run([link, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode == 0
+    )
     assert bench.registered("nerdctl") == {"hookrun-audit": str(launcher)}
     bench.unregister("nerdctl", "--name", "hookrun-audit")
     assert not link.is_symlink()
-    assert bench.call("register", "nerdctl", "--default").err.startswith("hookctl: nerdctl has no setting for a default runtime")
+    assert bench.call("register", "nerdctl", "--default").err.startswith(
+        "hookctl: nerdctl has no setting for a default runtime"
+    )
     (bench.place / "bin/hookrun").write_text("another program")
     assert "is another program" in bench.call("register", "nerdctl").err
     assert (bench.place / "bin/hookrun").read_text() == "another program"
@@ -401,7 +430,9 @@ def test_a_launcher_that_another_engine_calls_stays(bench: Bench, monkeypatch: p
 
 def test_reload_by_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" >>{log}\ntest "$2" != crio || {{ echo no such unit >&2; exit 5; }}\n')
+    (tmp_path / "systemctl").write_text(
+        f'#!/bin/sh\necho "$@" >>{log}\ntest "$2" != crio || {{ echo no such unit >&2; exit 5; }}\n'
+    )
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(daemon, "SYSTEMD", tmp_path)
@@ -423,7 +454,9 @@ class Daemon:
         real.write_bytes(Path("/usr/bin/python3").read_bytes())
         real.chmod(0o755)
         script = place / "script.py"
-        script.write_text(f"import signal,time\nsignal.signal(1, lambda *_: open({str(self.log)!r}, 'a').write('HUP'))\nprint(flush=True)\nwhile True: time.sleep(60)")
+        script.write_text(
+            f"import signal,time\nsignal.signal(1, lambda *_: open({str(self.log)!r}, 'a').write('HUP'))\nprint(flush=True)\nwhile True: time.sleep(60)"
+        )
         self._process = subprocess.Popen([real, script, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         self._process.stdout.readline()
@@ -436,7 +469,11 @@ class Daemon:
 
 @pytest.mark.parametrize(
     ("kind", "option", "file"),
-    [(Kind.DOCKER, "--config-file", "daemon.json"), (Kind.CONTAINERD, "--config", "config.toml"), (Kind.CRIO, "--config-dir", "conf.d/50-hookrun.conf")],
+    [
+        (Kind.DOCKER, "--config-file", "daemon.json"),
+        (Kind.CONTAINERD, "--config", "config.toml"),
+        (Kind.CRIO, "--config-dir", "conf.d/50-hookrun.conf"),
+    ],
 )
 def test_reload_by_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, option: str, file: str) -> None:
     monkeypatch.setattr(Docker, "has_read", lambda *_: True)  # tests/engines asks a real one
@@ -488,4 +525,6 @@ def test_layouts(tmp_path: Path, text: str) -> None:
     after = TomlFile(path).edited(put(("x", "y", "new"), {"k": "v", "deep": {"l": [1]}}))
     assert tomllib.loads(after) == wanted
     path.write_text(after)
-    assert tomllib.loads(TomlFile(path).edited(drop(("x", "y", "new")))).get("x", {}) == tomllib.loads(text).get("x", {})
+    assert tomllib.loads(TomlFile(path).edited(drop(("x", "y", "new")))).get("x", {}) == tomllib.loads(text).get(
+        "x", {}
+    )

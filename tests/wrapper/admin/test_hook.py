@@ -118,7 +118,10 @@ def test_create_container_in_the_containers_namespaces(host: Host, container: st
     assert (status, err) == (0, "said createContainer\n")
     assert state(host, "createContainer") == first
     init = host.runtime.state(container)["pid"]
-    assert namespaces(host, "createContainer") == [os.readlink(f"/proc/{init}/ns/net"), os.readlink("/proc/self/ns/mnt")]
+    assert namespaces(host, "createContainer") == [
+        os.readlink(f"/proc/{init}/ns/net"),
+        os.readlink("/proc/self/ns/mnt"),
+    ]
 
 
 def test_start_container_inside(host: Host, bundle: Bundle, container: str) -> None:

@@ -29,29 +29,49 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def commands(command: Any, path: str = "") -> list[tuple[str, Any]]:
-    below = [found for name, one in getattr(command, "commands", {}).items() for found in commands(one, f"{path} {name}".strip())]
+    below = [
+        found
+        for name, one in getattr(command, "commands", {}).items()
+        for found in commands(one, f"{path} {name}".strip())
+    ]
     is_run = not below or command.invoke_without_command
     return [*([(path, command)] if is_run else []), *below]
 
 
 def test_each_command_about_policies_has_it_and_is_in_the_guide() -> None:
-    about = [one for one in commands(typer.main.get_command(app)) if one[0].split()[0] in ("policy", "apply", "history", "rollback", "refresh")]
+    about = [
+        one
+        for one in commands(typer.main.get_command(app))
+        if one[0].split()[0] in ("policy", "apply", "history", "rollback", "refresh")
+    ]
     assert len(about) == 12
-    assert [name for name, command in about if not any("--json" in parameter.opts for parameter in command.params)] == []
+    assert [
+        name for name, command in about if not any("--json" in parameter.opts for parameter in command.params)
+    ] == []
     chapter = GUIDE.read_text().partition("## JSON\n")[2].partition("\n## ")[0]
     assert {name for name, _ in about} == set(re.findall(r"^\| `([a-z ]+)` \|", chapter, re.MULTILINE))
 
 
 def test_each_command_has_it() -> None:
     """But for those whose output is in a format of its own: Prometheus' text, and that of `--format`."""
-    lacking = [name for name, command in commands(typer.main.get_command(app)) if not any("--json" in parameter.opts for parameter in command.params)]
+    lacking = [
+        name
+        for name, command in commands(typer.main.get_command(app))
+        if not any("--json" in parameter.opts for parameter in command.params)
+    ]
     assert lacking == ["metrics", "trace export"]
 
 
 def test_values_and_statuses(desk: Desk, tmp_path: Path) -> None:
     exceptions = [{"match": {"field": "/hostname", "equals": "old"}, "reason": "r", "until": "2001-01-31"}]
-    tests = [{"name": "good", "config": {"hostname": "h"}, "expect": {"denied": "not h"}}, {"name": "bad", "expect": {"matched": False}}]
-    spec = {"deny": [{"when": {"field": "/hostname", "equals": "h"}, "message": "not ${/hostname}"}], "exceptions": exceptions}
+    tests = [
+        {"name": "good", "config": {"hostname": "h"}, "expect": {"denied": "not h"}},
+        {"name": "bad", "expect": {"matched": False}},
+    ]
+    spec = {
+        "deny": [{"when": {"field": "/hostname", "equals": "h"}, "message": "not ${/hostname}"}],
+        "exceptions": exceptions,
+    }
     metadata = {"name": "a", "severity": "low", "owner": "o", "description": "d"}
     path = str(desk.policy("a", spec, tests=tests, metadata=metadata))
     desk.policy("b", {"mode": "audit", "merge": {"domainname": "x"}}, tests=[])
@@ -62,21 +82,45 @@ def test_values_and_statuses(desk: Desk, tmp_path: Path) -> None:
 
     def value(*words: str | Path, status: int = 0) -> Any:
         # In this process: a start of Python for each would take the test's time.
-        result = CliRunner().invoke(app, ["--config", str(desk.config), "--state", str(desk.state), *map(str, words), "--json"])
+        result = CliRunner().invoke(
+            app, ["--config", str(desk.config), "--state", str(desk.state), *map(str, words), "--json"]
+        )
         assert result.exit_code == status, (words, result.output, result.exception)
         return json.loads(result.stdout)
 
-    known = {"name": "a", "priority": 1000, "mode": "enforce", "onError": "deny", "severity": "low", "owner": "o", "description": "d"}
+    known = {
+        "name": "a",
+        "priority": 1000,
+        "mode": "enforce",
+        "onError": "deny",
+        "severity": "low",
+        "owner": "o",
+        "description": "d",
+    }
     known |= {"file": path, "line": 1, "exceptions": [{"line": 1, "reason": "r", "until": "2001-01-31", "ended": True}]}
     listed = value("policy", "list")
     assert listed[0] == known and [one["name"] for one in listed] == ["a", "b"]
     shown = value("policy", "show", "a")
     assert shown == {**known, "text": Path(path).read_text(), "document": json.loads(Path(path).read_text())}
     linted = value("policy", "lint", status=1)
-    assert {one["level"] for one in linted} == {"warning", "note"} and {"level", "file", "line", "column", "text", "policy"} == set(linted[0])
+    assert {one["level"] for one in linted} == {"warning", "note"} and {
+        "level",
+        "file",
+        "line",
+        "column",
+        "text",
+        "policy",
+    } == set(linted[0])
     tested = value("policy", "test", status=1)
     assert (tested["passed"], tested["failed"]) == (1, 1)
-    assert tested["tests"][1] == {"policy": "a", "name": "bad", "file": path, "line": 1, "passed": False, "problem": "it matched"}
+    assert tested["tests"][1] == {
+        "policy": "a",
+        "name": "bad",
+        "file": path,
+        "line": 1,
+        "passed": False,
+        "problem": "it matched",
+    }
     explained = value("policy", "explain", configs / "i.json")
     assert explained["denied"] == "" and [one["action"] for one in explained["policies"]] == ["passed", "patched"]
     assert explained["policies"][1]["patch"] == [{"op": "add", "path": "/domainname", "value": "x"}]
@@ -92,7 +136,14 @@ def test_values_and_statuses(desk: Desk, tmp_path: Path) -> None:
     added = {"added": ["a", "b"], "removed": [], "changed": []}
     note = f"{path}:1:1: policy a: its exception in line 1 ended: 2001-01-31"
     dry = value("apply", "--dry-run", "--exit-code", status=1)
-    assert dry == {"changed": True, "policies": added, "parts": ["hooks"], "files": dry["files"], "notes": [note], "number": None}
+    assert dry == {
+        "changed": True,
+        "policies": added,
+        "parts": ["hooks"],
+        "files": dry["files"],
+        "notes": [note],
+        "number": None,
+    }
     assert any(line.startswith("+++ ") for line in dry["files"])
     result = desk("apply", "--json")
     assert (result.status, result.out, result.err) == (1, "", "hookctl: nobody to ask: add --yes\n")

@@ -13,7 +13,9 @@ from hookrun import policies
 from tests.wrapper.admin.support import Desk
 
 LIBRARY = Path(policies.__file__).parent / "library"
-NO_SOCKET: dict[str, Any] = {"deny": [{"when": {"field": "/mounts/*/source", "equals": "/run/x.sock"}, "message": "no socket"}]}
+NO_SOCKET: dict[str, Any] = {
+    "deny": [{"when": {"field": "/mounts/*/source", "equals": "/run/x.sock"}, "message": "no socket"}]
+}
 SOCKET = {"ociVersion": "1.0.2", "mounts": [{"destination": "/s", "source": "/run/x.sock"}]}
 
 
@@ -84,7 +86,13 @@ def test_lint_for_machines(desk: Desk) -> None:
     }
     assert unsaid == {"id": "b", "properties": {"severity": "", "owner": ""}}
     listed = [line.split() for line in desk.check("policy", "list").splitlines()]
-    assert listed[1][1:6] == ["a", "enforce", "deny", "high", "team"] and listed[2][1:6] == ["b", "audit", "deny", "-", "-"]
+    assert listed[1][1:6] == ["a", "enforce", "deny", "high", "team"] and listed[2][1:6] == [
+        "b",
+        "audit",
+        "deny",
+        "-",
+        "-",
+    ]
     config = path.parent / "config.json"
     config.write_text("{}")
     assert f"policy a (enforce, severity high, team red, {path}:1)\n" in desk.check("policy", "explain", config)
@@ -115,7 +123,11 @@ def test_list_and_show(desk: Desk) -> None:
         "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: x2, description: the second}\nspec: {}\n"
     )
     rows = [line.split() for line in desk.check("policy", "list").splitlines()]
-    assert [row[:3] for row in rows[1:]] == [["1000", "x1", "enforce"], ["1000", "x2", "enforce"], ["9999", "late", "audit"]]
+    assert [row[:3] for row in rows[1:]] == [
+        ["1000", "x1", "enforce"],
+        ["1000", "x2", "enforce"],
+        ["9999", "late", "audit"],
+    ]
     shown = desk.check("policy", "show", "x1")
     assert "spec: {} # kept" in shown and "x2" not in shown
     assert "the second" in desk.check("policy", "show", "x2")
@@ -125,7 +137,14 @@ def test_list_and_show(desk: Desk) -> None:
 def test_explain(desk: Desk, tmp_path: Path) -> None:
     desk.policy("a", {"priority": 1, "match": {"engine": "podman"}, "merge": {"hostname": "x"}})
     desk.policy("b", {"priority": 2, "match": {"command": ["create"]}, "merge": {"hostname": "y"}})
-    desk.policy("c", {"priority": 3, "mode": "audit", "deny": [{"when": {"field": "/hostname", "equals": "y"}, "message": "never y"}]})
+    desk.policy(
+        "c",
+        {
+            "priority": 3,
+            "mode": "audit",
+            "deny": [{"when": {"field": "/hostname", "equals": "y"}, "message": "never y"}],
+        },
+    )
     desk.policy("d", {**NO_SOCKET, "priority": 4})
     desk.policy("e", {"priority": 5})
     (tmp_path / "config.json").write_text(json.dumps(SOCKET))
@@ -176,7 +195,14 @@ def test_simulate_on_configs(desk: Desk, tmp_path: Path) -> None:
         "c": ["0", "0", "1", "0"],
     }
     assert lines[-1] == "2 calls: 1 would be denied, 1 would be changed"
-    for limits, status in (("denied=2,changed=2", 0), ("denied=1", 1), ("changed=1", 1), ("denied=0", 1), ("error=1", 1), ("denied=x", 1)):
+    for limits, status in (
+        ("denied=2,changed=2", 0),
+        ("denied=1", 1),
+        ("changed=1", 1),
+        ("denied=0", 1),
+        ("error=1", 1),
+        ("denied=x", 1),
+    ):
         result = desk("policy", "simulate", configs, "--fail-on", limits)
         assert result.status == status, limits
         assert ("--fail-on: " in result.err) is (limits in ("denied=0", "error=1", "denied=x"))
@@ -204,7 +230,11 @@ def test_exceptions_are_told_everywhere(desk: Desk, tmp_path: Path) -> None:
     for name in ("new", "old", "older"):
         (configs / f"{name}.json").write_text(json.dumps({**SOCKET, "hostname": name}))
     ended = "its exception in line 1 ended: 2001-01-31"
-    assert desk("policy", "lint").out.splitlines()[0].endswith(": spec.exceptions[1].until: the exception ended, 2001-01-31: it has no effect any more, take it out")
+    assert (
+        desk("policy", "lint")
+        .out.splitlines()[0]
+        .endswith(": spec.exceptions[1].until: the exception ended, 2001-01-31: it has no effect any more, take it out")
+    )
     assert "2, 1 ended" in desk.check("policy", "list")
     assert f"note: {path}:1:1: policy a: {ended}\n" in desk.check("apply", "--dry-run")
     explained = desk.check("policy", "explain", configs / "old.json")

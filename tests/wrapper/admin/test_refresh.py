@@ -42,7 +42,13 @@ def test_every_launcher_is_written_anew(desk: Desk, tmp_path: Path) -> None:
     (desk.state / "code").write_bytes(b"what 0.1.0 had in its place")
     assert "hookrun, hookrun-audit" in desk.check("refresh")
     assert [(desk.state / "launchers" / name).read_text() for name in names] == wanted
-    version = subprocess.run([desk.state / "launchers/hookrun", "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    version = subprocess.run(
+        [desk.state / "launchers/hookrun", "--version"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    )
     assert version.stdout.startswith("hookrun version ")
     assert heap.read_bytes() != b"of an older version"
     assert not (desk.state / "code").exists()
@@ -63,7 +69,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a heap that others can write": (lambda state: (state / "heap").chmod(0o666), "others than root can write it"),
     "no seal": (lambda state: shutil.rmtree(state / "seal"), "hookrun-start is gone"),
     "a launcher that is noise": (lambda state: (state / "launchers/hookrun").write_bytes(b"\xff\xfe"), "is gone"),
-    "an older launcher": (lambda state: (state / "launchers/hookrun").write_text("#!/usr/bin/python3\n"), "is not what this hookctl writes"),
+    "an older launcher": (
+        lambda state: (state / "launchers/hookrun").write_text("#!/usr/bin/python3\n"),
+        "is not what this hookctl writes",
+    ),
     "a launcher that is no program": (lambda state: (state / "launchers/hookrun").chmod(0o644), "can't be executed"),
 }
 
@@ -76,13 +85,20 @@ def test_what_doctor_advises_mends_the_start(desk: Desk, tmp_path: Path) -> None
         damage(desk.state)
         found = [finding for finding in findings(machine) if finding.state != doctor.GOOD]
         assert words in " ".join(finding.text for finding in found), name
-        assert all("`hookctl refresh`" in finding.advice or "first call" in finding.text for finding in found), (name, found)
+        assert all("`hookctl refresh`" in finding.advice or "first call" in finding.text for finding in found), (
+            name,
+            found,
+        )
         launcher.refresh(desk.state)  # as `hookctl refresh`, without its own start
         launched = [desk.state / "launchers/hookrun", "--root", tmp_path / "root", "state", "none"]
         (tmp_path / "root").mkdir(exist_ok=True)
-        done = subprocess.run(launched, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+        done = subprocess.run(
+            launched, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
+        )
         assert "container does not exist" in done.stderr, name
-        assert {finding.state for finding in findings(machine) if "first call" not in finding.text} == {doctor.GOOD}, name
+        assert {finding.state for finding in findings(machine) if "first call" not in finding.text} == {doctor.GOOD}, (
+            name
+        )
 
 
 def findings(machine: Host) -> list[doctor.Finding]:

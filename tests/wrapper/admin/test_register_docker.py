@@ -21,7 +21,17 @@ class Bench:
 
     def call(self, *words: str) -> Result:
         done = subprocess.run(
-            [HOOKCTL, "--config", self.state.parent / "etc", "--state", self.state, "engine", *words, "--daemon-json", self.file],
+            [
+                HOOKCTL,
+                "--config",
+                self.state.parent / "etc",
+                "--state",
+                self.state,
+                "engine",
+                *words,
+                "--daemon-json",
+                self.file,
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -54,12 +64,16 @@ def test_without_a_file(bench: Bench) -> None:
     assert bench.register().status == 0
     assert json.loads(bench.file.read_text()) == {"runtimes": {"hookrun": {"path": str(bench.launcher)}}}
     assert bench.launcher.stat().st_mode & 0o777 == 0o755
-    version = subprocess.run([bench.launcher, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=True)
+    version = subprocess.run(
+        [bench.launcher, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=True
+    )
     assert version.stdout.startswith("hookrun version ")
 
 
 def test_the_rest_of_the_file_stays_as_it_is(bench: Bench) -> None:
-    before = bench.given('{\n  "zeta": [1, 2],\n  "runtimes": {"kata": {"path": "/usr/bin/kata"}},\n  "alpha": "ä"\n}\n')
+    before = bench.given(
+        '{\n  "zeta": [1, 2],\n  "runtimes": {"kata": {"path": "/usr/bin/kata"}},\n  "alpha": "ä"\n}\n'
+    )
     assert bench.register("--default").status == 0
     text = bench.file.read_text()
     found = json.loads(text)
@@ -107,7 +121,9 @@ def test_dry_run_writes_nothing(bench: Bench) -> None:
     assert not bench.launcher.exists()
 
 
-@pytest.mark.parametrize("text", ['{"a": ', "[]", '{"a": 1, "a": 2}', '{"runtimes": []}', "[" * 100000, '{"runtimes": "x"}'])
+@pytest.mark.parametrize(
+    "text", ['{"a": ', "[]", '{"a": 1, "a": 2}', '{"runtimes": []}', "[" * 100000, '{"runtimes": "x"}']
+)
 def test_a_file_that_is_not_understood_is_left_alone(bench: Bench, text: str) -> None:
     bench.given(text)
     result = bench.register()

@@ -54,7 +54,17 @@ class Bench:
         return Result(done.returncode, done.stdout, done.stderr)
 
     def words(self, *words: str) -> list[str]:
-        return [str(HOOKCTL), "--config", f"{self.place}/etc", "--state", f"{self.place}/state", "trace", "--directory", str(self.directory), *words]
+        return [
+            str(HOOKCTL),
+            "--config",
+            f"{self.place}/etc",
+            "--state",
+            f"{self.place}/state",
+            "trace",
+            "--directory",
+            str(self.directory),
+            *words,
+        ]
 
     def json(self, *words: str) -> Any:
         result = self.call(*words, "--json")
@@ -74,7 +84,9 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def made(number: int, **changes: Any) -> dict[str, Any]:
-    return recorded.call(number, random.Random(1), **{"status": 0, "error": "", "decisions": [], "hook_results": [], **changes})
+    return recorded.call(
+        number, random.Random(1), **{"status": 0, "error": "", "decisions": [], "hook_results": [], **changes}
+    )
 
 
 def create(bench: Bench, **changes: Any) -> dict[str, Any]:
@@ -83,7 +95,18 @@ def create(bench: Bench, **changes: Any) -> dict[str, Any]:
     (bench.directory / "configs").mkdir(parents=True, exist_ok=True)
     (bench.directory / "configs" / f"{config['before']}.json").write_text(json.dumps(BEFORE))
     options = {"bundle": "/b\udcff\n'", "no-pivot": True}
-    return made(0, **{"id": "abc123abc123", "container": "abcdef123", "arguments": ["abcdef123"], "argv": CREATE, "options": options, "config": config, **changes})
+    return made(
+        0,
+        **{
+            "id": "abc123abc123",
+            "container": "abcdef123",
+            "arguments": ["abcdef123"],
+            "argv": CREATE,
+            "options": options,
+            "config": config,
+            **changes,
+        },
+    )
 
 
 def test_no_record_is_no_error(bench: Bench) -> None:
@@ -131,7 +154,11 @@ def test_list_filters(bench: Bench) -> None:
     stats = bench.json("stats")
     assert [(row["engine"], row["command"]) for row in stats["calls"] if row["denied"]] == [("podman", "create")]
     assert [(row["engine"], row["audited"]) for row in stats["calls"] if row["audited"]] == [("cri-o", 1)]
-    assert {row["policy"]: (row["denied"], row["audited"]) for row in stats["policies"]} == {"p": (1, 0), "q": (0, 0), "r": (0, 1)}
+    assert {row["policy"]: (row["denied"], row["audited"]) for row in stats["policies"]} == {
+        "p": (1, 0),
+        "q": (0, 0),
+        "r": (0, 1),
+    }
 
 
 def report(bench: Bench, *words: str) -> Any:
@@ -150,7 +177,10 @@ def report(bench: Bench, *words: str) -> Any:
 def test_report_for_those_who_look_with_kyvernos_tools(bench: Bench) -> None:
     """The gravest of what a policy said of a container; the words of a report by policyreport_types.go."""
     passed, denied = recorded.decision("p", "passed"), recorded.decision("p", "denied", "no")
-    audited, exempt = recorded.decision("r", "audited", "would be denied: no"), recorded.decision("q", "exempt", "for now")
+    audited, exempt = (
+        recorded.decision("r", "audited", "would be denied: no"),
+        recorded.decision("q", "exempt", "for now"),
+    )
     bench.write(
         made(0, id="a0", container="one", command="create", decisions=[denied, audited]),
         made(1, id="a1", container="one", command="exec", decisions=[passed, exempt]),
@@ -168,7 +198,10 @@ def test_report_for_those_who_look_with_kyvernos_tools(bench: Bench) -> None:
     assert (found["apiVersion"], found["kind"]) == ("wgpolicyk8s.io/v1alpha2", "ClusterPolicyReport")
     assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", found["metadata"]["name"])
     assert found["summary"] == {"pass": 1, "fail": 1, "warn": 1, "error": 0, "skip": 1}
-    rows = [(one["policy"], one["resources"][0]["name"], one["result"], one.get("message"), one["scored"]) for one in found["results"]]
+    rows = [
+        (one["policy"], one["resources"][0]["name"], one["result"], one.get("message"), one["scored"])
+        for one in found["results"]
+    ]
     assert rows == [
         ("p", "one", "fail", "no", True),
         ("p", "two", "pass", None, True),
@@ -179,8 +212,15 @@ def test_report_for_those_who_look_with_kyvernos_tools(bench: Bench) -> None:
 
 
 def test_report_sums_up_by_policy_and_by_container(bench: Bench) -> None:
-    denied, changed, passed = recorded.decision("p", "denied", "no"), recorded.decision("q", "patched"), recorded.decision("p", "passed")
-    would_deny, would_change = recorded.decision("r", "audited", "would be denied: no"), recorded.decision("r", "audited", "would be hooked: 1 hook")
+    denied, changed, passed = (
+        recorded.decision("p", "denied", "no"),
+        recorded.decision("q", "patched"),
+        recorded.decision("p", "passed"),
+    )
+    would_deny, would_change = (
+        recorded.decision("r", "audited", "would be denied: no"),
+        recorded.decision("r", "audited", "would be hooked: 1 hook"),
+    )
     root = {"globals": {"root": str(bench.place / "root")}}
     bench.write(
         made(0, id="a0", container="one", command="create", engine="docker", decisions=[changed, would_deny], **root),
@@ -189,7 +229,18 @@ def test_report_sums_up_by_policy_and_by_container(bench: Bench) -> None:
         made(30, id="a3", container="three", command="create", engine="podman", decisions=[passed], **root),
     )
     (bench.place / "root/one").mkdir(parents=True)  # as another runtime leaves it: hookrun has no state there
-    names = ("policy", "calls", "containers", "denied", "changed", "would_deny", "would_change", "example", "first", "last")
+    names = (
+        "policy",
+        "calls",
+        "containers",
+        "denied",
+        "changed",
+        "would_deny",
+        "would_change",
+        "example",
+        "first",
+        "last",
+    )
     zero, two, three = "2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z", "2026-01-01T00:00:03Z"
     found = report(bench)
     assert [tuple(row[name] for name in names) for row in found["policies"]] == [
@@ -223,7 +274,16 @@ def test_another_runtime_fails_by_its_status(bench: Bench) -> None:
     assert bench.ids("--failed") == ["a0"]
 
 
-@pytest.mark.parametrize("words", [["list", "--since", "yesterday"], ["show", "a*"], ["timeline", "none"], ["show", "a"], ["export", "--format", "xml"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", "--since", "yesterday"],
+        ["show", "a*"],
+        ["timeline", "none"],
+        ["show", "a"],
+        ["export", "--format", "xml"],
+    ],
+)
 def test_what_is_not_understood_is_refused(bench: Bench, words: list[str]) -> None:
     bench.write(made(0, id="a0"), made(1, id="a1"))
     result = bench.call(*words)
@@ -233,7 +293,11 @@ def test_what_is_not_understood_is_refused(bench: Bench, words: list[str]) -> No
 
 
 def test_ids_may_be_shortened(bench: Bench) -> None:
-    bench.write(create(bench), made(1, id="def456def456", container="abcdef123", command="start"), made(2, id="abd", container="zz", command="state"))
+    bench.write(
+        create(bench),
+        made(1, id="def456def456", container="abcdef123", command="start"),
+        made(2, id="abd", container="zz", command="state"),
+    )
     assert bench.json("show", "abc1")["id"] == "abc123abc123"
     assert bench.json("show", "def4")["id"] == "def456def456"
     assert bench.json("show", "abcde")["id"] == "abc123abc123"  # the container's create
@@ -249,7 +313,16 @@ def test_show_tells_everything(bench: Bench) -> None:
         error="policy p: not here",
         decisions=[recorded.decision("p", "denied", "not here", 1.5)],
         hooks=[{"stage": "createRuntime", "path": "/h", "source": "hooks.d", "file": "/etc/hooks.d/x.json", "line": 3}],
-        hook_results=[{"stage": "prestart", "index": 0, "path": "/g", "ms": 7.25, "status": 3, "stderr": "line one\nline two\x1b[2J"}],
+        hook_results=[
+            {
+                "stage": "prestart",
+                "index": 0,
+                "path": "/g",
+                "ms": 7.25,
+                "status": 3,
+                "stderr": "line one\nline two\x1b[2J",
+            }
+        ],
         phases=[["decide", 1.0], ["clone", 2.0]],
         milliseconds=4.0,
     )
@@ -302,7 +375,14 @@ def test_show_marks_the_phase_that_failed(bench: Bench) -> None:
 def test_the_command_line_reads_back_to_the_byte(words: list[str]) -> None:
     line = trace_show.shell_line(words)
     script = f'printf "%s\\0" {line}'
-    done = subprocess.run(["bash", "-c", os.fsencode(script)], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True, env={"LC_ALL": "C.UTF-8"})
+    done = subprocess.run(
+        ["bash", "-c", os.fsencode(script)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=True,
+        env={"LC_ALL": "C.UTF-8"},
+    )
     assert done.stdout == b"".join(os.fsencode(word) + b"\0" for word in words)
     assert line.isprintable()
 
@@ -331,7 +411,13 @@ def test_large_changes_take_a_line(bench: Bench) -> None:
     ]
     bench.write(create(bench, config={"before": "1" * 64, "after": "2" * 64, "patch": patch}))
     (bench.directory / "configs" / f"{'1' * 64}.json").write_text(json.dumps(before))
-    brief = ['- /hostname: "a"', '+ /hostname: "b"', "~ /linux/seccomp removed", "~ /process/env replaced (9 changes)", "~ /annotations added"]
+    brief = [
+        '- /hostname: "a"',
+        '+ /hostname: "b"',
+        "~ /linux/seccomp removed",
+        "~ /process/env replaced (9 changes)",
+        "~ /annotations added",
+    ]
     assert bench.call("diff", "abc123").out.splitlines() == brief
     full = bench.call("diff", "abc123", "--full").out.splitlines()
     assert len(full) == 13
@@ -341,7 +427,9 @@ def test_large_changes_take_a_line(bench: Bench) -> None:
         assert f"\n    {line}\n" in shown
     assert "xxx" not in shown
     assert bench.call("show", "abc123", "--full").out == shown + "\nChanges\n" + "\n".join(full) + "\n"
-    changes = [{"sign": line[0], "path": line[2:].partition(": ")[0], "value": line.partition(": ")[2]} for line in full]
+    changes = [
+        {"sign": line[0], "path": line[2:].partition(": ")[0], "value": line.partition(": ")[2]} for line in full
+    ]
     assert bench.json("diff", "abc123") == changes
     assert bench.json("config", "abc123") == before
     after = jsonpatch.apply_patch(before, patch)
@@ -360,10 +448,16 @@ def test_diff_without_the_config(bench: Bench) -> None:
 
 
 def test_timeline(bench: Bench) -> None:
-    first, second = made(0, id="a0", container="box", milliseconds=40.0), made(1, id="a1", container="box", command="start", milliseconds=5.0)
+    first, second = (
+        made(0, id="a0", container="box", milliseconds=40.0),
+        made(1, id="a1", container="box", command="start", milliseconds=5.0),
+    )
     bench.write(first, second, made(2, id="a2", container="box2"))
     steps = bench.json("timeline", "box")
-    assert [(step["id"], step["start"], step["gap"], step["waited"]) for step in steps] == [("a0", 0.0, 0.0, 40.0), ("a1", 100.0, 60.0, 5.0)]
+    assert [(step["id"], step["start"], step["gap"], step["waited"]) for step in steps] == [
+        ("a0", 0.0, 0.0, 40.0),
+        ("a1", 100.0, 60.0, 5.0),
+    ]
     text = bench.call("timeline", "box").out
     assert "2 calls in 0.105 s; the engine waited 45.0 ms" in text
 
@@ -436,7 +530,13 @@ def test_tail_shows_calls_as_they_happen_over_a_rotation(bench: Bench) -> None:
     bench.write(made(0, id="old"))
     output = bench.place / "tail"
     with output.open("w") as file:
-        tail = subprocess.Popen(bench.words("tail", "--last", "1", "--json"), stdin=subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        tail = subprocess.Popen(
+            bench.words("tail", "--last", "1", "--json"),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
 
     def shows(*ids: str) -> bool:
         return [json.loads(line)["id"] for line in output.read_text().splitlines()] == list(ids)
@@ -481,7 +581,14 @@ def test_a_hundred_thousand_calls_take_little_memory(bench: Bench) -> None:
     recorded.write_many(bench.directory, 100_000, 30_000)
     measured = ["/usr/bin/env", "python3", "-c", MEASURE]
     for words in (["list", "--last", "20"], ["stats"], ["show", f"{99_999 * 2654435761 % 2**48:012x}"]):
-        done = subprocess.run([*measured, *bench.words(*words)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=True)
+        done = subprocess.run(
+            [*measured, *bench.words(*words)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        )
         assert int(done.stderr.splitlines()[-1]) < 200_000, words
     assert sum(row["count"] for row in bench.json("stats")["calls"]) == 100_000
 

@@ -118,7 +118,12 @@ def test_perfetto_events_keep_the_rules(bench: Bench) -> None:
             for inner in events:
                 starts, ends = inner["ts"], inner["ts"] + inner["dur"]
                 until = outer["ts"] + outer["dur"]
-                assert starts >= until or ends <= outer["ts"] or (starts >= outer["ts"] and ends <= until) or (starts <= outer["ts"] and ends >= until)
+                assert (
+                    starts >= until
+                    or ends <= outer["ts"]
+                    or (starts >= outer["ts"] and ends <= until)
+                    or (starts <= outer["ts"] and ends >= until)
+                )
     names = {event["args"]["name"] for event in value["traceEvents"] if event["ph"] == "M"}
     assert names == {"abcdef123", "(no container)", "d"}
 
@@ -160,7 +165,12 @@ def test_the_report_is_one_file_and_holds_every_call(bench: Bench) -> None:
     assert len(calls[0]["diff"]) == len(PATCH) + 1
     assert calls[1]["error"] == EVIL
     assert calls[0]["text"].startswith("call ")
-    assert [(call["result"], call["audited"]) for call in calls] == [("ok", False), ("failed", False), ("ok", False), ("denied", True)]
+    assert [(call["result"], call["audited"]) for call in calls] == [
+        ("ok", False),
+        ("failed", False),
+        ("ok", False),
+        ("denied", True),
+    ]
     assert "fetch(" not in code and "http:" not in code.replace('"http://www.w3.org/2000/svg"', "")
 
 

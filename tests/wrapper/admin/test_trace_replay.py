@@ -64,7 +64,9 @@ class Host:
         return result.out
 
     def last(self, command: str) -> dict[str, Any]:
-        found: list[dict[str, Any]] = json.loads(self.check("trace", "list", "--command", command, "--last", "1", "--json"))
+        found: list[dict[str, Any]] = json.loads(
+            self.check("trace", "list", "--command", command, "--last", "1", "--json")
+        )
         return found[0]
 
 
@@ -74,7 +76,9 @@ def host() -> Iterator[Host]:
     host = Host(place)
     yield host
     host.hookrun.delete_all()
-    subprocess.run(["umount", "-l", host.state / "seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+    subprocess.run(
+        ["umount", "-l", host.state / "seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60
+    )
     assert [mount for mount in leaks.mounts() if mount.startswith(f"{place}/")] == []
     shutil.rmtree(place)
 
@@ -231,7 +235,10 @@ def test_replay_has_a_limit_and_leaves_nothing(host: Host, bundle: Bundle) -> No
     host.hookrun.start(name)
     making = host.last("create")["id"]
     result = host.ctl("trace", "replay", making, "--timeout", "1")
-    assert (result.status, result.err.splitlines()[-1]) == (124, "hookctl: it was ended after 1 s: give it more by --timeout")
+    assert (result.status, result.err.splitlines()[-1]) == (
+        124,
+        "hookctl: it was ended after 1 s: give it more by --timeout",
+    )
     assert leaks.cgroups(making) == []
     for options in ([], ["--detach"]):
         before = sorted(json.loads(host.hookrun.call("ps", "--format", "json", name).out))
