@@ -39,7 +39,6 @@ def test_style() -> None:
 
 
 def test_format() -> None:
-    """Not of tests: their tables of cases stay a line each."""
     check("ruff", "format", "--check", "--no-cache", *FOLDERS, "packaging", "tests")
 
 
