@@ -5,19 +5,15 @@ A selector is what a mount must be like: (its field, tests) each.
 
 from __future__ import annotations
 
-from posix import _path_normpath as normpath  # type: ignore[attr-defined]  # all of `os.path` costs 1 ms
+from os.path import normpath
+from typing import Any
 
 from hookrun.policies import conditions, sources
+from hookrun.policies.draft import Draft
 from hookrun.policies.pointer import ABSENT, Fault, same
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.policies.draft import Draft
-
-    Config = dict[str, Any]
-    Selector = tuple[tuple[str, tuple[conditions.Test, ...]], ...]
+Config = dict[str, Any]
+Selector = tuple[tuple[str, tuple[conditions.Test, ...]], ...]
 
 FIELDS = ("destination", "source", "type", "realPath", *sources.ATTRIBUTES)
 _WRITABILITY = ("ro", "rw", "rro", "rrw")

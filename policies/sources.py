@@ -7,63 +7,62 @@ source really is.
 
 from __future__ import annotations
 
-from posix import _path_normpath as normpath  # type: ignore[attr-defined]  # all of `os.path` costs 1 ms
+from collections.abc import Callable
+from os.path import normpath
+from typing import Any, Protocol
 
 from hookrun.policies import conditions
 from hookrun.policies.pointer import ABSENT
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Protocol
 
-    class Facts(Protocol):
-        """What is known of one source on its host. Paths are absolute and normalized."""
+class Facts(Protocol):
+    """What is known of one source on its host. Paths are absolute and normalized."""
 
-        @property
-        def names(self) -> list[str]:
-            """All paths that lead to it, and to each part of a file system that a mount of it shows."""
+    @property
+    def names(self) -> list[str]:
+        """All paths that lead to it, and to each part of a file system that a mount of it shows."""
 
-        @property
-        def may_be_anything(self) -> bool:
-            """Whether nobody can say what a mount of it shows."""
+    @property
+    def may_be_anything(self) -> bool:
+        """Whether nobody can say what a mount of it shows."""
 
-        @property
-        def real(self) -> list[str]:
-            """Where it really is: several paths if several mounts show all of its file system."""
+    @property
+    def real(self) -> list[str]:
+        """Where it really is: several paths if several mounts show all of its file system."""
 
-        @property
-        def origins(self) -> list[str]:
-            """Where all that a mount of it shows really is: `real`, and so for what is mounted below or lies under it.
+    @property
+    def origins(self) -> list[str]:
+        """Where all that a mount of it shows really is: `real`, and so for what is mounted below or lies under it.
 
-            Empty where that can't be known.
-            """
+        Empty where that can't be known.
+        """
 
-        @property
-        def attributes(self) -> dict[str, Any]:
-            """fileSystem, mountPoint, owner, mode; without those that nobody told."""
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """fileSystem, mountPoint, owner, mode; without those that nobody told."""
 
-        def shows(self, paths: tuple[str, ...]) -> str:
-            """The first of some paths such that the mount shows what lies there, "" where it shows none."""
+    def shows(self, paths: tuple[str, ...]) -> str:
+        """The first of some paths such that the mount shows what lies there, "" where it shows none."""
 
-        def is_at(self, path: str) -> bool:
-            """Whether it is what lies at a path."""
+    def is_at(self, path: str) -> bool:
+        """Whether it is what lies at a path."""
 
-        def is_below(self, directory: str) -> bool:
-            """Whether all that a mount of it shows lies in a directory, at any depth."""
+    def is_below(self, directory: str) -> bool:
+        """Whether all that a mount of it shows lies in a directory, at any depth."""
 
-        @property
-        def devices(self) -> list[str]:
-            """The block devices that a file system of its own lies on, each MAJOR:MINOR; of a bind there is none."""
+    @property
+    def devices(self) -> list[str]:
+        """The block devices that a file system of its own lies on, each MAJOR:MINOR; of a bind there is none."""
 
-        @property
-        def has_mounts_below(self) -> bool:
-            """Whether a recursive bind of it takes other mounts along."""
+    @property
+    def has_mounts_below(self) -> bool:
+        """Whether a recursive bind of it takes other mounts along."""
 
-    # Where the mounts of a config land in the rootfs: a path for each, without symlinks.
-    Land = Callable[[list[dict[str, Any]]], list[str]]
-    # The facts on the source of a mount of the config; None where its source is only a word, like `tmpfs`.
-    Look = Callable[[dict[str, Any]], Facts | None]
+
+# Where the mounts of a config land in the rootfs: a path for each, without symlinks.
+Land = Callable[[list[dict[str, Any]]], list[str]]
+# The facts on the source of a mount of the config; None where its source is only a word, like `tmpfs`.
+Look = Callable[[dict[str, Any]], Facts | None]
 
 ATTRIBUTES = ("fileSystem", "mountPoint", "owner", "mode")
 _LINKED = ("/var/run", "/run")  # so in every distribution

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 from hookrun.policies.sources import Stated
 from hookrun.runtime.linux import mounts
 from hookrun.runtime.linux.mountinfo import is_within
 from hookrun.runtime.rootfs import places
+from hookrun.runtime.rootfs.places import Area
 from hookrun.runtime.rootfs.sources import Identity
-from hookrun.wrapper.exposure.named import covers
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-    from hookrun.runtime.rootfs.places import Area
-    from hookrun.wrapper.exposure.named import Group, Host, Named
+from hookrun.wrapper.exposure.named import Group, Host, Named, covers
 
 
 class Bind:

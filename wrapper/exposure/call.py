@@ -5,27 +5,23 @@ For the record, so that the same call can be judged again, and for the core, whi
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.policies.mounts import is_bind
-from hookrun.policies.sources import Stated, inside
+from hookrun.policies.sources import Facts, Stated, inside
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux import paths
 from hookrun.runtime.linux.mounts import MS_SHARED, MS_SLAVE
 from hookrun.runtime.rootfs import places
+from hookrun.runtime.rootfs.judged import Judged
 from hookrun.runtime.rootfs.sources import Identity
 from hookrun.runtime.spec import container_mounts
+from hookrun.runtime.spec.container_mounts import Mount, Origin
 from hookrun.runtime.spec.sections import root_path
 from hookrun.wrapper.exposure import landing
 from hookrun.wrapper.exposure.bind import Bind
 from hookrun.wrapper.exposure.filesystem import Filesystem
 from hookrun.wrapper.exposure.named import Host
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.policies.sources import Facts
-    from hookrun.runtime.rootfs.judged import Judged
-    from hookrun.runtime.spec.container_mounts import Mount, Origin
 
 _OPENING = MS_SHARED | MS_SLAVE
 

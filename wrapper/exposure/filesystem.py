@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hookrun.runtime.rootfs import places
-from hookrun.wrapper.exposure.named import covers
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from hookrun.runtime.rootfs.places import Area
-    from hookrun.runtime.spec.container_mounts import Mount
-    from hookrun.wrapper.exposure.named import Host
+from hookrun.runtime.rootfs.places import Area
+from hookrun.runtime.spec.container_mounts import Mount
+from hookrun.wrapper.exposure.named import Host, covers
 
 
 class Filesystem:

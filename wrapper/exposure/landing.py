@@ -7,16 +7,13 @@ that mount's source that has the links. What comes out otherwise, the core refus
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.spec import container_mounts
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    # What a place of the container shows: a directory of the host, None where there is nothing yet.
-    Shown = dict[str, str | None]
+# What a place of the container shows: a directory of the host, None where there is nothing yet.
+Shown = dict[str, str | None]
 
 _MOST_LINKS = 255  # as `hookrun.runtime.linux.paths` has it
 

@@ -7,10 +7,7 @@ import os
 from hookrun.policies.sources import is_path, plain
 from hookrun.runtime.linux.mountinfo import MountTable, is_within, joined
 from hookrun.runtime.rootfs import places
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from hookrun.runtime.rootfs.places import Area
+from hookrun.runtime.rootfs.places import Area
 
 _FORMAT, _DIRECTORY = 0o170000, 0o040000
 
