@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -320,28 +321,20 @@ def explain_call(
 
 @dataclass(frozen=True)
 class _Account:
-    """What one policy makes of a call, and why; `step` is None where it is not for the call."""
+    """What one policy makes of a call, and why; `turn` is None where it is not for the call."""
 
     one: Policy
-    matching: list[str]
-    exceptions: list[str]
-    denials: list[str]
-    before: dict[str, Any]
-    step: decide.Step | None
+    turn: decide.Turn | None
+    why: list[str]
 
     @property
     def refused(self) -> str:
         """Why the call is refused, "" if it is not."""
-        return decide.refusal(self.one, self.step) if self.step and self.one.mode == policy.ENFORCE else ""
-
-    @property
-    def after(self) -> dict[str, Any]:
-        """The config that the next policy sees."""
-        return self.step.config if self.step and self.one.mode == policy.ENFORCE else self.before
+        return self.turn.denied if self.turn else ""
 
     def values(self) -> dict[str, Any]:
         """The same for JSON. `action` and `patch` are what it would do, in audit mode too."""
-        action, message = decide.described(self.one, self.step, self.before) if self.step else ("none", "")
+        action, message = _described(self.turn) if self.turn else ("none", "")
         return {
             "policy": self.one.name,
             "mode": self.one.mode,
@@ -349,44 +342,48 @@ class _Account:
             "owner": self.one.owner,
             "file": self.one.file,
             "line": self.one.line,
-            "matched": self.step is not None,
+            "matched": self.turn is not None,
             "action": action,
             "message": message,
-            "why": [*self.matching, *self.exceptions, *self.denials],
-            "patch": changes.between(self.before, self.step.config) if self.step else [],
+            "why": self.why,
+            "patch": changes.between(self.turn.before, self.turn.step.config) if self.turn else [],
         }
+
+
+def _described(turn: decide.Turn) -> tuple[str, str]:
+    return decide.described(turn.policy, turn.step, turn.before)
 
 
 def _accounts(found: list[Source], config: dict[str, Any], call: dict[str, Any]) -> Iterator[_Account]:
     """What the policies make of a call, one after the other, until one refuses it."""
     view = match.View(config, call)
-    current = config
-    for source in found:
-        one = source.policy
-        matching = explain.matching(one, view)
-        if one.mode == policy.OFF or not match.is_for(one, view):
-            yield _Account(one, matching, [], [], current, None)
-            continue
-        step = decide.judge(one, current, view)
-        denials = [] if step.exempt else explain.denials(one, match.View(current, call))
-        account = _Account(one, matching, explain.exceptions(one, view), denials, current, step)
+    active = (source.policy for source in found if source.policy.mode != policy.OFF)
+    turns = {turn.policy.name: turn for turn in decide.turns(active, view)}
+    for one in (source.policy for source in found):
+        turn = turns.get(one.name)
+        account = _Account(one, turn, [*explain.matching(one, view), *(_reasons(turn, view) if turn else ())])
         yield account
         if account.refused:
             return
-        current = account.after
+
+
+def _reasons(turn: decide.Turn, view: match.View) -> list[str]:
+    """Why a policy that is for the call does what it does."""
+    denials = [] if turn.step.exempt else explain.denials(turn.policy, match.View(turn.before, view.invocation))
+    return [*explain.exceptions(turn.policy, view), *denials]
 
 
 def _tell(account: _Account, *, full: bool) -> None:
-    one, step = account.one, account.step
+    one, turn = account.one, account.turn
     typer.echo(f"policy {one.name} ({', '.join(filter(None, _about(one)))})")
-    _echo("  ", [*account.matching, *account.exceptions, *account.denials])
-    if step is None:
+    _echo("  ", account.why)
+    if turn is None:
         typer.echo("  -> does nothing")
         return
-    action, message = decide.described(one, step, account.before)
+    action, message = _described(turn)
     would_be = "would be " if one.mode == policy.AUDIT else ""
     typer.echo(f"  -> {would_be}{action}{': ' if message else ''}{output.harmless(message)}")
-    _echo("     ", _difference(account.before, step.config, full=full))
+    _echo("     ", _difference(turn.before, turn.step.config, full=full))
 
 
 def _about(one: Policy) -> tuple[str, ...]:
@@ -500,13 +497,14 @@ def simulate(
 ) -> None:
     """Say what a set of policies would have denied and changed, as if all were enforced, container by container."""
     limits = _limits(fail_on)
-    candidates = [one for one in compiler.ordered(_loaded(context, chosen)) if one.policy.mode != policy.OFF]
+    active = [one.policy for one in compiler.ordered(_loaded(context, chosen)) if one.policy.mode != policy.OFF]
+    enforced = [_enforced(one) for one in active]
     calls = _configs_below(configs, engine, _masking(context)) if configs else _recorded_calls(context)
     rows: list[tuple[str, str, str, str]] = []
-    totals: dict[str, dict[str, int]] = {one.name: dict.fromkeys(_OUTCOMES, 0) for one in candidates}
+    totals: dict[str, dict[str, int]] = {one.name: dict.fromkeys(_OUTCOMES, 0) for one in enforced}
     counts = dict.fromkeys(_COUNTED, 0)
     for name, config, call in calls:
-        found = _judged(candidates, config, call, full=full)
+        found = _judged(enforced, config, call, full=full)
         for counted in _COUNTED:
             counts[counted] += any(action == counted for _, action, _ in found)
         for policy_name, action, message in found:
@@ -547,29 +545,30 @@ def _limits(text: str) -> dict[str, int]:
     return found
 
 
+def _enforced(one: Policy) -> Policy:
+    twin = copy.copy(one)
+    twin.mode = policy.ENFORCE
+    return twin
+
+
 def _judged(
-    candidates: list[Source], config: dict[str, Any], call: dict[str, Any], *, full: bool
+    enforced: list[Policy], config: dict[str, Any], call: dict[str, Any], *, full: bool
 ) -> list[tuple[str, str, str]]:
-    """Policy, denied, changed, error or exempt, and why; as if every policy were enforced."""
-    found = []
-    view = match.View(config, call)
-    for source in candidates:
-        one = source.policy
-        if not match.is_for(one, view):
-            continue
-        step = decide.judge(one, config, view)
-        if step.exempt:
-            found.append((one.name, "exempt", exceptions.told(step.exempt)))
-            continue
-        if refused := decide.refusal(one, step):
-            found.append((one.name, "denied", refused))
-            break
-        if step.fault:
-            found.append((one.name, "error", step.fault))
-        elif step.config is not config:
-            found.append((one.name, "changed", ", ".join(_places(config, step.config, full=full))))
-            config = step.config
-    return found
+    """Policy, denied, changed, error or exempt, and why."""
+    outcomes = ((turn, _outcome(turn, full=full)) for turn in decide.turns(enforced, match.View(config, call)))
+    return [(turn.policy.name, *outcome) for turn, outcome in outcomes if outcome]
+
+
+def _outcome(turn: decide.Turn, *, full: bool) -> tuple[str, str] | None:
+    if turn.step.exempt:
+        return "exempt", exceptions.told(turn.step.exempt)
+    if turn.denied:
+        return "denied", turn.denied
+    if turn.step.fault:
+        return "error", turn.step.fault
+    if turn.step.config is not turn.before:
+        return "changed", ", ".join(_places(turn.before, turn.step.config, full=full))
+    return None
 
 
 def _places(before: Any, after: Any, *, full: bool) -> list[str]:
@@ -622,11 +621,9 @@ def newly_denied(store: Store, before: list[Source], after: list[Source], last: 
 
 def _denied(candidates: list[Source], config: dict[str, Any], call: dict[str, Any]) -> tuple[str, str] | None:
     """Policy and message of the denial, if there is one; policies that only audit do not deny."""
-    enforced = [one for one in candidates if one.policy.mode == "enforce"]
-    for name, action, why in _judged(enforced, config, call, full=False):
-        if action == "denied":
-            return name, why
-    return None
+    enforced = (one.policy for one in candidates if one.policy.mode == policy.ENFORCE)
+    turns = decide.turns(enforced, match.View(config, call))
+    return next(((turn.policy.name, turn.denied) for turn in turns if turn.denied), None)
 
 
 def _recorded_calls(context: typer.Context) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
