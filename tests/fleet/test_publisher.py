@@ -176,6 +176,45 @@ def test_what_waits_can_be_dropped_and_is_looked_at(holders: Holders) -> None:
     assert "does not follow version 2" in refusal(publisher, "sign", "--yes")
 
 
+def test_who_signs_sees_a_key_that_was_exchanged_under_its_id(holders: Holders) -> None:
+    publisher = holders.publisher
+    holders.holds(1)
+    fleet(publisher, "keys", "add", "timestamp")
+    (waiting,) = (publisher.directory / "pending").iterdir()
+    value = json.loads(waiting.read_text())
+    victim = value["signed"]["roles"]["targets"]["keyids"][0]
+    value["signed"]["keys"][victim]["keyval"]["public"] = "ab" * 32
+    value["signed"]["expires"] = "2099-01-01T00:00:00Z"
+    waiting.write_text(json.dumps(value))
+    holders.holds(2)
+    result = CliRunner().invoke(app, ["fleet", "sign", "--yes", "--fleet", str(publisher.directory)])
+    assert f"+ targets key {victim} " in result.stdout and "ab" * 32 in result.stdout
+    assert '+ expires: "2099-01-01T00:00:00Z"' in result.stdout
+
+
+def test_a_refresh_renews_the_timestamp_whoever_has_still_to_sign(holders: Holders) -> None:
+    publisher = holders.publisher
+    settings = json.loads((publisher.directory / "fleet.json").read_text())
+    settings["days"]["targets"] = 300  # so that those of today are due
+    (publisher.directory / "fleet.json").write_text(json.dumps(settings))
+    holders.holds(1)
+
+    def version() -> int:
+        number: int = json.loads((publisher.public / "metadata/timestamp.json").read_text())["signed"]["version"]
+        return number
+
+    before = version()
+    assert "targets needs 2 signatures" in fleet(publisher, "refresh")
+    assert version() == before + 1
+    (waiting,) = (publisher.directory / "pending").iterdir()
+    signed = waiting.read_bytes()
+    assert fleet(publisher, "refresh").startswith("the timestamp holds until ")
+    assert (version(), waiting.read_bytes()) == (before + 2, signed)
+    holders.holds(2)
+    assert "in effect: 2.targets.json" in fleet(publisher, "sign", "--yes")
+    assert len(holders.newest("targets")) == 2
+
+
 # --- a token
 
 

@@ -159,10 +159,11 @@ class FleetRepository(Repository):
         """What a role's waiting metadata would change, a line each."""
         new, old = self._read_pending(role).signed, self.open(role).signed
         if role == "root":
-            return _differences(_keys_of(old), _keys_of(new))
+            return _differences(_facts(old), _facts(new)) + _differences(_keys_of(old), _keys_of(new))
         tracks = [json.loads(self._rollout(targets) or "{}").get("bundles", {}) for targets in (old, new)]
         told = [{f"rollout of {name}:": json.dumps(track) for name, track in one.items()} for one in tracks]
-        return _differences(_hashes(old), _hashes(new)) + _differences(*told)
+        files = [{path: json.dumps(one.to_dict()) for path, one in targets.targets.items()} for targets in (old, new)]
+        return _differences(_facts(old), _facts(new)) + _differences(*files) + _differences(*told)
 
     def sign_waiting(self, role: str) -> None:
         """Add the signatures of the keys that are here; with enough of them, let it take effect. Raises Waiting."""
@@ -170,15 +171,16 @@ class FleetRepository(Repository):
         newest = self.open(role).signed.version
         if md.signed.version != newest + 1:
             raise Failure(f"{path} does not follow version {newest}: `hookctl fleet sign --drop`, and begin again")
-        if not self._sign(role, md):
-            raise Failure(f"no key is here that has still to sign {path}: see `hookctl fleet keys list`")
+        has_signed = self._sign(role, md)
         missing = self._missing(role, md)
+        if missing and not has_signed:
+            raise Failure(f"no key is here that has still to sign {path}: see `hookctl fleet keys list`")
         if missing:
             self._wait(role, md, missing)
         before = self.root()
         files.replace_bytes(self.metadata / path.name, md.to_bytes(JSONSerializer()))
         path.unlink()
-        for other in ROLES[1:]:
+        for other in reversed(ROLES[1:]):  # those that may have to wait again come last
             if self.root().get_delegated_role(other) != before.get_delegated_role(other):
                 self.resign(other)
         self.close_update()
@@ -271,13 +273,15 @@ class FleetRepository(Repository):
         self.do_timestamp()
 
     def refresh(self) -> None:
-        """Sign anew what expires before long, with the timestamp always among it."""
-        if self.targets().expires < _in_days(self._settings["days"]["targets"] // 2):
-            with self.edit_targets():
-                pass
+        """Sign anew what expires before long, with the timestamp always among it. Raises Waiting after all of that."""
         soon = self.snapshot().expires < _in_days(self._settings["days"]["snapshot"] // 2)
         self.do_snapshot(force=soon)
         self.do_timestamp(force=True)
+        is_due = self.targets().expires < _in_days(self._settings["days"]["targets"] // 2)
+        if is_due and not self.waiting():  # what others have signed already is kept
+            with self.edit_targets():
+                pass
+            self.close_update()
 
     def resign(self, role: str) -> None:
         """Have a role's metadata signed by the keys that root names for it now."""
@@ -373,13 +377,19 @@ def _file_name(role: str, md: Metadata[Any]) -> str:
 
 
 def _keys_of(root: Root) -> dict[str, str]:
-    """Who signs, and how many have to."""
+    """Who signs, by which key, and how many have to. An id need not be that of its key: the key counts."""
     found = {f"{role} threshold": str(root.get_delegated_role(role).threshold) for role in ROLES}
-    return found | {f"{role} key {key}": "" for role in ROLES for key in root.get_delegated_role(role).keyids}
+    return found | {
+        f"{role} key {key}": json.dumps(root.get_key(key).to_dict())
+        for role in ROLES
+        for key in root.get_delegated_role(role).keyids
+    }
 
 
-def _hashes(targets: Targets) -> dict[str, str]:
-    return {path: one.hashes["sha256"] for path, one in targets.targets.items() if path != rollout.TARGET}
+def _facts(signed: Root | Targets) -> dict[str, str]:
+    """What a role's metadata says besides who signs and what is offered."""
+    told = {name: value for name, value in signed.to_dict().items() if name not in ("keys", "roles", "targets")}
+    return {f"{name}:": json.dumps(value) for name, value in told.items()}
 
 
 def _differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
