@@ -268,6 +268,8 @@ def test_a_key_on_a_token(publisher: Publisher, token: str, tmp_path: Path, monk
 
 def test_a_token_that_is_not_there(publisher: Publisher, token: str) -> None:
     before = everything(publisher.directory)
+    said = refusal(publisher, "keys", "add", "targets", "--signer", "hsm:abc")
+    assert said == "hsm:abc: give hsm:KEYID?label=TOKEN, the key's id a number"
     for uri, why in (
         ("hsm:2?label=other", "No PKCS#11 token found for label other"),
         ("hsm:9?label=fleet", "could not find ECDSA key"),

@@ -113,6 +113,8 @@ def signer(uri: str, key: Key, directory: Path, ask: Ask) -> Signer | None:
 def of_token(uri: str) -> SSlibKey:
     """The public half of a key on a PKCS #11 token. Raises Failure."""
     place, _, label = uri.removeprefix(TOKEN).partition("?label=")
+    if place and not place.isdecimal():
+        raise Failure(f"{uri}: give hsm:KEYID?label=TOKEN, the key's id a number")
     try:
         found = HSMSigner.import_(int(place) if place else None, unquote_plus(label) or None, lambda _: _pin(uri))
     except Exception as error:
