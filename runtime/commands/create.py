@@ -10,7 +10,7 @@ from hookrun.runtime.process.creation import Creation, Request
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     """Make a container. Raises Failure, with nothing left behind."""
     try:
-        Creation(context, Request(options, arguments[0], detach=True)).run()
+        Creation(context, Request(options, arguments[0], detach=True, waits=True)).run()
     except Failure as failure:
         raise Failure(f"runc create failed: {failure.text}", failure.status) from None
     return 0

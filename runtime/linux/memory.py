@@ -1,37 +1,87 @@
-"""Keeping a waiting process small: pages of programs and libraries can be had from their files again."""
+"""Keeping a waiting process small: what files still hold can be had from them again."""
 
 from __future__ import annotations
 
+import os
+
 from hookrun.runtime.linux.files import read_bytes
-from hookrun.runtime.linux.syscalls import NR, call
+from hookrun.runtime.linux.syscalls import NR, call, drop_copies
 
 _MADV_DONTNEED = 4
 _UNCHANGED = (b"r-xp", b"r--p")
 _WRITABLE = b"rw-p"
 
 
-def unchanged_mappings() -> list[tuple[int, int]]:
-    """Address and length of this process's mappings of files that nothing was written to (/proc/self/maps).
+class Spare:
+    """Memory of this process, and of its children, that is the same in the files that it was mapped from.
 
-    A read-only mapping right before a writable one of the same file is what the loader has relocated (RELRO): those
-    pages can't be had from the file.
+    Pages of programs and libraries are. So are many that were copied to be written to: a count of references went up
+    and down again. Found before the process enters a container, where it finds neither its maps nor the files.
     """
-    lines = [line.split(maxsplit=5) for line in read_bytes("/proc/self/maps").splitlines()]
-    found = []
-    for fields, following in zip(lines, [*lines[1:], []], strict=True):
-        if len(fields) < 6 or fields[1] not in _UNCHANGED or not fields[5].startswith(b"/"):
-            continue
-        if len(following) == 6 and following[1] == _WRITABLE and following[5] == fields[5]:
-            continue
-        start, _, end = fields[0].partition(b"-")
-        found.append((int(start, 16), int(end, 16) - int(start, 16)))
-    return found
 
+    __slots__ = ("_copied", "_pagemap", "_unchanged")
 
-def let_go(mappings: list[tuple[int, int]]) -> None:
-    """Drop the pages of these mappings (madvise(2)); what is touched again is read from the page cache."""
-    for start, length in mappings:
+    def __init__(self) -> None:
+        """Read /proc/self/maps (proc_pid_maps(5)). Raises OSError.
+
+        A read-only mapping right before a writable one of the same file is what the loader has relocated (RELRO):
+        those pages can't be had from the file.
+        """
+        lines = [line.split(maxsplit=5) for line in read_bytes("/proc/self/maps").splitlines()]
+        self._unchanged: list[tuple[int, int]] = []
+        self._copied: list[tuple[int, int, int, int]] = []
+        self._pagemap = -1
+        for fields, following in zip(lines, [*lines[1:], []], strict=True):
+            if len(fields) < 6 or not fields[5].startswith(b"/"):
+                continue
+            if fields[1] == _WRITABLE:
+                self._note_copied(fields)
+            elif fields[1] in _UNCHANGED and not (following[1:2] == [_WRITABLE] and following[5:] == fields[5:]):
+                self._unchanged.append(_extent(fields[0]))
+
+    def _note_copied(self, fields: list[bytes]) -> None:
+        """Open the very file that is mapped (proc_pid_map_files(5)), which only a host's root may."""
+        address, length = _extent(fields[0])
         try:
-            call(NR.madvise, start, length, _MADV_DONTNEED)
-        except OSError:  # a locked mapping, or one that is gone
-            continue
+            file = os.open(b"/proc/self/map_files/" + fields[0], os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        self._copied.append((file, address, length, int(fields[2], 16)))
+
+    def find_pages(self) -> None:
+        """Called in the process that is to give back: it looks at its own pages (proc_pid_pagemap(5))."""
+        if self._copied:
+            try:
+                self._pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                return
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What has to stay open until `give_back`."""
+        files = tuple(file for file, *_ in self._copied)
+        return files if self._pagemap < 0 else (*files, self._pagemap)
+
+    def give_back(self) -> None:
+        """Drop the pages (madvise(2)); what is touched again is read from the page cache."""
+        for address, length in self._unchanged:
+            try:
+                call(NR.madvise, address, length, _MADV_DONTNEED)
+            except OSError:  # a locked mapping, or one that is gone
+                continue
+        if self._pagemap >= 0:
+            for file, address, length, offset in self._copied:
+                drop_copies(self._pagemap, file, address, length, offset)
+        self.close()
+
+    def close(self) -> None:
+        """Close `descriptors`."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self._unchanged, self._copied, self._pagemap = [], [], -1
+
+
+def _extent(text: bytes) -> tuple[int, int]:
+    """Address and length of START-END."""
+    start, _, end = text.partition(b"-")
+    return int(start, 16), int(end, 16) - int(start, 16)

@@ -1,4 +1,4 @@
-"""One foreign function: libc's `syscall(2)`."""
+"""Foreign functions: libc's `syscall(2)`, and what must not be interrupted by Python."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from hookrun.runtime.linux.numbers import NR
 
 if TYPE_CHECKING:
-    from hookrun.runtime.linux.foreign import address, call
+    from hookrun.runtime.linux.foreign import address, call, drop_copies
 else:
     try:
-        from _kernel import address, call  # of hookrun-start
+        from _kernel import address, call, drop_copies  # of hookrun-start
     except ImportError:
-        from hookrun.runtime.linux.foreign import address, call
+        from hookrun.runtime.linux.foreign import address, call, drop_copies
 
-__all__ = ["NR", "address", "call", "check"]
+__all__ = ["NR", "address", "call", "check", "drop_copies"]
 
 
 def check(number: int, path: str, *arguments: int | bytes | bytearray | None) -> int:

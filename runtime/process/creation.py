@@ -14,7 +14,7 @@ from hookrun.runtime.container.container import Container
 from hookrun.runtime.context import Context, Options
 from hookrun.runtime.documents import Resources, SavedState
 from hookrun.runtime.errors import Failure, failing
-from hookrun.runtime.linux import namespaces, pids
+from hookrun.runtime.linux import memory, namespaces, pids
 from hookrun.runtime.process import channel, handover, mappings, net_devices, parent, spawn, standard_init
 from hookrun.runtime.process.channel import Message
 from hookrun.runtime.process.parent import Parent
@@ -45,11 +45,12 @@ _STATE_NAMESPACES = {
 class Request(parent.Request):
     """What the command line says about a new container."""
 
-    __slots__ = ("bundle", "container_id", "no_new_keyring", "no_pivot")
+    __slots__ = ("bundle", "container_id", "no_new_keyring", "no_pivot", "waits")
 
-    def __init__(self, options: Options, container_id: str, *, detach: bool) -> None:
-        """Read the options of `create`, `run` and `restore`."""
+    def __init__(self, options: Options, container_id: str, *, detach: bool, waits: bool = False) -> None:
+        """Read the options of `create`, `run` and `restore`; of these, `create` leaves a process that `waits`."""
         super().__init__(options, detach=detach)
+        self.waits = waits
         self.container_id = container_id
         self.bundle = os.path.abspath(options["bundle"] or ".")
         self.no_pivot: bool = options["no-pivot"]
@@ -171,6 +172,7 @@ class Creation(Parent):
             cgroup_mounts=cgroup_mounts.plan(self.config, manager.paths),
             fifo=self._draft.make_exec_fifo(),
             entrance=manager.entrance(),
+            spare=memory.Spare() if request.waits else None,
         )
 
     def _oci_state(self, status: str, pid: int) -> dict[str, Any]:

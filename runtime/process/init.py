@@ -16,7 +16,7 @@ from typing import NoReturn
 from hookrun.runtime.cgroups.entrance import Entrance
 from hookrun.runtime.documents import Linux, Process
 from hookrun.runtime.errors import Failure, failing, reason
-from hookrun.runtime.linux import attributes, lsm, memory, seccomp
+from hookrun.runtime.linux import attributes, lsm, seccomp
 from hookrun.runtime.linux.seccomp import Program
 from hookrun.runtime.process import channel, placement, scheduling, terminal
 from hookrun.runtime.process import process as processes
@@ -47,7 +47,7 @@ class Plan:
 class Init:
     """The child's half; what differs is in the methods that raise NotImplementedError here."""
 
-    __slots__ = ("kept", "line", "mappings", "plan", "process")
+    __slots__ = ("kept", "line", "plan", "process")
 
     def __init__(self, plan: Plan, line: channel.ChildLine) -> None:
         self.plan = plan
@@ -55,8 +55,6 @@ class Init:
         self.process = plan.process
         self.kept: tuple[int, ...] = ()
         """Descriptors that stay open until execve, besides the line."""
-        self.mappings: list[tuple[int, int]] = []
-        """Memory that the process does without while it waits (`memory.unchanged_mappings`)."""
 
     def run(self) -> NoReturn:
         """From clone to execve; does not return. Raises Failure, OSError."""
@@ -169,9 +167,11 @@ class Init:
         if label:
             lsm.set_selinux_exec_label(label)
 
+    def save_memory(self) -> None:
+        """Give back what a process that is about to wait does without. Later, a filter need not allow it."""
+
     def _install_seccomp(self) -> None:
-        # A filter need not allow madvise; the process is about to wait.
-        memory.let_go(self.mappings)
+        self.save_memory()
         if self.plan.seccomp is not None:
             listener = seccomp.install(self.plan.seccomp)
             if listener is not None:

@@ -45,11 +45,15 @@ class Plan:
     cgroup_mounts: CgroupMounts
     fifo: int
     entrance: Entrance
+    spare: memory.Spare | None
+    """What the process gives back before it waits for `start`."""
 
     def close(self) -> None:
         """Called in the parent, once the child has all this."""
         self.entrance.close()
         os.close(self.fifo)
+        if self.spare is not None:
+            self.spare.close()
         for descriptor in self.sources.values():
             os.close(descriptor)
         if self.shared.console is not None:
@@ -68,7 +72,9 @@ class StandardInit(Init):
         self.config = plan.config
         self.kinds = namespace_paths(plan.config)
         self.kept = (plan.fifo,)
-        self.mappings = memory.unchanged_mappings()
+        if plan.spare is not None:
+            plan.spare.find_pages()
+            self.kept += plan.spare.descriptors
 
     def enter_container(self) -> None:
         # The kernel keeps signals without a handler from the first process of a pid namespace.
@@ -156,6 +162,10 @@ class StandardInit(Init):
                 lsm.apply_apparmor(profile)
             except Failure as failure:
                 raise Failure(f"unable to apply apparmor profile: {failure.text}") from None
+
+    def save_memory(self) -> None:
+        if self.container.spare is not None:
+            self.container.spare.give_back()
 
     def leave_parent(self, variables: dict[bytes, bytes]) -> None:
         self.note("init: closing the pipe to signal completion")

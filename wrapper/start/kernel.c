@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <seccomp.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -60,6 +61,55 @@ static PyObject *address(PyObject *self, PyObject *buffer)
         return NULL;
     }
     return PyLong_FromVoidPtr(PyByteArray_AS_STRING(buffer));
+}
+
+#define PRESENT (1UL << 63)
+#define OF_FILE (1UL << 61)
+#define AT_ONCE 512
+
+static void drop(const char *from, const char *to)
+{
+    if (from < to)
+        madvise((void *)from, (size_t)(to - from), MADV_DONTNEED);
+}
+
+/* No Python runs between the comparison of a page and its end: a count of references may lie in it. */
+static void drop_same(int pagemap, const char *memory, const char *file, size_t length)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint64_t entries[AT_ONCE];
+    const char *from = memory; /* where the pages begin that are to be dropped together */
+    size_t at;
+
+    for (at = 0; at < length; at += page) {
+        size_t number = at / page % AT_ONCE;
+        off_t place = (off_t)(((uintptr_t)memory + at) / page * sizeof(*entries));
+
+        if (number == 0 && pread(pagemap, entries, sizeof(entries), place) <= 0)
+            break;
+        if ((entries[number] & (PRESENT | OF_FILE)) != PRESENT || memcmp(memory + at, file + at, page) != 0) {
+            drop(from, memory + at);
+            from = memory + at + page;
+        }
+    }
+    drop(from, memory + at);
+}
+
+static PyObject *drop_copies(PyObject *self, PyObject *arguments)
+{
+    int pagemap, file;
+    unsigned long long address, length, offset;
+    void *mapped;
+
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, "iiKKK", &pagemap, &file, &address, &length, &offset))
+        return NULL;
+    mapped = mmap(NULL, length, PROT_READ, MAP_PRIVATE, file, (off_t)offset);
+    if (mapped != MAP_FAILED) {
+        drop_same(pagemap, (const char *)(uintptr_t)address, mapped, length);
+        munmap(mapped, length);
+    }
+    Py_RETURN_NONE;
 }
 
 static PyObject *version(PyObject *self, PyObject *nothing)
@@ -168,6 +218,7 @@ static PyObject *release(PyObject *self, PyObject *context)
 static PyMethodDef functions[] = {
     {"call", (PyCFunction)(void (*)(void))call, METH_FASTCALL, NULL},
     {"address", address, METH_O, NULL},
+    {"drop_copies", drop_copies, METH_VARARGS, NULL},
     {"seccomp_version", version, METH_NOARGS, NULL},
     {"seccomp_arch_native", native, METH_NOARGS, NULL},
     {"seccomp_syscall_resolve_name_arch", resolve, METH_VARARGS, NULL},

@@ -194,7 +194,7 @@ def _be_born(place: str) -> None:
     plan.namespaces.close()
     made._draft.note_progress(made._state(manager, 0, 0))
     made._draft.keep_config(made.config)
-    memory.unchanged_mappings()
+    memory.Spare().close()
     _make_rootfs(plan)
     made._draft.finish(made._state(manager, os.getpid(), 0))
     made._draft.discard()
