@@ -79,14 +79,14 @@ def settle(place: str) -> Callable[[str], None]:
 
     The commands are rehearsed once more in the directory `place`: code that was copied has to be suited again.
     """
-    from hookrun.wrapper.start import rehearsal
+    from hookrun.wrapper.start import rehearsal, rehearsed
 
     rehearsal.rehearse(place)
     entry = sys.modules["hookrun.wrapper.entry"]
     unwanted = _NEVER & sys.modules.keys()
     if unwanted:
         raise ImportError(f"a heap must not hold the module {', '.join(sorted(unwanted))}")
-    for name in (__name__, given.__name__, rehearsal.__name__):
+    for name in (__name__, given.__name__, rehearsal.__name__, rehearsed.__name__):
         sys.modules.pop(name, None)
     sys.modules["hookrun"].__path__.clear()
     sys.path_importer_cache.clear()

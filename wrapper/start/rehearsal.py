@@ -15,19 +15,19 @@ import sys
 
 from hookrun.runtime import SPEC_VERSION, jsonio
 from hookrun.runtime.cgroups import choice, files
-from hookrun.runtime.commands import spec
 from hookrun.runtime.container import directory as container_directory
 from hookrun.runtime.context import Context
-from hookrun.runtime.linux import memory, mounts, namespaces, pids
+from hookrun.runtime.linux import memory, mounts, namespaces, pids, seccomp
 from hookrun.runtime.linux.syscalls import NR, call
 from hookrun.runtime.log import Log
 from hookrun.runtime.process import creation
 from hookrun.runtime.process import process as processes
 from hookrun.runtime.rootfs import rootfs
-from hookrun.wrapper import settings, shim, snapshot
+from hookrun.wrapper import shim, snapshot
 from hookrun.wrapper.caller import engine
 from hookrun.wrapper.cli import argv
-from hookrun.wrapper.start import seal
+from hookrun.wrapper.exposure.call import Exposure
+from hookrun.wrapper.start import rehearsed, seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ def _yes() -> bool:
 def _prepare(place: str) -> None:
     """A bundle, and a snapshot of settings that keep the record here."""
     os.makedirs(f"{place}/bundle/rootfs")
-    config = spec.example()
-    config["process"]["terminal"] = False
-    _write(f"{place}/bundle/config.json", jsonio.dumps(config).encode())
-    content = {"settings": settings.completed({"record": {"directory": f"{place}/record"}}), "profiles": {}}
-    _write(f"{place}/{snapshot.NAME}", snapshot.packed(content))
+    os.mkdir(f"{place}/bundle/{rehearsed.DIRECTORY}")
+    for name in rehearsed.FILES:
+        _write(f"{place}/bundle/{name}", b"")
+    _write(f"{place}/bundle/config.json", jsonio.dumps(rehearsed.config(f"{place}/bundle")).encode())
+    _write(f"{place}/{snapshot.NAME}", snapshot.packed(rehearsed.content(place)))
 
 
 def _write(path: str, data: bytes) -> None:
@@ -183,6 +183,8 @@ def _be_born(place: str) -> None:
     words = argv.parse(_line(place, "create", "--bundle", f"{place}/bundle"))
     context = Context(f"{place}/root", Log())
     made = creation.Creation(context, creation.Request(words.options, _NAME, detach=True))
+    _judge(context, made.request.bundle)
+    seccomp.program(rehearsed.SECCOMP, context.log.debug, f"{place}/programs")
     manager = choice.for_config(made.config, _NAME, False, False, context.log)
     manager.check_unused()
     manager.paths = _make_cgroups(place)
@@ -201,6 +203,16 @@ def _be_born(place: str) -> None:
     for path in manager.paths.values():
         os.unlink(f"{path}/tasks")
     manager.destroy()
+
+
+def _judge(context: Context, bundle: str) -> None:
+    """Have the core compare what it mounts, as it does where a policy asked for sources."""
+    config = rehearsed.config(bundle)
+    exposure = Exposure(bundle, config)
+    for mount in config["mounts"]:
+        exposure.look(mount)
+    exposure.land(config["mounts"])
+    exposure.judged(context.judged)
 
 
 def _make_rootfs(plan: standard_init.Plan) -> None:
