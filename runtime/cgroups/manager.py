@@ -77,6 +77,11 @@ class Manager:
         """The limit of `memory` in bytes, or of `pids`; 0 where there is none."""
         raise NotImplementedError
 
+    @property
+    def memory_path(self) -> str:
+        """The path of the container's cgroup in the hierarchy of the memory controller, "" without one."""
+        raise NotImplementedError
+
     def harm(self) -> dict[str, int]:
         """What the kernel did to the processes for want of memory and pids, and the limits then; empty for nothing."""
         found: dict[str, int] = {}

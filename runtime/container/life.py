@@ -17,9 +17,10 @@ from hookrun.runtime.container import directory, hooks
 from hookrun.runtime.container.container import EXEC_FIFO, Container
 from hookrun.runtime.context import Context
 from hookrun.runtime.errors import Failure, reason
-from hookrun.runtime.linux import pids
+from hookrun.runtime.linux import kernel_log, pids
 from hookrun.runtime.rootfs import rootfs
 from hookrun.runtime.spec.hooks import of_stage
+from hookrun.runtime.spec.sections import linux
 
 _PATIENCE_SECONDS = 10.0
 REFUSALS = {
@@ -98,7 +99,7 @@ def destroy(context: Context, container: Container) -> None:
     if not container.has_own_pid_namespace() and manager.exists():
         # Without a pid namespace the first process's end does not end the others.
         kill_all(manager, context)
-    context.harm = manager.harm()
+    context.harm = manager.harm() if manager.exists() else _logged_harm(container, manager)
     manager.destroy()
     if not container.has_mount_namespace():
         rootfs.release(container.state["config"]["rootfs"])
@@ -108,6 +109,16 @@ def destroy(context: Context, container: Container) -> None:
     directory.remove(container.directory)
     if poststop is not None:
         _run_poststop(context, container, poststop)
+
+
+def _logged_harm(container: Container, manager: Manager) -> dict[str, int]:
+    """As `Manager.harm`, of cgroups that are gone: systemd removes a scope with its last process."""
+    path = manager.memory_path
+    kills = kernel_log.oom_kills(path, container.init_start_time) if path else 0
+    if not kills:
+        return {}
+    memory = (linux(container.config).get("resources") or {}).get("memory") or {}
+    return {"oom_kills": kills, "memory_limit": max(0, memory.get("limit") or 0)}
 
 
 def kill_all(manager: Manager, context: Context) -> None:

@@ -51,6 +51,7 @@ class X86_64(Common):
     socket = 41
     fstatfs = 138
     statx = 332
+    syslog = 103
 
 
 class AArch64(Common):
@@ -80,6 +81,7 @@ class AArch64(Common):
     socket = 198
     fstatfs = 44
     statx = 291
+    syslog = 116
 
 
 MACHINE = os.uname().machine

@@ -224,6 +224,10 @@ class V1Manager(Manager):
             raise Failure("cannot toggle freezer: cgroups not configured for container")
         return path
 
+    @property
+    def memory_path(self) -> str:
+        return self.paths.get("memory", "").removeprefix(f"{files.UNIFIED}/memory")
+
     def oom_kill_count(self) -> int:
         return files.count(self.paths.get("memory", ""), "memory.oom_control", "oom_kill")
 

@@ -123,6 +123,10 @@ class V2Manager(Manager):
             raise
         return asked_for and _wait_until_frozen(self.main_path)
 
+    @property
+    def memory_path(self) -> str:
+        return self.main_path.removeprefix(files.UNIFIED)
+
     def oom_kill_count(self) -> int:
         return files.count(self.main_path, "memory.events", "oom_kill")
 

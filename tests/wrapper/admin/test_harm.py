@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +51,24 @@ def test_a_container_that_the_kernel_killed(host: ConfiguredHost, bundle: Bundle
     listed = host.hookctl("trace", "list", "--command", "delete").out.splitlines()
     assert listed[-1].endswith("killed by the kernel: out of memory (limit 50 MiB)")
     assert json.loads(host.hookctl("trace", "show", "--json", name).out)["harm"] == line["harm"]
+
+
+def test_a_container_whose_cgroups_were_gone_before(host: ConfiguredHost, bundle: Bundle) -> None:
+    """As systemd removes a scope with its last process. The kernel's log remembers, of this container alone."""
+    for script, harm in (
+        (f"{_EATS}; sleep 100", {"oom_kills": 1, "memory_limit": 50 * MEBIBYTE}),
+        ("exit 0", {}),
+    ):
+        name = fresh_id("gone")
+        limited(bundle, script).linux["cgroupsPath"] = "/hr-harm-again"
+        host.runtime.create(bundle.write().path, container_id=name)
+        host.runtime.start(name)
+        host.runtime.wait_for_status(name, "stopped")
+        for path in json.loads((host.runtime.root / name / "state.json").read_text())["cgroup_paths"].values():
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(path)
+        assert host.runtime.call("delete", name).status == 0
+        assert last(host, "delete")["harm"] == harm
 
 
 def test_run_knows_the_exit_status_too(host: ConfiguredHost, bundle: Bundle) -> None:
