@@ -77,11 +77,12 @@ def check_reach(process: Process, platform: Linux) -> None:
     `platform` is the container's `linux` object. Source: runc's setupUser. Raises Failure.
     """
     user = process.get("user") or {}
+    has_user_namespace = any(entry.get("type") == "user" for entry in platform.get("namespaces") or ())
     for kind, number, mappings in (
         ("uid", user.get("uid"), platform.get("uidMappings")),
         ("gid", user.get("gid"), platform.get("gidMappings")),
     ):
-        if mappings and not any(_is_mapped(number or 0, entry) for entry in mappings):
+        if has_user_namespace and mappings and not any(_is_mapped(number or 0, entry) for entry in mappings):
             raise no_user(f"cannot set {kind} to unmapped user in user namespace")
     if user.get("additionalGids") and os.geteuid() != 0:
         raise no_user("cannot set any additional groups in a rootless container")

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.bundles import Bundle
+from tests.support.configured import configured_host
 from tests.support.runtimes import HOOKRUN, Runtime, fresh_id, wait_for
 
 
@@ -37,3 +38,22 @@ def test_a_scope_is_a_scope(bundle: Bundle, tmp_path: Path) -> None:
         wait_for(lambda: "ActiveState=inactive" in shown(unit, "ActiveState"), "the scope's end")
     finally:
         runtime.delete_all()
+
+
+def test_a_kill_for_want_of_memory_is_noted_though_the_scope_is_gone(bundle: Bundle) -> None:
+    limit = 50 << 20
+    bundle.linux["resources"] = {"memory": {"limit": limit, "swap": limit}}
+    bundle.shell("x=$(dd if=/dev/zero bs=1M count=200 2>/dev/null | tr '\\0' x)")
+    with configured_host() as host:
+        runtime = Runtime(host.launcher, host.runtime.root, "--systemd-cgroup")
+        container_id = fresh_id("harm")
+        bundle.linux["cgroupsPath"] = f"system.slice:hr:{container_id}"
+        try:
+            runtime.run_detached(bundle.write().path, container_id=container_id)
+            runtime.wait_for_status(container_id, "stopped")
+            unit = f"hr-{container_id}.scope"
+            wait_for(lambda: "ActiveState=active" not in shown(unit, "ActiveState"), "the scope's end")
+            assert runtime.call("delete", container_id).status == 0
+            assert host.lines("delete")[-1]["harm"] == {"oom_kills": 1, "memory_limit": limit}
+        finally:
+            runtime.delete_all()
