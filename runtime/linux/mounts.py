@@ -132,7 +132,8 @@ def new_filesystem(kind: str, source: str, options: list[str], attributes: int) 
         _configure(context, "source", source)
         for option in options:
             key, has_value, value = option.partition("=")
-            _configure(context, key, value if has_value else None)
+            if key:  # mount(2) passes others over too
+                _configure(context, key, value if has_value else None)
         call(NR.fsconfig, context, _FSCONFIG_CMD_CREATE, None, None, 0)
         return call(NR.fsmount, context, _FSMOUNT_CLOEXEC, attributes)
     except OSError as error:

@@ -21,7 +21,7 @@ from hookrun.runtime.process.parent import Parent
 from hookrun.runtime.process.spawn import ChildProcess
 from hookrun.runtime.rootfs import cgroup_mounts, host_mounts, rootfs
 from hookrun.runtime.spec import config as configs
-from hookrun.runtime.spec import container_mounts
+from hookrun.runtime.spec import container_mounts, placement
 from hookrun.runtime.spec.hooks import STAGES, STATUSES, of_stage
 from hookrun.runtime.spec.sections import linux, namespace_paths, root_path
 
@@ -76,6 +76,8 @@ class Creation(Parent):
         container.check_id(request.container_id)
         configs.check_rootfs(root_path(self.config, request.bundle))
         container_mounts.check(self.config, request.bundle, context.log, no_pivot=request.no_pivot)
+        for warning in placement.warnings(linux(self.config)):
+            context.log.warning(warning)
         process = self.config["process"]
         listening = handover.listen_descriptors()
         super().__init__(context, request, process, linux(self.config), listening)

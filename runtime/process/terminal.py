@@ -106,7 +106,7 @@ def set_size(descriptor: int, size: Size | None) -> None:
     """Give the terminal the config's consoleSize, rows and columns. Raises OSError."""
     if not size or not (size.get("height") and size.get("width")):
         return
-    packed = size["height"].to_bytes(4, "little")[:2] + size["width"].to_bytes(4, "little")[:2] + bytes(4)
+    packed = size["height"].to_bytes(8, "little")[:2] + size["width"].to_bytes(8, "little")[:2] + bytes(4)
     fcntl.ioctl(descriptor, _TIOCSWINSZ, packed)
 
 

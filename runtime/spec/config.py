@@ -67,7 +67,7 @@ def check(found: Any) -> Config:
     _check_hooks(config)
     if linux(config).get("netDevices"):
         net_devices.check(linux(config)["netDevices"], has_network_namespace="network" in kinds)
-    if linux(config).get("personality") or linux(config).get("memoryPolicy") is not None:
+    if linux(config).get("personality") is not None or linux(config).get("memoryPolicy") is not None:
         placement.check(linux(config))
     return config
 
@@ -150,7 +150,7 @@ def _check_mappings(config: Config, kinds: dict[str, str]) -> None:
 
 def _check_time_offsets(config: Config, kinds: dict[str, str]) -> None:
     offsets = linux(config).get("timeOffsets")
-    if offsets and "time" not in kinds:
+    if offsets is not None and "time" not in kinds:
         raise Failure("time namespace offsets specified, but time namespace isn't enabled in the config")
     if offsets and kinds["time"]:
         raise Failure(

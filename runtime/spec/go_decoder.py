@@ -35,7 +35,7 @@ def normalize(value: Any, form: Any) -> bool:
     for name, element in value.items():
         if type(element) in _CONTAINERS:
             inner = form.get(name)
-            if type(inner) is dict or (type(inner) is list and inner[0] is not str):
+            if type(inner) is dict or (type(inner) is list and (inner[0] is not str or None in element)):
                 changed = normalize(element, inner) or changed
     return changed
 
@@ -45,11 +45,19 @@ _CONTAINERS = (*_OBJECTS, list)
 
 
 def _normalize_list(value: list[Any], form: Any) -> bool:
-    changed = False
+    """A list's null is its elements' zero value."""
+    changed = None in value
+    if changed:
+        value[:] = [_zero(form) if element is None else element for element in value]
     if type(form) is dict:
         for element in value:
             changed = normalize(element, form) or changed
     return changed
+
+
+def _zero(form: Any) -> Any:
+    """The value of a variable of Go's that nothing was written to."""
+    return 0 if type(form) is tuple else type(form)() if type(form) in _CONTAINERS else form()
 
 
 def _normalize_map(value: dict[str, Any], form: Any) -> bool:

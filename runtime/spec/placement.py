@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hookrun.runtime.documents import Linux, MemoryPolicy
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.linux.cpus import parse_cpus
@@ -26,14 +28,21 @@ MODE_FLAGS = {
 def check(linux: Linux) -> None:
     """Refuse values that runc refuses. Raises Failure."""
     personality = linux.get("personality")
-    if personality:
-        if personality.get("domain") not in DOMAINS:
-            raise Failure(f'invalid personality domain "{personality.get("domain") or ""}"')
-        if personality.get("flags"):
-            raise Failure("personality flags are not supported")
+    if personality is not None and personality.get("domain") not in DOMAINS:
+        raise Failure(f'invalid personality domain "{personality.get("domain") or ""}"')
     policy = linux.get("memoryPolicy")
     if policy is not None:
         _check_memory_policy(policy)
+
+
+def warnings(linux: Linux) -> Iterator[str]:
+    """What is ignored, in runc's words."""
+    flags = (linux.get("personality") or {}).get("flags")
+    if flags:
+        yield (
+            f"ignoring unsupported personality flags: [{' '.join(flags)}] "
+            "because personality flag has not supported at this time"
+        )
 
 
 def _check_memory_policy(policy: MemoryPolicy) -> None:

@@ -46,7 +46,7 @@ def validate(found: Any) -> Process:
     if not process.get("args"):
         raise Failure("args must not be empty")
     check_ids(process.get("user") or {})
-    if process.get("scheduler") or process.get("ioPriority") or process.get("execCPUAffinity"):
+    if process.keys() & {"scheduler", "ioPriority", "execCPUAffinity"}:
         scheduling.check(process)
     if process.get("selinuxLabel") and not lsm.selinux_is_enabled():
         raise Failure("selinux label is specified in config, but selinux is disabled or not supported")

@@ -34,7 +34,7 @@ def check(process: Process) -> None:
     if scheduler:
         _check_scheduler(scheduler)
     priority = process.get("ioPriority")
-    if priority:
+    if priority is not None:
         if priority.get("class") not in IO_CLASSES:
             raise Failure(f'invalid ioPriority.Class: "{priority.get("class") or ""}"')
         if not 0 <= (priority.get("priority") or 0) <= 7:

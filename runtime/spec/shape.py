@@ -33,7 +33,7 @@ CAPABILITIES = {
 }
 PROCESS = {
     "terminal": bool,
-    "consoleSize": {"height": _U32, "width": _U32},
+    "consoleSize": {"height": _U64, "width": _U64},
     "user": {"uid": _U32, "gid": _U32, "umask": _U32, "additionalGids": [_U32], "username": str},
     "args": _STRINGS,
     "commandLine": str,

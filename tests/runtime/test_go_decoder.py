@@ -86,7 +86,11 @@ def test_letters_that_do_not_fold(name: str) -> None:
             {"root": {"path": "p", "readonly": False}},
         ),
         ('{"linux": {"seccomp": {"defaultAction": "A"}, "Seccomp": null}}', {"linux": {}}),
-        ('{"mounts": [{"Source": "/a"}, null]}', {"mounts": [{"source": "/a"}, None]}),
+        ('{"mounts": [{"Source": "/a"}, null]}', {"mounts": [{"source": "/a"}, {}]}),
+        (
+            '{"process": {"args": ["a", null], "user": {"additionalGids": [null]}}}',
+            {"process": {"args": ["a", ""], "user": {"additionalGids": [0]}}},
+        ),
         ('{"hooks": null, "annotations": {"a": null}}', {"annotations": {"a": ""}}),
         ('{"linux": 5, "ROOT": [1]}', {"linux": 5, "root": [1]}),
     ],

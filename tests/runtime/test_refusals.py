@@ -18,6 +18,15 @@ from hookrun.runtime.rootfs import rootfs
 from tests.support.bundles import Bundle
 from tests.support.runtimes import HOOKRUN, Runtime, fresh_id
 
+# What runc passes over. The fuzz of tests/security found these by comparing with runc 1.5.
+PASSED_OVER: dict[str, Callable[[Bundle], object]] = {
+    "a null among arguments": lambda bundle: bundle.process.update(args=["true", None]),
+    "a mount's option without a name": lambda bundle: bundle.config["mounts"].append(
+        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["=x"]}
+    ),
+    "a console larger than can be": lambda bundle: bundle.process.update(consoleSize={"height": 1 << 40, "width": 1}),
+    "mappings without a user namespace": lambda bundle: bundle.linux.update(gidMappings=[{"size": 1}]),
+}
 NOBODY = 0x7FFFFFFF  # no pid
 
 
@@ -47,6 +56,27 @@ def test_what_is_refused_is_told(name: str) -> None:
     with pytest.raises(Failure) as failure:
         call()
     assert failure.value.text == told
+
+
+@pytest.mark.parametrize("name", PASSED_OVER)
+def test_what_runc_passes_over(name: str, bundle: Bundle, either: Runtime) -> None:
+    bundle.command("true")
+    PASSED_OVER[name](bundle)
+    assert either.run(bundle.write().path).status == 0
+
+
+# And what later ones than Debian's refuse.
+REFUSED_EMPTY: dict[str, Callable[[Bundle], object]] = {
+    "invalid ioPriority.Class: ": lambda bundle: bundle.process.update(ioPriority={}),
+    "time namespace offsets specified, but": lambda bundle: bundle.linux.update(timeOffsets={}),
+}
+
+
+@pytest.mark.parametrize("told", REFUSED_EMPTY)
+def test_an_empty_object_is_one(told: str, bundle: Bundle, hookrun: Runtime) -> None:
+    REFUSED_EMPTY[told](bundle)
+    result = hookrun.run(bundle.write().path)
+    assert (result.status, told in result.err) == (1, True), result.err
 
 
 def test_mounts_that_cannot_be_read_are_told(mocker: MockerFixture) -> None:
