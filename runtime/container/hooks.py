@@ -103,9 +103,9 @@ class _Run:
         except OSError as error:
             self._close_outputs()
             return f"fork/exec {self._path}: {reason(error)}"
-        except ValueError as error:
+        except ValueError:  # of Python's: execve(2) itself would take it
             self._close_outputs()
-            return f"fork/exec {self._path}: {error}"
+            return f"fork/exec {self._path}: its first argument is empty"
         finally:
             os.close(stdin)
             os.close(out_writer)

@@ -1,6 +1,7 @@
 """Every field of config.json and every flag with values that nobody means: no answer is in a Python exception's words.
 
-Each value goes the whole way of a call, in a fork of this process: read, checked, and where it passes, run.
+Each value goes the whole way of a call, in a fork of this process: read, checked, and where it passes, run. And what
+Debian's runc takes of it, hookrun takes, but for what is said below.
 
     .venv/bin/python -m tests.security.test_python_words SEED COUNT    # prints what it finds
 """
@@ -35,10 +36,11 @@ from hookrun.wrapper import shim
 from hookrun.wrapper.cli import grammar
 from hookrun.wrapper.start import modules, seal
 from tests.support.bundles import DEFAULT_CONFIG, Bundle, busybox_rootfs
-from tests.support.runtimes import HOOKRUN, Runtime
+from tests.support.runtimes import HOOKRUN, RUNC, Runtime
 
 SEED = 16
 QUICK, ALL = 60, 100_000
+QUICK_AGAINST_RUNC, ALL_AGAINST_RUNC = 40, 3_000
 SECONDS = 30
 WHOLE_WAY = 0.1  # of the configs that are refused at once: the refusal has to reach the log
 
@@ -74,6 +76,7 @@ _PHRASES = (
     "signed",
     "expected str, bytes",
     "positional argument",
+    "argv first element",
     "keyword argument",
     "recursion",
     "not in list",
@@ -188,6 +191,26 @@ NOT_RUN = (
     "linux.intelRdt",
     "linux.rootfsPropagation",
 )
+# What Debian's runc does not know yet.
+NEWER = (
+    "domainname",
+    "linux.memoryPolicy",
+    "linux.personality",
+    "linux.timeOffsets",
+    "mounts.[].gidMappings",
+    "mounts.[].uidMappings",
+    "process.execCPUAffinity",
+    "process.ioPriority",
+    "process.scheduler",
+    "linux.resources.cpu.burst",
+    "linux.resources.cpu.idle",
+)
+# What hookrun takes and runc does not: a label of mounts without SELinux (crun takes it too), a hook's timeout beyond
+# Go's clock, no /proc or /dev in the container, and a terminal, which the two have from different callers here.
+TAKEN = ("linux.mountLabel", "hooks.", "mounts", "process.terminal")
+# What runc passes on and hookrun refuses: values that mean something else by the time they reach the kernel, and hooks
+# that only a directory of the moment would find.
+REFUSED = re.compile(r"contains a null byte|is out of range|must be|must not|first argument is empty|cpu\.idle|kmem\.tcp")
 # Commands of another program's; what leaves a container or a file; what waits.
 NOT_CALLED = ("checkpoint", "restore", "create", "spec", "events")
 ON_A_CONTAINER = ("exec", "update", "state", "ps")
@@ -323,20 +346,38 @@ class Fuzz:
             put(config, path, [None] if isinstance(form, list) else members, self.dice)
             yield from self.of_config(".".join(path), config)
 
-    def of_config(self, place: str, config: dict[str, Any]) -> Iterator[str]:
+    def differences(self, count: int) -> Iterator[str]:
+        """What hookrun takes and runc does not, or the other way round, a line each."""
+        for _ in range(count):
+            place, config = mutated(self.dice, self.rootfs)
+            if place.startswith((*NOT_RUN, *NEWER)):
+                continue
+            status, said = self.called(self.run(config))
+            theirs = subprocess.run(
+                [RUNC, *self.run(config)], capture_output=True, stdin=subprocess.DEVNULL, timeout=60
+            )
+            is_known = place.startswith(TAKEN) if status == 0 else REFUSED.search(said)
+            if (status == 0) != (theirs.returncode == 0) and not is_known:
+                yield f"{place}: {status} {said[-500:]} {theirs.returncode} {theirs.stderr[-500:]!r} <- {json.dumps(config)}"
+
+    def run(self, config: dict[str, Any]) -> list[str]:
+        """The words to run a config by, as a container of its own."""
         (self.bundle / "config.json").write_text(json.dumps(config))
         self.number += 1
         name = f"hr-words-{os.getpid()}-{self.number}"
-        words = ["--root", str(self.root), "run", "--bundle", str(self.bundle), name]
+        return ["--root", str(self.root), "run", "--bundle", str(self.bundle), name]
+
+    def of_config(self, place: str, config: dict[str, Any]) -> Iterator[str]:
+        words = self.run(config)
         said = self.refusal()
         if not place.startswith(NOT_RUN) and (not said or self.dice.random() < WHOLE_WAY):
-            said = self.called(words)
+            _, said = self.called(words)
         if PYTHONS.search(said):
             yield f"{place}: {said.strip()[:1000]} <- {json.dumps(config)[-3000:]}"
 
     def of_command_line(self, box: str) -> Iterator[str]:
         words = command_line(self.dice, self.root, box)
-        said = self.called(words)
+        _, said = self.called(words)
         if PYTHONS.search(said):
             yield f"{words}: {said.strip()[:1000]}"
 
@@ -350,12 +391,12 @@ class Fuzz:
             return f"{type(error).__name__}: {error}"
         return ""
 
-    def called(self, words: list[str]) -> str:
-        """What a call prints, made in a fork that is what hookrun is after its start."""
+    def called(self, words: list[str]) -> tuple[int, str]:
+        """The exit status of a call and what it prints, made in a fork that is what hookrun is after its start."""
         line = [os.fsencode(word) for word in ("hookrun", *words)]
         return self.forked(lambda: shim.main(line, str(self.place / "state")))
 
-    def forked(self, call: Callable[[], int]) -> str:
+    def forked(self, call: Callable[[], int]) -> tuple[int, str]:
         with open(self.place / "said", "w+b", buffering=0) as said:
             child = os.fork()
             if not child:
@@ -365,9 +406,9 @@ class Fuzz:
             os.close(pidfd)
             if not ended:
                 os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             said.seek(0)
-            return said.read().decode(errors="replace") + ("" if ended else "Traceback: it did not end")
+            return status, said.read().decode(errors="replace") + ("" if ended else "Traceback: it did not end")
 
 
 def _in_child(call: Callable[[], int], output: int, directory: Path) -> None:
@@ -398,6 +439,11 @@ def place() -> Iterator[Path]:
 def test_no_value_ends_in_pythons_words(place: Path, everything: bool) -> None:
     fuzz = Fuzz(place, SEED)
     assert [*fuzz.nulls(), *fuzz.findings(ALL if everything else QUICK)] == []
+
+
+def test_what_runc_takes_is_taken(place: Path, everything: bool) -> None:
+    fuzz = Fuzz(place, SEED)
+    assert [*fuzz.differences(ALL_AGAINST_RUNC if everything else QUICK_AGAINST_RUNC)] == []
 
 
 if __name__ == "__main__":
