@@ -15,6 +15,7 @@ _PR_SET_PDEATHSIG = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _KEYCTL_SETPERM = 5
 _KEYCTL_DESCRIBE = 6
+_LONGEST_DESCRIPTION = 4096 + 64  # KEY_MAX_DESC_SIZE, and what keyctl(2) writes before it
 _KEY_SPEC_SESSION_KEYRING = -3
 _KEY_POSSESSOR_ALL_USER_SEARCH = 0x80000
 
@@ -47,7 +48,7 @@ def set_parent_death_signal(number: int) -> None:
 def join_session_keyring(name: str) -> None:
     """A session keyring of the container's own, searchable by its user (keyctl(2); runc: keys.JoinSessionKeyring)."""
     keyring = call(NR.keyctl, _KEYCTL_JOIN_SESSION_KEYRING, name.encode() + b"\0", 0, 0, 0)
-    description = bytearray(256)
+    description = bytearray(_LONGEST_DESCRIPTION)  # one that has no room is not given at all
     length = call(NR.keyctl, _KEYCTL_DESCRIBE, keyring, description, len(description), 0)
     permissions = int(bytes(description[:length]).split(b";")[3], 16)
     call(NR.keyctl, _KEYCTL_SETPERM, keyring, permissions | _KEY_POSSESSOR_ALL_USER_SEARCH, 0, 0)

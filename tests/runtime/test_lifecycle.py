@@ -493,3 +493,9 @@ def test_many_containers_at_once_leave_nothing(bundle: Bundle, hookrun: Runtime)
     assert leaks.cgroups(word) == []
     assert leaks.processes(word) == []
     assert list(hookrun.root.iterdir()) == []
+
+
+def test_an_id_as_long_as_a_name_of_a_file_can_be(bundle: Bundle, either: Runtime) -> None:
+    name = f"{fresh_id()}-".ljust(255, "x")
+    result = either.call("run", "--bundle", str(bundle.command("true").path), name)
+    assert (result.status, result.err) == (0, "")
