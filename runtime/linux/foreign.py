@@ -8,9 +8,21 @@ from __future__ import annotations
 
 import _ctypes
 import os
+import struct
 from typing import Any
 
+from hookrun.runtime.linux.numbers import NR
+
 _LIBSECCOMP = "libseccomp.so.2"
+# include/uapi/linux/stat.h: of `struct statx` the attributes, links, uid, mode, inode, both devices and the mount's id.
+_STATX = struct.Struct("=8xQII4xH2xQ24x64xIIIIQ104x")
+_AT_EMPTY_PATH = 0x1000
+_BASIC_STATS = 0x07FF
+_MNT_ID = 0x1000
+_ATTR_MOUNT_ROOT = 0x2000
+
+Located = tuple[str, int, int, int, int, int, int, int, bool]
+"""Path, device, inode, links, uid, mode, the device that a node stands for, the mount's id, whether it is its root."""
 
 
 class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
@@ -84,6 +96,29 @@ def drop_copies(pagemap: int, file: int, address: int, length: int, offset: int)
     `pagemap` is open on /proc/self/pagemap, `file` on the mapped one. Here nothing is done: between the comparison and
     madvise(2), Python itself writes to such pages.
     """
+
+
+def locate(path: str) -> Located:
+    """Where what lies at a path really is, symlinks followed. Raises OSError, ValueError."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return locate_open(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def locate_open(descriptor: int) -> Located:
+    """The same of what a descriptor is open on. Raises OSError."""
+    buffer = bytearray(_STATX.size)
+    call(NR.statx, descriptor, b"", _AT_EMPTY_PATH, _BASIC_STATS | _MNT_ID, buffer)
+    attributes, links, uid, mode, inode, special, device, mount_id = _fields(_STATX.unpack(buffer))
+    path = os.readlink(f"/proc/self/fd/{descriptor}")
+    return path, device, inode, links, uid, mode, special, mount_id, bool(attributes & _ATTR_MOUNT_ROOT)
+
+
+def _fields(words: tuple[int, ...]) -> tuple[int, ...]:
+    attributes, links, uid, mode, inode, *devices, mount_id = words
+    return attributes, links, uid, mode, inode, os.makedev(*devices[:2]), os.makedev(*devices[2:]), mount_id
 
 
 def _library() -> int:

@@ -61,13 +61,14 @@ class MountTable:
     mounts can't be read.
     """
 
-    __slots__ = ("_file", "_names", "_on", "_parsed", "_text")
+    __slots__ = ("_by_id", "_file", "_names", "_on", "_parsed", "_text")
 
     def __init__(self, file: int = -1) -> None:
         """`file` is /proc/self/mountinfo where it is open already."""
         self._file = file
         self._text = b""
         self._parsed: dict[int, MountInfo] = {}
+        self._by_id: dict[int, MountInfo | None] = {}
         self._on: dict[str, list[MountInfo]] = {}
         self._names: dict[tuple[str, str], list[tuple[str, str]]] = {}
 
@@ -79,7 +80,9 @@ class MountTable:
 
     def get(self, mount_id: int) -> MountInfo | None:
         """The mount of an id (statx(2) stx_mnt_id); None where it lies in another namespace."""
-        return next(self._lines_with(b"\n%d " % mount_id), None)
+        if mount_id not in self._by_id:
+            self._by_id[mount_id] = next(self._lines_with(b"\n%d " % mount_id), None)
+        return self._by_id[mount_id]
 
     def of_kind(self, kind: str) -> list[MountInfo]:
         """The mounts of file systems of a type."""

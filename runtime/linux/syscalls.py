@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from hookrun.runtime.linux.numbers import NR
 
 if TYPE_CHECKING:
-    from hookrun.runtime.linux.foreign import address, call, drop_copies
+    from hookrun.runtime.linux.foreign import address, call, drop_copies, locate, locate_open
 else:
     try:
-        from _kernel import address, call, drop_copies  # of hookrun-start
+        from _kernel import address, call, drop_copies, locate, locate_open  # of hookrun-start
     except ImportError:
-        from hookrun.runtime.linux.foreign import address, call, drop_copies
+        from hookrun.runtime.linux.foreign import address, call, drop_copies, locate, locate_open
 
-__all__ = ["NR", "address", "call", "check", "drop_copies"]
+__all__ = ["NR", "address", "call", "check", "drop_copies", "locate", "locate_open"]
 
 
 def check(number: int, path: str, *arguments: int | bytes | bytearray | None) -> int:

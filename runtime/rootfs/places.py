@@ -66,18 +66,16 @@ def device_number(device: int) -> str:
 
 
 def find(path: str, table: MountTable) -> Place:
-    """What lies at a path, symlinks followed. Raises OSError."""
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        return of(descriptor, table)
-    finally:
-        os.close(descriptor)
+    """What lies at a path, symlinks followed. Raises OSError, ValueError for one with a null byte."""
+    return _place(*statx.of_path(path), table)
 
 
 def of(descriptor: int, table: MountTable) -> Place:
     """Where what is open as `descriptor` lies. Raises OSError."""
-    status = statx.Status(descriptor)
-    path = os.readlink(f"/proc/self/fd/{descriptor}")
+    return _place(*statx.of_descriptor(descriptor), table)
+
+
+def _place(path: str, status: statx.Status, table: MountTable) -> Place:
     return Place(path if status.links else path.removesuffix(" (deleted)"), status, table)
 
 

@@ -152,8 +152,8 @@ class Bind:
             device for device, _ in self._found_areas()
         }:
             return False
-        assert named.status is not None
-        inode = named.status.st_ino
+        assert named.identity is not None
+        inode = named.identity[1]
         if self._is_recursive or not self._place.table.below(self._place.status.mount_id, self._place.path):
             return any(entry.inode() == inode for entry in _below(self._place.path))
         return self._holds_uncovered(inode)

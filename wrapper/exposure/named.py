@@ -9,8 +9,6 @@ from hookrun.runtime.linux.mountinfo import MountTable, is_within, joined
 from hookrun.runtime.rootfs import places
 from hookrun.runtime.rootfs.places import Area
 
-_FORMAT, _DIRECTORY = 0o170000, 0o040000
-
 
 class Host:
     """What rules name by path, looked up once for all mounts."""
@@ -47,7 +45,7 @@ class Group:
         self.plain = [(path, plain(path)) for path in paths if is_path(path)]
         """The paths, and how they are spelled plainly."""
         self.members = [host.named(os.path.normpath(path)) for path, _ in self.plain]
-        self.files = {member.identity: member for member in self.members if member.status}
+        self.files = {member.identity: member for member in self.members if member.identity}
         self.linked = [member for member in self.files.values() if member.has_other_names()]
         """Those to which hard links may lead from other directories."""
         self._host = host
@@ -76,26 +74,23 @@ class Group:
 class Named:
     """What lies at a path that a rule names; or would lie there."""
 
-    __slots__ = ("_host", "_origins", "device", "path", "status")
+    __slots__ = ("_host", "_origins", "_place", "device", "identity", "path")
 
     def __init__(self, path: str, host: Host) -> None:
         self.path = path
         self._host = host
         self._origins: list[Area] | None = None
         try:
-            self.status: os.stat_result | None = os.stat(path)
+            self._place: places.Place | None = places.find(path, host.table)
         except (OSError, ValueError):  # ValueError: a null byte
-            self.status = None
-        self.device: str = places.device_number(self.status.st_dev) if self.status else self._above().device
+            self._place = None
+        self.identity = self._place.status.identity if self._place else None
+        """Device and inode; None where it is not there."""
+        self.device: str = places.device_number(self._place.status.device) if self._place else self._above().device
         """The number of the device that it is on."""
 
     def _above(self) -> Named:
         return self._host.named(self.path.rpartition("/")[0] or "/")
-
-    @property
-    def identity(self) -> tuple[int, int] | None:
-        """Device and inode; None where it is not there."""
-        return (self.status.st_dev, self.status.st_ino) if self.status else None
 
     def may_have_layers(self) -> bool:
         """Whether it may lie on an overlay. Raises OSError."""
@@ -112,17 +107,17 @@ class Named:
         return self._origins
 
     def _found(self) -> list[Area]:
-        if self.status is None:
+        if self._place is None:
             name = self.path.rpartition("/")[2]
             return [(device, joined(inner, name)) for device, inner in self._above().origins()]
         try:
-            return places.origins(places.find(self.path, self._host.table))
+            return places.origins(self._place)
         except places.Uncertain:
             return []
 
     def has_other_names(self) -> bool:
         """Whether hard links lead to it from other directories."""
-        return self.status is not None and self.status.st_nlink > 1 and self.status.st_mode & _FORMAT != _DIRECTORY
+        return self._place is not None and self._place.status.links > 1 and not self._place.status.is_directory
 
 
 def covers(area: Area, place: Area) -> bool:

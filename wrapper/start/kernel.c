@@ -6,8 +6,12 @@
 #include "python.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <seccomp.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -110,6 +114,56 @@ static PyObject *drop_copies(PyObject *self, PyObject *arguments)
         munmap(mapped, length);
     }
     Py_RETURN_NONE;
+}
+
+/* Path, device, inode, links, uid, mode, the device that a node stands for, the mount's id, whether it is its root. */
+static PyObject *located(int descriptor)
+{
+    struct statx status;
+    char link[32], path[PATH_MAX];
+    ssize_t length;
+
+    if (statx(descriptor, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &status) != 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", descriptor);
+    length = readlink(link, path, sizeof(path));
+    if (length == sizeof(path)) {
+        errno = ENAMETOOLONG;
+        length = -1;
+    }
+    if (length < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return Py_BuildValue("(NKKIIHKKO)", PyUnicode_DecodeFSDefaultAndSize(path, length),
+                         (unsigned long long)makedev(status.stx_dev_major, status.stx_dev_minor),
+                         (unsigned long long)status.stx_ino, status.stx_nlink, status.stx_uid, status.stx_mode,
+                         (unsigned long long)makedev(status.stx_rdev_major, status.stx_rdev_minor),
+                         (unsigned long long)status.stx_mnt_id,
+                         status.stx_attributes & STATX_ATTR_MOUNT_ROOT ? Py_True : Py_False);
+}
+
+static PyObject *locate_open(PyObject *self, PyObject *descriptor)
+{
+    int number = PyObject_AsFileDescriptor(descriptor);
+
+    (void)self;
+    return number < 0 ? NULL : located(number);
+}
+
+static PyObject *locate(PyObject *self, PyObject *path)
+{
+    PyObject *bytes, *found;
+    int descriptor;
+
+    (void)self;
+    if (!PyUnicode_FSConverter(path, &bytes))
+        return NULL;
+    descriptor = open(PyBytes_AS_STRING(bytes), O_PATH | O_CLOEXEC);
+    Py_DECREF(bytes);
+    if (descriptor < 0)
+        return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+    found = located(descriptor);
+    close(descriptor);
+    return found;
 }
 
 static PyObject *version(PyObject *self, PyObject *nothing)
@@ -219,6 +273,8 @@ static PyMethodDef functions[] = {
     {"call", (PyCFunction)(void (*)(void))call, METH_FASTCALL, NULL},
     {"address", address, METH_O, NULL},
     {"drop_copies", drop_copies, METH_VARARGS, NULL},
+    {"locate", locate, METH_O, NULL},
+    {"locate_open", locate_open, METH_O, NULL},
     {"seccomp_version", version, METH_NOARGS, NULL},
     {"seccomp_arch_native", native, METH_NOARGS, NULL},
     {"seccomp_syscall_resolve_name_arch", resolve, METH_VARARGS, NULL},
