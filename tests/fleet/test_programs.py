@@ -88,6 +88,18 @@ def test_programs_stay_as_long_as_a_snapshot_is_made_of_them(
     assert [len(one) for one in there] == [1, 2, 3, 3, 3]
 
 
+def test_a_version_that_says_the_same_is_a_snapshot_too(publisher: Publisher, web: Web, tmp_path: Path) -> None:
+    """The snapshot in force names the bundle in force: nothing of the one before is needed for ever."""
+    follower = Follower(tmp_path / "host", web.url, publisher.root)
+    for version in ("1.0", "2.0"):
+        publisher.publish(version, files={"policies.d/a.yaml": policy("a")})
+        publisher.promote(version)
+        follower.follow()
+    entries = store.history(follower.host)
+    assert [entry.about["why"] for entry in entries] == ["fleet: base 1.0", "fleet: base 2.0"]
+    assert follower.plan[0].file == f"{follower.host.bundle}/policies.d/a.yaml"
+
+
 def test_a_profile_of_the_bundle(publisher: Publisher, web: Web, tmp_path: Path) -> None:
     files = {
         "seccomp/web.json": json.dumps({"defaultAction": "SCMP_ACT_ALLOW"}),
