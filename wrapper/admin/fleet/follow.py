@@ -249,7 +249,7 @@ class Follower:
     def _broken_gate(self) -> str:
         """Why the version in force failed its gate, "" if it did not."""
         held = self.standing.held
-        if held is None or time.time() > held.since + 2 * held.gate.seconds:
+        if held is None or not held.gate.watches or time.time() > held.since + 2 * held.gate.seconds:
             return ""
         calls = list(
             Store(trace.directory_of(self._host)).select(Query(since=held.since, until=held.since + held.gate.seconds))
