@@ -29,6 +29,7 @@ HOOKCTL_FILES = (
     ("/etc/hookrun/config.yaml", "Settings: profiles, the record, what is masked, what happens on errors."),
     ("/etc/hookrun/policies.d/*.yaml", "Policies, see hookrun-policy(5)."),
     ("/etc/hookrun/hooks.d/*.json", "Hooks in the format of oci-hooks(5)."),
+    ("/var/lib/hookrun/fleet/bundles/", "What the fleet has for this host; ${bundle} in its hooks."),
 )
 HOOKRUN_FILES = (
     ("/var/lib/hookrun/snapshot", "Settings, hooks and policies in force, written by hookctl apply."),

@@ -11,7 +11,17 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
-from hookrun.policies import exception_reader, match, message_reader, messages, pointer, policy, reader, word_reader
+from hookrun.policies import (
+    exception_reader,
+    in_bundle,
+    match,
+    message_reader,
+    messages,
+    pointer,
+    policy,
+    reader,
+    word_reader,
+)
 from hookrun.policies.document import Invalid, Node, read
 from hookrun.policies.policy import Policy
 
@@ -340,17 +350,16 @@ def _hooks(node: Node) -> tuple[Any, ...]:
 def _hook(node: Node) -> dict[str, Any]:
     """A hook of the runtime-spec (config.md, "POSIX-platform Hooks")."""
     members = node.members(_HOOK)
-    path = _required(node, members, "path")
-    if not path.text().startswith("/"):
-        path.fail("it must be absolute: a relative one would be looked for wherever the engine runs hookrun")
+    path = in_bundle.absolute(_required(node, members, "path"))
+    if not path.startswith("/"):
+        members["path"].fail("it must be absolute: a relative one would be looked for wherever the engine runs hookrun")
     for name in ("args", "env"):
         if name in members:
             for element in members[name].elements():
                 element.text()
     if "timeout" in members and members["timeout"].whole_number() <= 0:
         members["timeout"].fail("it must be greater than zero")
-    found: dict[str, Any] = node.value
-    return found
+    return {**node.value, "path": path}
 
 
 def read_file(path: Path) -> str:

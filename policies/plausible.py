@@ -15,7 +15,7 @@ from typing import Any
 
 import jsonschema
 
-from hookrun.policies import exception_lint, message_reader, pointer, quantities, reader, testing, validation
+from hookrun.policies import exception_lint, in_bundle, message_reader, pointer, quantities, reader, testing, validation
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node, suggestion
 
@@ -149,7 +149,7 @@ def _check_capability(node: Node) -> None:
 
 
 def _check_program(node: Node) -> None:
-    if not os.path.exists(node.text()):
+    if not os.path.exists(in_bundle.absolute(node)):
         node.fail(f"there is no file {node.value} on this host")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hookrun.policies import decide, exception_reader, match, messages, pointer, sources
+from hookrun.policies import decide, exception_reader, in_bundle, match, messages, pointer, sources
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node
 
@@ -181,8 +181,9 @@ def _check_fields(node: Node, matched: bool, step: decide.Step, before: Any) -> 
 def _check_hooks(node: Node, matched: bool, step: decide.Step, before: Any) -> str:
     for stage, wanted in node.members().items():
         paths = [hook.get("path") for hook in (step.config.get("hooks") or {}).get(stage) or ()]
-        if paths != list(wanted.words()):
-            return f"the hooks of {stage} are {paths}, not {list(wanted.words())}"
+        expected = [in_bundle.absolute(path) for path in wanted.one_or_more()]
+        if paths != expected:
+            return f"the hooks of {stage} are {paths}, not {expected}"
     return ""
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hookrun.policies import message_reader, mounts, quantities, reader
+from hookrun.policies import in_bundle, message_reader, mounts, quantities, reader
 from hookrun.policies.document import Node
 from hookrun.policies.messages import Message
 
@@ -184,7 +184,7 @@ def _seccomp(node: Node) -> Word:
 
 
 def _profile(node: Node) -> dict[str, Any]:
-    """A seccomp profile in config.json's form, given in place or as the absolute path of a JSON file."""
+    """A seccomp profile in config.json's form, given in place or as a JSON file's path, absolute or in a bundle."""
     profile = node.value if isinstance(node.value, dict) else _profile_in_file(node)
     if "archMap" in profile:
         node.fail("it is in Docker's form: what shall go into config.json has `architectures`, and no `archMap`")
@@ -194,7 +194,7 @@ def _profile(node: Node) -> dict[str, Any]:
 
 
 def _profile_in_file(node: Node) -> dict[str, Any]:
-    path = Path(node.text())
+    path = Path(in_bundle.absolute(node))
     if not path.is_absolute():
         node.fail("it must be an absolute path, or the profile itself")
     try:

@@ -16,6 +16,8 @@ from hookrun.hooks.errors import HookError
 from hookrun.hooks.inject import PRECREATE, Entry
 
 _CONDITIONS = {"always": bool, "hasBindMounts": bool, "annotations": dict, "commands": list}
+# Leads to a file of the fleet's bundle that a hook file is part of.
+_IN_BUNDLE = "${bundle}/"
 _SYNONYMS = {"stage": "stages", "cmd": "cmds", "annotation": "annotations"}
 
 
@@ -48,11 +50,28 @@ def _entry(path: Path) -> Entry:
     value, text = read_json(path)
     line = lines.of_key(text, "hook") or 1
     try:
-        entry = parsed(value)
+        entry = parsed(_placed(value, path))
         check_program(entry)
     except HookError as problem:
         raise HookError(f"{path}:{line}: {problem}") from None
     return {**entry, "source": "hooks.d", "file": str(path), "line": line}
+
+
+def _placed(value: Any, file: Path) -> Any:
+    """A hook file's value with the absolute path of its program, where it names one of its bundle. Raises HookError.
+
+    A bundle is the directory above the file's, and has a bundle.yaml.
+    """
+    hook = value.get("hook") if isinstance(value, dict) else None
+    if not isinstance(hook, dict) or not str(hook.get("path")).startswith(_IN_BUNDLE):
+        return value
+    manifest = file.absolute().parent.parent / "bundle.yaml"
+    if not manifest.is_file():
+        raise HookError(f"there is no {manifest}: ${{bundle}} is for hook files of a fleet's bundle")
+    below = str(hook["path"]).removeprefix(_IN_BUNDLE)
+    if not all(part.strip(".") for part in below.split("/")):
+        raise HookError(f"path must name a file of the bundle: {hook['path']!r}")
+    return {**value, "hook": {**hook, "path": str(manifest.parent / below)}}
 
 
 def parsed(value: Any) -> Entry:

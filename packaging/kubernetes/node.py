@@ -1,14 +1,16 @@
 """What hookrun's DaemonSet runs on each node of a cluster.
 
     python3 node.py serve     install hookrun on the node, register it with the node's engine, put the policies of the
-                              ConfigMap in force and label the node; then do so with the policies at each change
+                              ConfigMap in force, follow the fleet that the chart names, and label the node; then do so
+                              with the policies at each change, and with the fleet every five minutes
     python3 node.py remove    take the label and all of that away again; then wait
 
 Both end at SIGTERM. The image is a Debian with hookrun's .deb: hookrun and Debian's libraries for hookctl go from there
-to the node's /opt/hookrun. The node needs a Python that runs them, 3.11 or later.
+to the node's /opt/hookrun, and what fetch-fleet.sh fetched. The node needs a Python that runs them, 3.11 or later.
 
-Environment: NODE_NAME, the node; ENGINE, containerd or crio, found out if empty; POLICIES, the ConfigMap's directory;
-NODE_PID, a process in the node's mount namespace, 1 by default.
+Environment: NODE_NAME, the node; ENGINE, containerd or crio, found out if empty; POLICIES and FLEET, the ConfigMaps'
+directories; FLEET_SECONDS between two looks at the fleet, 300 by default; TEXTFILE, the file on the node for
+node_exporter, none if empty; NODE_PID, a process in the node's mount namespace, 1 by default.
 """
 
 from __future__ import annotations
@@ -16,27 +18,34 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 HOOKRUN = Path("/usr/share/hookrun")
 LIBRARIES = Path("/usr/lib/python3/dist-packages")
+FLEET_LIBRARIES = Path("/usr/lib/hookrun-node/fleet")
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 READY = Path("/run/hookrun-ready")  # the readiness probe looks for it
 
 LABEL = "hookrun/ready"
 HOME = "/opt/hookrun"
 HOOKCTL = f"{HOME}/hookctl"
+FLEET_ROOT = f"{HOME}/fleet-root.json"
+FLEET_CA = f"{HOME}/fleet-ca.pem"
 STATE = "/var/lib/hookrun"
 RECORD = "/var/log/hookrun"
 CONFIG = "/etc/hookrun"
+SETTINGS = f"{CONFIG}/config.yaml"
+SETTINGS_ARE_OURS = "# Written by hookrun's DaemonSet."
 CANDIDATE = "/etc/hookrun.candidate"
 OURS = "kubernetes-"  # how the names of policy files begin that come from the ConfigMap
 PYTHONS = ("python3", "python3.11", "python3.12", "python3.13", "python3.14")
@@ -45,7 +54,7 @@ SECONDS = 5
 
 PROGRAM = """#!{python} -I
 import sys
-sys.path.insert(0, "{place}/libraries")
+sys.path[:0] = ["{place}/fleet", "{place}/libraries"]
 package = type(sys)("hookrun")
 package.__path__ = ["{place}/hookrun"]
 sys.modules["hookrun"] = package
@@ -114,10 +123,11 @@ def _drop_all_but(node: Node, name: str) -> None:
 
 
 def _payload() -> Iterator[tuple[Path, str]]:
-    """The files of the image that a node needs, and their paths in there; Python alone, for any version of it."""
-    for source, name in ((HOOKRUN, "hookrun"), (LIBRARIES, "libraries")):
+    """The files of the image that a node needs, and their paths in there: what any version of Python runs."""
+    for source, name in ((HOOKRUN, "hookrun"), (LIBRARIES, "libraries"), (FLEET_LIBRARIES, "fleet")):
+        compiled = () if source == FLEET_LIBRARIES else (".so",)
         for path in sorted(source.rglob("*")):
-            if path.is_file() and path.suffix not in (".pyc", ".so"):
+            if path.is_file() and path.suffix not in (".pyc", *compiled):
                 yield path, f"{name}/{path.relative_to(source)}"
 
 
@@ -213,6 +223,52 @@ def _put(node: Node, config: str, policies: dict[str, str]) -> None:
         node.write(f"{config}/policies.d/{name}", text)
 
 
+def follow(node: Node) -> bool:
+    """Have the node look at its fleet, if the chart names one; returns whether it has then what it is to have.
+
+    A look that fails leaves in force what was: only a node that has no bundle yet lacks something.
+    """
+    fleet = Path(os.environ.get("FLEET", "/fleet"))
+    settings = _fleet_settings(fleet / "settings.json")
+    if not settings:
+        return True
+    if (fleet / "ca.pem").exists():
+        settings["ca"] = FLEET_CA
+        node.write(FLEET_CA, (fleet / "ca.pem").read_text(encoding="utf-8"))
+    node.write(FLEET_ROOT, (fleet / "root.json").read_text(encoding="utf-8"))
+    if _has_our_settings(node) or not node.path(SETTINGS).exists():
+        node.write(SETTINGS, f"{SETTINGS_ARE_OURS}\n{json.dumps({'fleet': settings})}\n")
+    _try(node, "fleet", "follow", "--root", FLEET_ROOT)
+    if os.environ.get("TEXTFILE"):
+        _try(node, "metrics", "--textfile", os.environ["TEXTFILE"])
+    return bool(json.loads(node.run(HOOKCTL, "fleet", "show", "--json"))["version"])
+
+
+def _fleet_settings(file: Path) -> dict[str, object]:
+    """What the chart says of the fleet, {} where it names none. Raises Trouble."""
+    try:
+        found: dict[str, object] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError:
+        raise Trouble(f"the ConfigMap hookrun-fleet: {file.name} must be JSON") from None
+    return found
+
+
+def _try(node: Node, *words: str) -> None:
+    """Run hookctl on the node, and say what it says, also where it fails."""
+    try:
+        said = node.run(HOOKCTL, *words)
+    except Trouble as trouble:
+        said = str(trouble)
+    if said:
+        say(said)
+
+
+def _has_our_settings(node: Node) -> bool:
+    """False where the node's administrator wrote settings: they say then which fleet the node follows."""
+    path = node.path(SETTINGS)
+    return path.exists() and path.read_text(encoding="utf-8").startswith(SETTINGS_ARE_OURS)
+
+
 def label(value: str | None) -> None:
     """Give the node its label, or with None take it away. Raises Trouble."""
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
@@ -234,29 +290,42 @@ def label(value: str | None) -> None:
 
 
 def serve(node: Node, ended: threading.Event) -> None:
-    """Install, then keep the ConfigMap's policies in force. Raises Trouble where it can't be installed."""
+    """Install, then keep in force what ConfigMap and fleet say. Raises Trouble where it can't be installed."""
     install(node)
     register(node)
     seen: dict[str, str] | None = None
+    is_applied = is_following = False
+    look = time.monotonic()
     while True:
         policies = wanted_policies()
         if policies != seen:
-            seen = policies
-            _take_up(node, policies)
+            seen, is_applied = policies, _take_up(node, policies)
+        if time.monotonic() >= look:
+            is_following = follow(node)
+            # The pods of a cluster start together: their looks are spread.
+            look = time.monotonic() + float(os.environ.get("FLEET_SECONDS", "300")) * random.uniform(0.7, 1.3)
+        _show(is_ready=is_applied and is_following)
         if ended.wait(SECONDS):
             return
 
 
-def _take_up(node: Node, policies: dict[str, str]) -> None:
-    """Put changed policies in force; where they are refused, the last ones stay so, and the pod is not ready."""
+def _take_up(node: Node, policies: dict[str, str]) -> bool:
+    """Put changed policies in force; returns False where they are refused: the last ones stay so."""
     try:
         apply(node, policies)
     except Trouble as trouble:
-        READY.unlink(missing_ok=True)
         say(f"the policies were refused, those before stay in force: {trouble}")
-        return
-    label("true")
-    READY.touch()
+        return False
+    return True
+
+
+def _show(*, is_ready: bool) -> None:
+    """Have the pod ready, and its node labelled, or not ready."""
+    if is_ready and not READY.exists():
+        label("true")
+        READY.touch()
+    elif not is_ready:
+        READY.unlink(missing_ok=True)
 
 
 def remove(node: Node, ended: threading.Event) -> None:
@@ -265,6 +334,8 @@ def remove(node: Node, ended: threading.Event) -> None:
     if node.path(HOOKCTL).exists():
         say(node.run(HOOKCTL, "engine", "unregister", engine_of(node), "--reload"))
     _put(node, CONFIG, {})
+    if _has_our_settings(node):
+        node.path(SETTINGS).unlink()
     for path in (f"{CONFIG}/policies.d", CONFIG):
         _remove_if_empty(node.path(path))
     node.run("sh", "-c", f"umount -l {STATE}/seal 2> /dev/null || true")

@@ -24,6 +24,7 @@ BENCHES = {
     "policies": "Policies",
     "sources": "Mounts judged by what they expose",
     "record": "The record",
+    "following": "With a fleet",
     "checkpoint": "Checkpoint and restore of 200 MB",
     "scale": "Many containers",
 }

@@ -2,15 +2,16 @@
 
     unshare --net sh -c 'ip link set lo up; exec .venv/bin/python -m tests.bench.fleet [--hosts 10000]'
 
-The client, its decisions and the server (nginx, TLS) are the real ones; the hosts' clock is not: their looks, each every five
-minutes at its own moment, are made one after the other, as fast as this machine can. What a host does with a version
-beside fetching it (checks, simulation, apply) is left out. A network namespace of one's own makes the bytes on `lo` the fleet's.
+The client, its decisions and the server (nginx, TLS) are the real ones; the hosts' clock is not: their looks, each every
+five minutes at its own moment, are made in that order, as fast as this machine's processors can. What a host does with
+a version beside fetching it (checks, simulation, apply) is left out. A network namespace of one's own makes the bytes
+on `lo` the fleet's.
 """
 
 from __future__ import annotations
 
 import argparse
-import heapq
+import multiprocessing
 import os
 import random
 import shutil
@@ -34,11 +35,6 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class SimulatedHost(follow.Follower):
     """A host that fetches what it is to have, and only notes that it has it."""
 
-    def __init__(self, number: int, host: Host, source: follow.Source) -> None:
-        super().__init__(host, source, Standing())
-        self._made_of = host, source
-        self.number = number
-
     def take(self, name: str, version: str, gate: Gate) -> None:
         target = self.updater.get_targetinfo(bundle.Manifest(name, version, "0", {}).file_name)
         assert target is not None
@@ -47,38 +43,45 @@ class SimulatedHost(follow.Follower):
     def is_in_force(self, held: Held) -> bool:
         return True
 
-    def look(self) -> str:
-        """One look, by a process that begins anew; returns the version that it has then."""
-        super().__init__(*self._made_of, self.standing)
-        with patch.object(follow, "host_id", lambda: f"{self.number:032x}"):
-            self.run()
-        assert self.standing.held is not None
-        return self.standing.held.version
+
+def look(number: int, host: Host, source: follow.Source, standing: Standing) -> Standing:
+    """One look of a host, as by a process that begins anew; returns how it stands then."""
+    with patch.object(follow, "host_id", lambda: f"{number:032x}"):
+        SimulatedHost(host, source, standing).run()
+    return standing
 
 
 class Fleet:
-    """Hosts, each with its moment in the interval."""
+    """Hosts, each with its moment in the interval, in the order of these moments."""
 
     def __init__(self, place: Path, publisher: Publisher, url: str, ca: Path, count: int) -> None:
-        source = follow.Source(url, publisher.root, ca=str(ca))
-        self.hosts = []
-        for number in range(count):
-            host = Host(place / str(number) / "etc", place / str(number) / "state")
+        self._source = follow.Source(url, publisher.root, ca=str(ca))
+        self._hosts = [Host(place / str(number) / "etc", place / str(number) / "state") for number in range(count)]
+        for host in self._hosts:
             host.fleet.mkdir(parents=True)
-            self.hosts.append(SimulatedHost(number, host, source))
         chance = random.Random(1)
-        self._looks = [(chance.uniform(0, INTERVAL), number) for number in range(count)]
-        heapq.heapify(self._looks)
+        self._moments = sorted((chance.uniform(0, INTERVAL), number) for number in range(count))
+        self._standings = [Standing() for _ in self._hosts]
+        self._pool = multiprocessing.Pool()
 
-    def looks(self, until: float) -> Iterator[tuple[float, str]]:
-        """Let the hosts look up to a moment; gives each look's moment and the version that the host has then."""
-        while self._looks[0][0] < until:
-            moment, number = heapq.heappop(self._looks)
-            heapq.heappush(self._looks, (moment + INTERVAL, number))
-            yield moment, self.hosts[number].look()
+    def looks(self) -> Iterator[tuple[float, str]]:
+        """Let each host look once; gives the moment of each in the interval, and the version that the host has then."""
+        tasks = [(number, self._hosts[number], self._source, self._standings[number]) for _, number in self._moments]
+        for (moment, number), standing in zip(self._moments, self._pool.imap(_look, tasks, chunksize=20), strict=True):
+            self._standings[number] = standing
+            assert standing.held is not None
+            yield moment, standing.held.version
 
     def versions(self) -> list[str]:
-        return [host.standing.held.version for host in self.hosts if host.standing.held]
+        return [standing.held.version for standing in self._standings if standing.held]
+
+    def close(self) -> None:
+        self._pool.terminate()
+        self._pool.join()
+
+
+def _look(task: tuple[int, Host, follow.Source, Standing]) -> Standing:
+    return look(*task)
 
 
 class Meter:
@@ -122,33 +125,38 @@ def main() -> None:
             publisher.publish(version)
         publisher.promote("1.0")
         with serve_by_nginx(place, publisher.public) as (url, server):
-            _run(Fleet(place / "hosts", publisher, url, place / "ca.pem", count), publisher, server, count)
+            fleet = Fleet(place / "hosts", publisher, url, place / "ca.pem", count)
+            try:
+                _run(fleet, publisher, server, count)
+            finally:
+                fleet.close()
     finally:
         shutil.rmtree(place)
 
 
 def _run(fleet: Fleet, publisher: Publisher, server: int, count: int) -> None:
-    def until(end: float, what: str, version: str = "", began: float = 0) -> None:
-        meter, have, done = Meter(server), 0, 0.0
-        for moment, has in fleet.looks(end):
+    def interval(what: str, version: str = "") -> None:
+        """Let one interval pass; with a version, say when 99 % of the hosts have it, from the interval's beginning on."""
+        meter, have, done = Meter(server), 0, ""
+        for moment, has in fleet.looks():
             meter.looks += 1
             have += has == version
-            if version and have == -(-count * 99 // 100) and not done:
-                done = moment - began
-        print(meter.told(what, count) + (f"; 99 % after {done:.0f} s" if done else ""), flush=True)
+            if have == -(-count * 99 // 100) and not done:
+                done = f"; 99 % after {moment:.0f} s"
+        print(meter.told(what, count) + done, flush=True)
 
-    until(INTERVAL, "the first look")
-    until(2 * INTERVAL, "nothing new")
+    interval("the first look")
+    interval("nothing new")
     publisher.set(Track("1.0", (), Stage("2.0", 0.34)), "base")
-    until(3 * INTERVAL, "a stage of 34 %")
+    interval("a stage of 34 %")
     staged = fleet.versions().count("2.0")
     print(
         f"the stage has {staged} of {count} hosts, {staged / count:.2%}; by tenths of the hosts' ids: {_tenths(fleet, count)}"
     )
     publisher.set(Track("2.0", ("1.0",)), "base")
-    until(4 * INTERVAL, "for all", "2.0", 3 * INTERVAL)
+    interval("for all", "2.0")
     publisher.set(Track("1.0", ()), "base")
-    until(5 * INTERVAL, "rolled back", "1.0", 4 * INTERVAL)
+    interval("rolled back", "1.0")
     print(f"rollout.json {len(rollout.packed({'base': Track('1.0')}))} bytes")
 
 

@@ -40,13 +40,14 @@ class Publisher:
         return self.public / "metadata/1.root.json"
 
     def bundle(self, version: str, *, name: str = "base", files: dict[str, str] | None = None, **facts: Any) -> Path:
-        """A bundle's directory, with a policy named like the version."""
+        """A bundle's directory, with a policy named like the version; files that begin with #! are programs."""
         directory = self.directory / f"bundle-{name}-{version}"
         shutil.rmtree(directory, ignore_errors=True)
         own = {"policies.d/own.yaml": policy(f"of-{version}")} if files is None else files
         for path, text in {bundle.MANIFEST: json.dumps({"name": name, "version": version, **facts}), **own}.items():
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
             (directory / path).write_text(text)
+            (directory / path).chmod(0o755 if text.startswith("#!") else 0o644)
         return directory
 
     def publish(self, version: str, **options: Any) -> None:

@@ -200,6 +200,17 @@ def test_what_does_harm_is_taken_back(
     assert why in follower.standing.refused["base"]["2.0"]
 
 
+def test_a_look_without_a_gate_leaves_the_record_alone(publisher: Publisher, follower: Follower) -> None:
+    """Else every look for two hours after a version came would read the record's calls of these hours."""
+    publisher.publish("1.0")
+    publisher.promote("1.0")
+    recorded(follower, "some")
+    before = sorted(path.name for path in follower.record.iterdir())
+    follower.follow()
+    assert follower.follow() == "base 1.0 is in force: nothing to change"
+    assert sorted(path.name for path in follower.record.iterdir()) == before
+
+
 def test_a_revoked_version_is_nobodys(publisher: Publisher, follower: Follower) -> None:
     for version in ("1.0", "2.0", "3.0"):
         publisher.publish(version)

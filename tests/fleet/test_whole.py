@@ -1,4 +1,7 @@
-"""A fleet of three hosts on real parts: nginx with TLS in front, Prometheus behind, node_exporter on each host."""
+"""A fleet of three hosts on real parts: nginx with TLS in front, Prometheus behind, node_exporter on each host.
+
+Each host has namespaces of its own, and so has the machine of nginx and Prometheus: they meet on a network alone.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 
 from hookrun.wrapper.admin.fleet import keys, rollout
 from tests.fleet.fleets import Publisher, denial, policy
 from tests.support.bundles import busybox_rootfs
 from tests.support.configured import ConfiguredHost
 from tests.support.docker import DOCKER, DOCKERD, Docker
+from tests.support.machines import Machine, network
 from tests.support.places import short_place
 from tests.support.runtimes import CHECKOUT, HOOKCTL, Result, wait_for
 
 PROGRAMS = ("nginx", "prometheus", "prometheus-node-exporter", "promtool", "openssl")
 IMAGE = "tiny"
 ALERTS = CHECKOUT / "packaging/fleet/alerts.yml"
-# A host of its own name: where a machine has a machine-id, it is hidden, for all three would have the same.
-AS_HOST = """hostname "$0"
-for file in /etc/machine-id /var/lib/dbus/machine-id; do test ! -s $file || mount --bind /dev/null $file; done
-exec "$@"
-"""
-
 pytestmark = pytest.mark.skipif(
     any(
         shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None
@@ -59,45 +56,27 @@ def running(*words: Any, log: Path) -> Iterator[int]:
         process.wait(60)
 
 
-class Member:
-    """One of the fleet's hosts: its own name, hookctl's directories, a launcher, a dockerd, and a node_exporter."""
+class Member(ConfiguredHost):
+    """One of the fleet's hosts: on a machine of its own hookctl's directories, a launcher, a dockerd, a node_exporter."""
 
-    def __init__(self, name: str, place: Path, url: str, ca: Path) -> None:
-        self.name = name
-        self.port = free_port()
-        self.desk = ConfiguredHost(place)
+    def __init__(self, machine: Machine, place: Path, url: str, ca: Path) -> None:
+        self.machine = machine
+        super().__init__(place)
         self.texts = place / "textfiles"
         self.texts.mkdir()
-        settings = json.loads((self.desk.config / "config.yaml").read_text())
-        settings["fleet"] = {"url": url, "ca": str(ca), "labels": {"name": name}}
-        (self.desk.config / "config.yaml").write_text(json.dumps(settings))
+        settings = json.loads((self.config / "config.yaml").read_text())
+        settings["fleet"] = {"url": url, "ca": str(ca), "labels": {"name": machine.name}}
+        (self.config / "config.yaml").write_text(json.dumps(settings))
         (place / "docker").mkdir()
-        self.docker = Docker(place / "docker", place / "daemon.json")
+        self.docker = Docker(place / "docker", place / "daemon.json", enter=machine.enter)
+
+    @property
+    def exporter(self) -> str:
+        """Where its node_exporter listens."""
+        return f"{self.machine.address}:9100"
 
     def hookctl(self, *words: str) -> Result:
-        done = subprocess.run(
-            [
-                "unshare",
-                "--uts",
-                "--mount",
-                "sh",
-                "-c",
-                AS_HOST,
-                self.name,
-                HOOKCTL,
-                "--config",
-                self.desk.config,
-                "--state",
-                self.desk.state,
-                *words,
-            ],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return self.machine(HOOKCTL, "--config", self.config, "--state", self.state, *words)
 
     def follow(self, *words: str) -> str:
         """One run of the timer's service; returns what it said."""
@@ -113,7 +92,7 @@ class Member:
 
     def close(self) -> None:
         self.docker.stop()
-        self.desk.close()
+        super().close()
 
 
 @pytest.fixture
@@ -129,16 +108,29 @@ def publisher(place: Path, monkeypatch: pytest.MonkeyPatch) -> Publisher:
 
 
 @pytest.fixture
-def url(place: Path, publisher: Publisher) -> Iterator[str]:
+def machines() -> Iterator[list[Machine]]:
+    """The server's, which has nginx and Prometheus, and three hosts'."""
+    with network(["server", *names()]) as found:
+        yield found
+
+
+@pytest.fixture
+def server(machines: list[Machine]) -> Machine:
+    return machines[0]
+
+
+@pytest.fixture
+def url(place: Path, publisher: Publisher, server: Machine) -> Iterator[str]:
     """The fleet's address behind nginx and TLS; its certificate is place/ca.pem."""
-    with serve_by_nginx(place, publisher.public) as (url, _):
+    with serve_by_nginx(place, publisher.public, server) as (url, _):
         yield url
 
 
 @contextmanager
-def serve_by_nginx(place: Path, directory: Path) -> Iterator[tuple[str, int]]:
-    """A directory's address and nginx's pid. The certificate is place/ca.pem."""
-    subject = ["-subj", "/CN=fleet", "-addext", "subjectAltName=IP:127.0.0.1"]
+def serve_by_nginx(place: Path, directory: Path, server: Machine | None = None) -> Iterator[tuple[str, int]]:
+    """A directory's address and nginx's pid, on a machine or on this host. The certificate is place/ca.pem."""
+    address = server.address if server else "127.0.0.1"
+    subject = ["-subj", "/CN=fleet", "-addext", f"subjectAltName=IP:{address}"]
     files = ["-keyout", place / "key.pem", "-out", place / "ca.pem"]
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *subject]
     subprocess.run(words, check=True, capture_output=True)
@@ -149,46 +141,36 @@ def serve_by_nginx(place: Path, directory: Path) -> Iterator[tuple[str, int]]:
         + "".join(
             f"{kind}_temp_path {place}/t-{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
-        + f"server {{ listen 127.0.0.1:{port} ssl; root {directory};\n"
+        + f"server {{ listen {address}:{port} ssl; root {directory};\n"
         f"ssl_certificate {place}/ca.pem; ssl_certificate_key {place}/key.pem; }} }}\n"
     )
-    with running(
-        "/usr/sbin/nginx", "-c", place / "nginx.conf", "-e", place / "nginx.err", log=place / "nginx.log"
-    ) as pid:
-        wait_for(lambda: is_open(port), "nginx to listen")
-        yield f"https://127.0.0.1:{port}", pid
-
-
-def is_open(port: int) -> bool:
-    with socket.socket() as found:
-        return found.connect_ex(("127.0.0.1", port)) == 0
+    words = ["/usr/sbin/nginx", "-c", place / "nginx.conf", "-e", place / "nginx.err"]
+    with running(*(server.enter if server else ()), *words, log=place / "nginx.log") as pid:
+        wait_for((place / "nginx.pid").exists, "nginx to listen")
+        yield f"https://{address}:{port}", pid
 
 
 @pytest.fixture
-def members(place: Path, url: str, tmp_path: Path) -> Iterator[list[Member]]:
+def members(place: Path, url: str, machines: list[Machine], tmp_path: Path) -> Iterator[list[Member]]:
     """Three hosts, of which a third of all hosts' share has the first, and that one alone."""
     rootfs = busybox_rootfs(tmp_path)
     with ExitStack() as stack:
         found = []
-        for name in names():
-            (place / name).mkdir()
-            member = Member(name, place / name, url, place / "ca.pem")
+        for machine in machines[1:]:
+            (place / machine.name).mkdir()
+            member = Member(machine, place / machine.name, url, place / "ca.pem")
             stack.callback(member.close)
             member.docker.start()
             member.docker.import_image(rootfs, IMAGE)
             words = (
+                *machine.enter,
+                "prometheus-node-exporter",
                 "--collector.disable-defaults",
                 "--collector.textfile",
                 f"--collector.textfile.directory={member.texts}",
+                f"--web.listen-address={member.exporter}",
             )
-            stack.enter_context(
-                running(
-                    "prometheus-node-exporter",
-                    *words,
-                    f"--web.listen-address=127.0.0.1:{member.port}",
-                    log=place / f"{name}.log",
-                )
-            )
+            stack.enter_context(running(*words, log=place / f"{machine.name}.log"))
             found.append(member)
         yield found
 
@@ -202,9 +184,8 @@ def names() -> list[str]:
 
 
 @pytest.fixture
-def prometheus(place: Path, members: list[Member]) -> Iterator[str]:
-    port = free_port()
-    targets = [{"targets": [f"127.0.0.1:{one.port}"], "labels": {"instance": one.name}} for one in members]
+def prometheus(place: Path, server: Machine, members: list[Member]) -> Iterator[str]:
+    targets = [{"targets": [one.exporter], "labels": {"instance": one.machine.name}} for one in members]
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(ALERTS)],
@@ -212,39 +193,29 @@ def prometheus(place: Path, members: list[Member]) -> Iterator[str]:
     }
     (place / "prometheus.yml").write_text(json.dumps(config))
     words = (
+        *server.enter,
+        "prometheus",
         f"--config.file={place}/prometheus.yml",
         f"--storage.tsdb.path={place}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
+        f"--web.listen-address={server.address}:9090",
     )
-    with running("prometheus", *words, log=place / "prometheus.log"):
-        wait_for(lambda: is_open(port), "Prometheus to listen")
-        yield f"http://127.0.0.1:{port}"
-
-
-def firing(prometheus: str) -> set[tuple[str, str]]:
-    """The alerts that fire, and at which host."""
-    answer = json.loads(urllib3.request("GET", f"{prometheus}/api/v1/alerts", timeout=30).data)
-    return {
-        (one["labels"]["alertname"], one["labels"].get("instance", ""))
-        for one in answer["data"]["alerts"]
-        if one["state"] == "firing"
-    }
+    url = f"http://{server.address}:9090"
+    with running(*words, log=place / "prometheus.log"):
+        wait_for(lambda: server("promtool", "query", "instant", url, "1").status == 0, "Prometheus to answer")
+        yield url
 
 
 def test_staged_refused_mended_promoted(
-    publisher: Publisher, members: list[Member], prometheus: str, place: Path
+    publisher: Publisher, server: Machine, members: list[Member], prometheus: str, place: Path
 ) -> None:
     def fleet(*words: str) -> str:
-        done = subprocess.run(
-            [HOOKCTL, "fleet", *words],
-            env={**os.environ, "HOOKCTL_FLEET": str(publisher.directory)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return server.check("env", f"HOOKCTL_FLEET={publisher.directory}", HOOKCTL, "fleet", *words)
+
+    def firing() -> set[tuple[str, str]]:
+        """The alerts that fire, and at which host."""
+        query = 'ALERTS{alertstate="firing"}'
+        found = json.loads(server.check("promtool", "query", "instant", "--format", "json", prometheus, query))
+        return {(one["metric"]["alertname"], one["metric"].get("instance", "")) for one in found}
 
     def release(version: str, **files: str) -> None:
         directory = publisher.bundle(version, files={f"policies.d/{name}.yaml": text for name, text in files.items()})
@@ -272,17 +243,12 @@ def test_staged_refused_mended_promoted(
     assert "1 recorded calls would be denied, 0 may be" in said[0]
     assert ["nothing to change" in one for one in said[1:]] == [True, True]
     assert versions() == ["1.0"] * 3
-    wait_for(lambda: ("HookrunFleetRefused", first.name) in firing(prometheus), "the alert")
-    assert [(one["host"], one["version"]) for one in status()["refused"]] == [(first.name, "2.0")]
-    refused = subprocess.run(
-        [HOOKCTL, "fleet", "promote", "base", "--fleet", publisher.directory, "--prometheus", prometheus],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert refused.returncode == 1
-    assert f"1 hosts refused base 2.0; {first.name}: " in refused.stderr
+    wait_for(lambda: ("HookrunFleetRefused", first.machine.name) in firing(), "the alert")
+    assert [(one["host"], one["version"]) for one in status()["refused"]] == [(first.machine.name, "2.0")]
+    words = ("promote", "base", "--fleet", publisher.directory, "--prometheus", prometheus)
+    refused = server(HOOKCTL, "fleet", *words)
+    assert refused.status == 1
+    assert f"1 hosts refused base 2.0; {first.machine.name}: " in refused.err
 
     # Mended: the third takes it, then all.
     release("2.1", env=policy("env"), evil=policy("no-evil", **denial(value="worse")))
@@ -290,7 +256,7 @@ def test_staged_refused_mended_promoted(
     for one in members:
         one.follow()
     assert versions() == ["2.1", "1.0", "1.0"]
-    wait_for(lambda: not firing(prometheus), "the alert to be resolved")
+    wait_for(lambda: not firing(), "the alert to be resolved")
     wait_for(lambda: len(status()["versions"]) == 2, "both versions to be seen")
     fleet("promote", "base", "--prometheus", prometheus)
     for one in others:

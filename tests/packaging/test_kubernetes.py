@@ -24,6 +24,9 @@ import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 
+from hookrun.wrapper.admin.fleet import keys
+from tests.fleet.fleets import Publisher, policy
+from tests.fleet.test_whole import serve_by_nginx
 from tests.packaging.conftest import call
 from tests.packaging.test_deb import LAUNCHER, LISTING, install, put
 from tests.support.bundles import Bundle
@@ -42,6 +45,7 @@ GOOD = {
     "metadata": {"name": "proxy"},
     "spec": {"env": {"force": {"FROM": "the-cluster"}}},
 }
+TEXTFILE = "/tmp/hookrun.prom"
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -100,11 +104,30 @@ def test_policies_of_the_values_arrive_as_they_were_written(helm: Path, tmp_path
     source = CHECKOUT / "policies/library/no-engine-socket.yaml"
     text = source.read_text()
     shown = objects(rendered(helm, "--set-file", rf"policies.socket\.yaml={source}"))
-    config = next(one for one in shown if one["kind"] == "ConfigMap")
-    kubernetes_validate.validate(config, VERSIONS[-1], strict=True)
-    assert config["data"] == {"socket.yaml": text}
-    (tmp_path / "socket.yaml").write_text(config["data"]["socket.yaml"])
+    config = config_map(shown, "hookrun-policies")
+    assert config == {"socket.yaml": text}
+    (tmp_path / "socket.yaml").write_text(config["socket.yaml"])
     call(HOOKCTL, "policy", "lint", tmp_path / "socket.yaml")
+
+
+def test_the_fleet_of_the_values_arrives_as_it_was_written(helm: Path, tmp_path: Path) -> None:
+    settings = {"url": "https://fleet.example.org", "labels": {"tier": "web"}}
+    for name, text in (("root", '{"signed": {}}\n'), ("ca", "-----BEGIN CERTIFICATE-----\n")):
+        (tmp_path / name).write_text(text)
+    files = [word for name in ("root", "ca") for word in ("--set-file", f"fleet.{name}={tmp_path / name}")]
+    config = config_map(
+        objects(rendered(helm, "--set-json", f"fleet.settings={json.dumps(settings)}", *files)), "hookrun-fleet"
+    )
+    assert json.loads(config["settings.json"]) == settings
+    assert (config["root.json"], config["ca.pem"]) == ('{"signed": {}}\n', "-----BEGIN CERTIFICATE-----\n")
+
+
+def config_map(shown: list[dict[str, Any]], name: str) -> dict[str, str]:
+    """A ConfigMap's data."""
+    found = next(one for one in shown if one["kind"] == "ConfigMap" and one["metadata"]["name"] == name)
+    kubernetes_validate.validate(found, VERSIONS[-1], strict=True)
+    data: dict[str, str] = found["data"]
+    return data
 
 
 def test_the_runtimeclass_is_for_the_nodes_with_the_label() -> None:
@@ -179,17 +202,23 @@ class Pod:
         self.image = image
         self.node = node
         self._environment = [
-            "POLICIES=/policies", "NODE_NAME=n1", f"NODE_PID={node.pid}", f"ENGINE={engine}",
+            "POLICIES=/policies", "FLEET=/fleet", "FLEET_SECONDS=1", f"TEXTFILE={TEXTFILE}", "NODE_NAME=n1", f"NODE_PID={node.pid}", f"ENGINE={engine}",
             "KUBERNETES_SERVICE_HOST=127.0.0.1", f"KUBERNETES_SERVICE_PORT={cluster.server.server_port}",
         ]  # fmt: skip
         self.image.write("/usr/lib/hookrun-node/node.py", (KUBERNETES / "node.py").read_text())
         self.image.write(f"{ACCOUNT}/token", "secret\n")
         self.image.write(f"{ACCOUNT}/ca.crt", cluster.certificate.read_text())
-        self.image.check("sh", "-c", "rm -rf /policies; mkdir /policies")
+        self.image.check("sh", "-c", "rm -rf /policies /fleet; mkdir /policies")
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, command: str) -> None:
         """Start the pod and wait until it is ready."""
+        self.begin(command)
+        wait_for(lambda: self.is_ready() or self._ended(), "the pod to be ready")
+        assert self.is_ready(), self.said()
+
+    def begin(self, command: str) -> None:
+        """Start the pod."""
         self.image.check("rm", "-f", "/run/hookrun-ready")
         program = ["env", *self._environment, "/usr/bin/python3", "/usr/lib/hookrun-node/node.py", command]
         inside = ["nsenter", "--target", str(self.image.pid), "--mount", "--root", "--wdns=/", *program]
@@ -197,8 +226,6 @@ class Pod:
         self._process = subprocess.Popen(
             inside, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, text=True
         )
-        wait_for(lambda: self.is_ready() or self._ended(), "the pod to be ready")
-        assert self.is_ready(), self.said()
 
     def _ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None
@@ -219,6 +246,11 @@ class Pod:
 
     def set_policy(self, policy: dict[str, Any]) -> None:
         self.image.write("/policies/mine.yaml", json.dumps(policy))
+
+    def set_fleet(self, settings: dict[str, Any], root: Path, ca: Path) -> None:
+        self.image.write("/fleet/settings.json", json.dumps(settings))
+        self.image.write("/fleet/root.json", root.read_text())
+        self.image.write("/fleet/ca.pem", ca.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +307,64 @@ def test_a_node_is_put_to_work_and_back(pod: Pod, node: Node, cluster: Cluster, 
     assert {path for path in left if ".hookrun-2" not in path} <= {"/etc/crio", "/etc/crio/crio.conf.d"}
     assert node("cat", "/etc/containerd/config.toml").out == config
     assert node("grep", "hookrun", "/proc/self/mountinfo").out == ""
+
+
+@pytest.fixture
+def image_that_follows(image: Node) -> None:
+    """The image has what the Dockerfile copies into it beside the package."""
+    place = Path(f"/proc/{image.pid}/root/usr/lib/hookrun-node/fleet")
+    if not place.exists():
+        call("sh", KUBERNETES / "fetch-fleet.sh", place)
+
+
+@pytest.mark.usefixtures("image_that_follows")
+def test_a_node_follows_its_fleet(
+    pod: Pod, node: Node, cluster: Cluster, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From nginx, with the node's own Python; beside the ConfigMap's policies; through a server that is gone."""
+    monkeypatch.setenv(keys.PASSPHRASE, "geheim")
+    publisher = Publisher(tmp_path / "publisher")
+    pod.set_policy(GOOD)
+    place = put(node, bundle.shell("echo $FROM $TELLS"))
+
+    def publish(version: str) -> None:
+        tells = policy(
+            "tells", env={"force": {"TELLS": version}}, hooks={"prestart": [{"path": "${bundle}/programs/a"}]}
+        )
+        program = {"programs/a": f"#!/bin/sh\necho {version} >> /tmp/program\n"}
+        publisher.publish(version, files={"policies.d/a.yaml": tells, **program})
+        publisher.promote(version)
+
+    def says() -> str:
+        return node.check(LAUNCHER, "run", "--bundle", place, "c1") + node.check("tail", "-n1", "/tmp/program")
+
+    publish("1.0")
+    with serve_by_nginx(tmp_path, publisher.public) as (url, _):
+        # What the node's administrator wrote counts more than the chart.
+        node.write("/etc/hookrun/config.yaml", own := "fleet: {url: 'https://127.0.0.1:1'}\n")
+        pod.set_fleet({"url": url}, publisher.root, tmp_path / "ca.pem")
+        pod.begin("serve")
+        wait_for(lambda: "cannot reach the fleet" in pod.said(), "the look to fail")
+        assert not pod.is_ready()
+        assert cluster.patches == []
+        assert node.check("cat", "/etc/hookrun/config.yaml") == own
+
+        node.check("rm", "/etc/hookrun/config.yaml")
+        wait_for(pod.is_ready, "the node to have a bundle")
+        assert "base 1.0 is in force" in pod.said()
+        assert says() == "the-cluster 1.0\n1.0\n"
+        assert 'hookrun_fleet_bundle_info{bundle="base",version="1.0"} 1.0' in node.check("cat", TEXTFILE)
+        publish("2.0")
+        wait_for(lambda: "base 2.0 is in force" in pod.said(), "the next version")
+        assert says() == "the-cluster 2.0\n2.0\n"
+
+    failed = pod.said().count("cannot reach the fleet")
+    wait_for(lambda: pod.said().count("cannot reach the fleet") > failed, "the look to fail again")
+    assert pod.is_ready()
+    assert says() == "the-cluster 2.0\n2.0\n"
+    pod.stop()
+    pod.start("remove")
+    assert node("test", "-e", "/etc/hookrun").status == 1
 
 
 def test_a_pod_that_starts_again_changes_nothing(pod: Pod, node: Node) -> None:

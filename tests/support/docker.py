@@ -6,7 +6,7 @@ import itertools
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,18 @@ _bridges = itertools.count()
 
 
 class Docker:
-    """A running dockerd and its client."""
+    """A running dockerd and its client. `enter` are words before the daemon's, which bring it into other namespaces."""
 
-    def __init__(self, directory: Path, config: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, config: Path, env: dict[str, str] | None = None, enter: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
         self.socket = f"unix://{directory}/d.sock"
         self.log = directory / "dockerd.log"
         self._bridge = f"hrbr{os.getpid()}-{next(_bridges)}"
         self._config = config
         self._env = {**os.environ, **(env or {})}
+        self._enter = enter
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -36,6 +39,7 @@ class Docker:
         with self.log.open("ab") as log:
             self._daemon = subprocess.Popen(
                 [
+                    *self._enter,
                     DOCKERD,
                     *("--config-file", str(self._config)),
                     *("--data-root", f"{self.directory}/data"),
@@ -71,17 +75,20 @@ class Docker:
             self._daemon = None
         _unmount_below(self.directory)
         subprocess.run(
-            ["ip", "link", "delete", self._bridge], stdin=subprocess.DEVNULL, capture_output=True, check=False
+            [*self._enter, "ip", "link", "delete", self._bridge],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
         )
 
     def _make_bridge(self) -> None:
         """A bridge of this daemon's own: docker0, and those of other tests, are other daemons'."""
         for words in (
             ["ip", "link", "add", self._bridge, "type", "bridge"],
-            ["ip", "address", "add", _free_address(), "dev", self._bridge],
+            ["ip", "address", "add", _free_address(self._enter), "dev", self._bridge],
             ["ip", "link", "set", self._bridge, "up"],
         ):
-            subprocess.run(words, stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+            subprocess.run([*self._enter, *words], stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
 
     def __call__(self, *arguments: str, stdin: bytes | None = None, timeout: float = PATIENCE) -> Result:
         """Run a docker command to its end."""
@@ -141,10 +148,10 @@ def running(daemon: Docker, rootfs: Path, image: str) -> Iterator[Docker]:
         daemon.stop()
 
 
-def _free_address() -> str:
+def _free_address(enter: Sequence[str]) -> str:
     """An address of a network that this host has none of."""
     used = subprocess.run(
-        ["ip", "-o", "-4", "address"],
+        [*enter, "ip", "-o", "-4", "address"],
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,

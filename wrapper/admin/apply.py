@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hookrun.policies import compiler, exception_lint, policy, validation
 from hookrun.policies.compiler import Source
+from hookrun.policies.policy import Policy
 from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import host as hosts
 from hookrun.wrapper.admin import launcher, output, sources, store
@@ -19,7 +21,9 @@ from hookrun.wrapper.admin.sources import Sources
 
 history_app = typer.Typer(help="The snapshots applied on this host.", invoke_without_command=True)
 
-_COMPARED = [name for name in policy.Policy.__slots__ if name not in ("file", "line")]
+_Policies = dict[str, tuple[Any, ...]]  # what each one does, by name
+
+_COMPARED = [name for name in policy.Policy.__slots__ if name not in ("file", "line", "hooks")]
 
 
 @dataclass
@@ -182,20 +186,20 @@ def changes(host: Host, old: dict[str, Any] | None, new: dict[str, Any], found: 
 
 def difference(old: Sources, new: Sources) -> Difference:
     """What differs between two sets of files: by policy, then the lines of the files."""
-    found = _policy_difference(compiler.plan(old.policies), compiler.plan(new.policies))
+    found = _policy_difference(_wherever(old.policies), _wherever(new.policies))
     found.files = _text_changes(old.texts, new.texts)
     return found
 
 
 def changed_policies(before: list[Source], after: list[Source]) -> list[str]:
     """The names of the policies that are new or do something else than before."""
-    difference = _policy_difference(compiler.plan(before), compiler.plan(after))
+    difference = _policy_difference(_wherever(before), _wherever(after))
     return [*difference.added, *difference.changed]
 
 
 def _difference(old: dict[str, Any] | None, new: dict[str, Any]) -> Difference:
     values = old or {}
-    difference = _policy_difference(values.get("policies"), new["policies"])
+    difference = _policy_difference(_by_name(values.get("policies")), _by_name(new["policies"]))
     difference.parts = [
         part
         for part in ("settings", "profiles", "hooks")
@@ -204,8 +208,7 @@ def _difference(old: dict[str, Any] | None, new: dict[str, Any]) -> Difference:
     return difference
 
 
-def _policy_difference(old: dict[str, Any] | None, new: dict[str, Any] | None) -> Difference:
-    before, after = _by_name(old), _by_name(new)
+def _policy_difference(before: _Policies, after: _Policies) -> Difference:
     return Difference(
         added=[name for name in after if name not in before],
         removed=[name for name in before if name not in after],
@@ -213,10 +216,26 @@ def _policy_difference(old: dict[str, Any] | None, new: dict[str, Any] | None) -
     )
 
 
-def _by_name(plan: dict[str, Any] | None) -> dict[str, tuple[Any, ...]]:
-    """What each policy does, wherever it stands."""
+def _by_name(plan: dict[str, Any] | None) -> _Policies:
+    """What each policy of a snapshot does, whatever file it stands in."""
     policies = [policy.unpacked(data) for data in plan["policies"]] if plan else []
-    return {one.name: tuple(getattr(one, name) for name in _COMPARED) for one in policies}
+    return {one.name: _meaning(one, one.hooks) for one in policies}
+
+
+def _wherever(found: list[Source]) -> _Policies:
+    """What each policy does, wherever the bundle lies that it and the programs of its hooks are part of."""
+    policies = [policy.unpacked(data) for data in compiler.plan(found)["policies"]]
+    return {one.name: _meaning(one, _without_place(one)) for one in policies}
+
+
+def _without_place(one: Policy) -> tuple[Any, ...]:
+    """A policy's hooks, the programs of its bundle named from there on."""
+    place = f"{Path(one.file).absolute().parent.parent}/"
+    return tuple((stage, {**hook, "path": hook["path"].removeprefix(place)}, line) for stage, hook, line in one.hooks)
+
+
+def _meaning(one: Policy, hooks: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*(getattr(one, name) for name in _COMPARED), hooks)
 
 
 def _text_changes(old: dict[str, str], new: dict[str, str]) -> list[str]:

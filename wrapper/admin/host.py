@@ -59,7 +59,7 @@ class Host:
         """The directory of the fleet's bundle; None where this host has none."""
         if self.candidate is not None:
             return self.candidate
-        return self.bundle_link.resolve() if self.bundle_link.is_symlink() else None
+        return self.bundle_link.readlink() if self.bundle_link.is_symlink() else None
 
     @property
     def expired_policy(self) -> Path:

@@ -19,7 +19,7 @@ from loguru import logger
 from hookrun.hooks.compiler import compile as hooks
 from hookrun.hooks.compiler import directories
 from hookrun.hooks.errors import HookError
-from hookrun.policies import compiler, document
+from hookrun.policies import compiler, document, in_bundle
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node
 from hookrun.policies.policy import Policy
@@ -58,6 +58,8 @@ def read(host: Host) -> Sources:
     """Read and check everything. What is wrong is collected, not raised."""
     problems: list[str] = []
     texts: dict[str, str] = {}
+    if host.bundle:
+        _read(host.bundle / in_bundle.MANIFEST, texts, problems)
     found = _settings(host, texts, problems)
     policies = _policies(host, texts, problems)
     compiled, wrong = hooks.compiled(_with_bundle(found.hooks, host.bundle), host.config)

@@ -1,8 +1,9 @@
 """A bundle: one version of a fleet's policies, hooks, CDI specs and settings.
 
 As a directory it is laid out like /etc/hookrun (config.yaml, policies.d, hooks.d, and cdi beside them), with a
-bundle.yaml that names it. As an archive it is a .tar.gz whose bytes depend on the files' names, contents and executable
-bits alone.
+bundle.yaml that names it. Policies and hook files name programs that come with it as `${bundle}/PATH`, which is
+compiled to where the bundle lies: on a host, in a directory of its version. As an archive it is a .tar.gz whose bytes
+depend on the files' names, contents and executable bits alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import re
 import shutil
 import tarfile
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hookrun.policies import compiler, plausible, testing, validation
+from hookrun.policies import compiler, in_bundle, plausible, testing, validation
 from hookrun.policies.document import Invalid
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import VERSION
@@ -26,7 +28,7 @@ from hookrun.wrapper.admin import sources
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.sources import Sources
 
-MANIFEST = "bundle.yaml"
+MANIFEST = in_bundle.MANIFEST
 # What a bundle may weigh, packed and unpacked, in bytes: a host reads it as root.
 MOST_PACKED = 16 * 1024 * 1024
 MOST_UNPACKED = 64 * 1024 * 1024
@@ -84,9 +86,23 @@ def examined(directory: Path) -> Sources:
     problems += [doubt.text for source in found.policies for doubt in plausible.findings(source)]
     outcomes = [outcome for source in found.policies for outcome in testing.run(source)]
     problems += [f"{one.place}: {one.policy}: {one.name}: {one.problem}" for one in outcomes if one.problem]
+    problems += _program_problems(directory.absolute(), found)
     if problems:
         raise Failure("\n".join(problems))
     return found
+
+
+def _program_problems(directory: Path, found: Sources) -> list[str]:
+    """Lines on programs of a bundle that no hook could run."""
+    hooks = {(stage, one["hook"]["path"]) for one in found.hooks["entries"] for stage in one["stages"]}
+    hooks |= {(stage, hook["path"]) for source in found.policies for stage, hook, _ in source.policy.hooks}
+    problems = []
+    for stage, path in sorted((stage, path) for stage, path in hooks if directory in Path(path).parents):
+        if stage == "startContainer":
+            problems.append(f"{path}: hooks of startContainer run programs of the container, not of the bundle")
+        elif os.path.isfile(path) and not os.access(path, os.X_OK):
+            problems.append(f"{path}: it can't be executed: `chmod +x` it, or mount its file system without noexec")
+    return problems
 
 
 def pack(directory: Path) -> bytes:
@@ -143,10 +159,9 @@ def unpack(data: bytes, directory: Path, called: str) -> None:
     try:
         partial.mkdir(parents=True)
         for name, mode, content in _entries(data):
-            path = partial / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            path.chmod(mode)
+            _write(partial / name, content, mode)
+        for place in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
+            place.chmod(0o755)  # whatever the umask is: a hook's program is run by users of other namespaces too
         partial.rename(directory)
     except (tarfile.TarError, EOFError, zlib.error, ValueError, gzip.BadGzipFile) as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -154,6 +169,16 @@ def unpack(data: bytes, directory: Path, called: str) -> None:
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise Failure(f"cannot unpack {called} to {directory}: {reason(error)}") from None
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Write a file for good: a snapshot that names it must not outlive it when the power goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(mode)
 
 
 class _Unfit(ValueError):

@@ -85,7 +85,9 @@ def follow(host: Host, source: Source) -> str:
 def _alone(host: Host) -> Iterator[None]:
     """Nobody else follows on this host meanwhile. Raises Failure."""
     try:
-        host.fleet.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for place in (host.fleet, standings.bundles(host)):
+            place.mkdir(parents=True, exist_ok=True)
+            place.chmod(0o711)  # users of other namespaces run programs below it
     except OSError as error:
         raise Failure(f"cannot use {host.fleet}: {reason(error)}") from None
     with files.locked(host.fleet, "another `hookctl fleet follow` is at work on this host"):
@@ -247,7 +249,7 @@ class Follower:
     def _broken_gate(self) -> str:
         """Why the version in force failed its gate, "" if it did not."""
         held = self.standing.held
-        if held is None or time.time() > held.since + 2 * held.gate.seconds:
+        if held is None or not held.gate.watches or time.time() > held.since + 2 * held.gate.seconds:
             return ""
         calls = list(
             Store(trace.directory_of(self._host)).select(Query(since=held.since, until=held.since + held.gate.seconds))
@@ -287,7 +289,9 @@ def _put_in_force(host: Host, why: str) -> None:
     found.problems += validation.problems(found.policies)
     sources.demand(found)
     new = store.content(host, found, compiler.plan(found.policies))
-    if apply.changes(host, store.running(host), new, found) or store.running(host) is None:
+    entry = store.running_entry(host)
+    # What other files say of the same policies counts as well: a snapshot keeps the bundle that it names.
+    if entry is None or entry.texts != found.texts or apply.changes(host, store.running(host), new, found):
         store.apply(host, new, found, why)
 
 

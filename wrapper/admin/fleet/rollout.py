@@ -31,6 +31,11 @@ class Gate:
     failed: int | None = None
     seconds: int = 3600
 
+    @property
+    def watches(self) -> bool:
+        """Whether what happens once the version is in force counts."""
+        return self.denied is not None or self.failed is not None
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper.admin import files
+from hookrun.wrapper.admin import files, store
 from hookrun.wrapper.admin.fleet.rollout import Gate
 from hookrun.wrapper.admin.host import Host
 
@@ -59,22 +59,37 @@ def write(host: Host, standing: Standing) -> None:
     files.replace(host.fleet / _NAME, json.dumps(asdict(standing), indent=1) + "\n")
 
 
+def bundles(host: Host) -> Path:
+    """Where bundles are unpacked, each in a directory named like its digest."""
+    return host.fleet / "bundles"
+
+
 def place_of(host: Host, digest: str) -> Path:
     """Where a bundle of this digest is unpacked."""
-    return host.fleet / "bundles" / digest
+    return bundles(host) / digest
 
 
 def point_to(host: Host, directory: Path) -> None:
-    """Make a bundle's directory the one that `hookctl apply` reads, and drop older ones. Raises Failure."""
+    """Make a bundle's directory the one that `hookctl apply` reads. Raises Failure.
+
+    Bundles that no snapshot is made of any more, neither the one in force nor one to go back to, are dropped.
+    """
     link = host.bundle_link
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
-    before = link.resolve() if link.is_symlink() else None
+    needed = {directory, *_named(host)}
     try:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(directory)
         temporary.replace(link)
         for old in directory.parent.iterdir():
-            if old not in (directory, before):
+            if old not in needed:
                 shutil.rmtree(old)
     except OSError as error:
         raise Failure(f"cannot write {link}: {reason(error)}") from None
+
+
+def _named(host: Host) -> set[Path]:
+    """The bundles that snapshots are made of, whose hooks may name programs in there."""
+    place = bundles(host)
+    paths = [Path(path) for entry in store.history(host) for path in entry.texts]
+    return {place / path.relative_to(place).parts[0] for path in paths if place in path.parents}
