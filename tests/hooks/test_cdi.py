@@ -282,7 +282,7 @@ def test_kinds_that_are_some(kind: str) -> None:
     assert problem_of(spec(device(), kind=kind)) == ""
 
 
-BAD = [
+BAD: list[tuple[Any, str]] = [
     (None, "no CDI spec"),
     ([], "a spec must be an object"),
     ({}, "no CDI spec"),

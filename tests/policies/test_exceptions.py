@@ -100,7 +100,7 @@ def test_it_looks_at_the_config_as_the_engine_wrote_it() -> None:
 
 
 def test_what_cannot_be_evaluated() -> None:
-    broken = {"patch": [{"op": "remove", "path": "/no/such"}]}
+    broken: dict[str, Any] = {"patch": [{"op": "remove", "path": "/no/such"}]}
     assert not judged({}, excepting(deny=[], **broken), container="old").denied, "an exempt call is not evaluated"
     outcome = judged({}, excepting("2001-01-01", deny=[], **broken), container="old")
     assert outcome.denied.startswith("policy one: cannot be evaluated: ")

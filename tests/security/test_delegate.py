@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,13 @@ def test_a_config_that_others_can_exchange_is_refused(host: ConfiguredHost, bund
     bundle.shell("echo ran")
     assert host.runtime.run(bundle.path).out == "ran\n"
     config = bundle.path / "config.json"
-    for place, change, back in (
+    rows: list[tuple[Path, Callable[[], None], Callable[[], None]]] = [
         (bundle.path, lambda: os.chown(bundle.path, OTHER, OTHER), lambda: os.chown(bundle.path, 0, 0)),
         (bundle.path, lambda: bundle.path.chmod(0o775), lambda: bundle.path.chmod(0o755)),
         (config, lambda: os.chown(config, OTHER, OTHER), lambda: os.chown(config, 0, 0)),
         (config, lambda: config.chmod(0o666), lambda: config.chmod(0o644)),
-    ):
+    ]
+    for place, change, back in rows:
         change()
         result = host.runtime.run(bundle.path)
         assert (result.status, result.out) == (1, "")

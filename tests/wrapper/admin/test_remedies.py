@@ -13,7 +13,7 @@ import pytest
 
 from hookrun.wrapper.admin import doctor, engines
 from hookrun.wrapper.admin.app import app
-from hookrun.wrapper.admin.finding import GOOD, Finding
+from hookrun.wrapper.admin.finding import BAD, GOOD, Finding
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.start import program
 from tests.wrapper.admin.support import Desk
@@ -172,6 +172,6 @@ def unmended(
 
 
 def test_a_host_where_all_is_well(ward: Ward) -> None:
-    assert [one for one in ward.content if one.state == doctor.BAD] == []
+    assert [one for one in ward.content if one.state == BAD] == []
     subjects = {one.subject for one in doctor.examine(ward.machine) if one.state == GOOD}
     assert {"snapshot", "configuration", "hook programs", "files", "record", "docker", "launcher hookrun"} <= subjects
