@@ -139,7 +139,7 @@ def url(place: Path, publisher: Publisher) -> Iterator[str]:
 def serve_by_nginx(place: Path, directory: Path) -> Iterator[tuple[str, int]]:
     """A directory's address and nginx's pid. The certificate is place/ca.pem."""
     subject = ["-subj", "/CN=fleet", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", place / "key.pem", "-out", place / "ca.pem"]
+    files = ["-keyout", str(place / "key.pem"), "-out", str(place / "ca.pem")]
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *subject]
     subprocess.run(words, check=True, capture_output=True)
     port = free_port()
