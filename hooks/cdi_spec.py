@@ -140,21 +140,29 @@ def _check_shape(value: Any, shape: Any, place: str) -> None:
     if value is None:
         return
     if isinstance(shape, dict):
-        if not isinstance(value, dict):
-            raise HookError(f"{place or 'a spec'} must be an object")
-        for name, part in value.items():
-            if name not in shape and "*" not in shape:
-                raise HookError(f"{place or 'a spec'} has no field {name!r}")
-            _check_shape(part, shape.get(name, shape.get("*")), f"{place}.{name}" if place else name)
+        _check_object(value, shape, place)
     elif isinstance(shape, list):
-        if not isinstance(value, list):
-            raise HookError(f"{place} must be a list")
-        for number, element in enumerate(value):
-            if element is None:
-                raise HookError(f"{place}[{number}] is empty")
-            _check_shape(element, shape[0], f"{place}[{number}]")
+        _check_list(value, shape[0], place)
     elif not isinstance(value, shape) or (shape is int and isinstance(value, bool)):
         raise HookError(f"{place} must be {_WORDS[shape]}")
+
+
+def _check_object(value: Any, shape: dict[str, Any], place: str) -> None:
+    if not isinstance(value, dict):
+        raise HookError(f"{place or 'a spec'} must be an object")
+    for name, part in value.items():
+        if name not in shape and "*" not in shape:
+            raise HookError(f"{place or 'a spec'} has no field {name!r}")
+        _check_shape(part, shape.get(name, shape.get("*")), f"{place}.{name}" if place else name)
+
+
+def _check_list(value: Any, shape: Any, place: str) -> None:
+    if not isinstance(value, list):
+        raise HookError(f"{place} must be a list")
+    for number, element in enumerate(value):
+        if element is None:
+            raise HookError(f"{place}[{number}] is empty")
+        _check_shape(element, shape, f"{place}[{number}]")
 
 
 def _check_version(spec: dict[str, Any]) -> None:
