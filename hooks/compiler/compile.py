@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import ruamel.yaml
 
@@ -13,18 +13,48 @@ from hookrun.hooks.compiler import directories, trust
 from hookrun.hooks.errors import HookError
 from hookrun.hooks.inject import Entry
 
-# The settings' part `hooks`. Relative paths are below the configuration's directory.
-DEFAULTS: dict[str, Any] = {
-    "directories": ["hooks.d"],  # oci-hooks(5); later ones mask earlier ones. Podman's own only where listed here
-    "addHooks": [],  # files of oci-add-hooks
-    "cdi": {
-        "directories": ["/etc/cdi", "/var/run/cdi"],  # later ones come first
-        "environment": "",  # variable of a container that names CDI devices, separated by commas
-    },
+
+class CdiSettings(TypedDict):
+    """Where CDI specs are, later directories before earlier ones, and what asks for devices.
+
+    `environment` is a variable of a container that names CDI devices, separated by commas; "" for none.
+    """
+
+    directories: list[str]
+    environment: str
+
+
+class Settings(TypedDict):
+    """The settings' part `hooks`. Relative paths are below the configuration's directory."""
+
+    directories: list[str]
+    """Of oci-hooks(5); later ones mask earlier ones. Podman's own only if listed here."""
+    addHooks: list[str]
+    """Files of oci-add-hooks."""
+    cdi: CdiSettings
+
+
+class Devices(CdiSettings):
+    """The same for a call; `libraries` is the directory in which ruamel.yaml lies."""
+
+    libraries: str
+
+
+class Compiled(TypedDict):
+    """The snapshot's part `hooks`."""
+
+    entries: list[Entry]
+    cdi: Devices
+
+
+DEFAULTS: Settings = {
+    "directories": ["hooks.d"],
+    "addHooks": [],
+    "cdi": {"directories": ["/etc/cdi", "/var/run/cdi"], "environment": ""},
 }
 
 
-def compiled(settings: dict[str, Any], config: Path) -> tuple[dict[str, Any], list[str]]:
+def compiled(settings: Settings, config: Path) -> tuple[Compiled, list[str]]:
     """The snapshot's part `hooks` from the settings' part `hooks`, and what is wrong: `FILE:LINE: what`, a line each.
 
     `config` is the configuration's directory. What comes back is made of dicts, lists, tuples, strings and numbers.
@@ -33,7 +63,7 @@ def compiled(settings: dict[str, Any], config: Path) -> tuple[dict[str, Any], li
     found, wrong = directories.read([config / path for path in settings["directories"]])
     cdi = settings["cdi"]
     paths = [str(config / path) for path in cdi["directories"]]
-    devices = {"directories": paths, "environment": cdi["environment"], "libraries": _libraries()}
+    devices: Devices = {"directories": paths, "environment": cdi["environment"], "libraries": _libraries()}
     return (
         {"entries": entries + found, "cdi": devices},
         problems + wrong + list(filter(None, map(_directory_problem, paths))),

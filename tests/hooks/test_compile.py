@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import marshal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -31,8 +31,8 @@ class Place:
         value = {"version": "1.0.0", "hook": {"path": path}, "when": ALWAYS, "stages": ["prestart"], **more}
         return self.write(name, value)
 
-    def compiled(self, **settings: Any) -> tuple[dict[str, Any], list[str]]:
-        return hooks.compiled({**hooks.DEFAULTS, **settings}, self.path)
+    def compiled(self, **settings: Any) -> tuple[hooks.Compiled, list[str]]:
+        return hooks.compiled(cast(hooks.Settings, {**hooks.DEFAULTS, **settings}), self.path)
 
     def problem(self, **settings: Any) -> str:
         (problem,) = self.compiled(**settings)[1]
@@ -96,7 +96,7 @@ def test_a_file_of_oci_add_hooks_comes_before_the_directories(place: Place) -> N
 
 def test_it_goes_into_a_snapshot(place: Place) -> None:
     place.hook("hooks.d/1.json", when={"annotations": {"(?P<a>x)": "^y$"}})
-    compiled = marshal.loads(marshal.dumps(place.compiled()[0]))
+    compiled = marshal.loads(marshal.dumps(dict(place.compiled()[0])))
     config = {"annotations": {"ax": "y"}}
     _, injected = select.injected(config, compiled["entries"])
     assert injected == [

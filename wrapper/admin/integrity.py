@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hookrun.hooks.compiler.compile import Compiled
 from hookrun.policies import compiler, exception_lint, policy
 from hookrun.policies.compiler import Source
 from hookrun.runtime.errors import Failure, reason
@@ -159,7 +160,7 @@ def _files_named(value: Any) -> Iterator[str]:
         yield value
 
 
-def _hooks_changed(content: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+def _hooks_changed(content: dict[str, Any], now: Compiled) -> Iterator[str]:
     yield from _changes(*(_by_file(part["entries"]) for part in (content["hooks"], now)))
 
 

@@ -49,6 +49,7 @@ from hookrun.wrapper.caller import claims
 from hookrun.wrapper.decision import policing, update
 from hookrun.wrapper.exposure.call import Exposure
 from hookrun.wrapper.record import changes
+from hookrun.wrapper.record.line import Line
 from hookrun.wrapper.record.masking import Mask
 
 app = typer.Typer(help="Write policies, and know what they do before they are in force.", no_args_is_help=True)
@@ -441,7 +442,7 @@ def _config_in(path: Path) -> dict[str, Any]:
     return config
 
 
-def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def recorded(store: Store, call: Line) -> tuple[dict[str, Any], dict[str, Any]]:
     """A recorded call as policies see it: its config, masked, and who called. Raises Failure where it has none."""
     if call["command"] == "exec" and call["process"]:
         made = store.find(call["container"])
@@ -464,7 +465,7 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
     }
 
 
-def _updated(store: Store, call: dict[str, Any]) -> dict[str, Any]:
+def _updated(store: Store, call: Line) -> dict[str, Any]:
     """The container's config with the limits that a recorded update asked for. Raises Failure."""
     resources = call.get("resources")
     if not resources:
@@ -636,7 +637,7 @@ def _recorded_calls(context: typer.Context) -> list[tuple[str, dict[str, Any], d
     return found
 
 
-def _as_judged(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def _as_judged(store: Store, call: Line) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """A recorded call as policies see it; None for one that they do not judge, or whose config is not kept any more."""
     if call["command"] not in ("create", "run", "restore", "exec", "update"):
         return None

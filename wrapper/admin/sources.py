@@ -11,7 +11,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 from loguru import logger
@@ -36,9 +36,9 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 class Settings:
     """config.yaml, with the defaults filled in."""
 
-    values: dict[str, Any]
-    profiles: dict[str, dict[str, Any]]
-    hooks: dict[str, Any]
+    values: settings.Values
+    profiles: dict[str, settings.Values]
+    hooks: hooks.Settings
     on_error: str
     fleet: dict[str, Any]
 
@@ -49,7 +49,7 @@ class Sources:
 
     settings: Settings
     policies: list[Source]
-    hooks: dict[str, Any]
+    hooks: hooks.Compiled
     texts: dict[str, str]
     problems: list[str] = field(default_factory=list)
 
@@ -104,11 +104,12 @@ def _policies_in(paths: list[Path], texts: dict[str, str], problems: list[str]) 
     return found
 
 
-def _with_bundle(settings: dict[str, Any], bundle: Path | None) -> dict[str, Any]:
+def _with_bundle(settings: hooks.Settings, bundle: Path | None) -> hooks.Settings:
     """The settings' part `hooks`, with the directories of a fleet's bundle as those that count most."""
     if bundle is None:
         return settings
-    cdi = {**settings["cdi"], "directories": [*settings["cdi"]["directories"], *_existing(bundle / "cdi")]}
+    directories = [*settings["cdi"]["directories"], *_existing(bundle / "cdi")]
+    cdi: hooks.CdiSettings = {**settings["cdi"], "directories": directories}
     return {**settings, "directories": [*settings["directories"], *_existing(bundle / "hooks.d")], "cdi": cdi}
 
 
@@ -141,10 +142,10 @@ def _settings(host: Host, texts: dict[str, str], problems: list[str]) -> Setting
     values = _settings_in(host.settings_file, texts, problems)
     fleet = values.pop("fleet", {})
     if host.bundle:
-        values = settings.completed(_settings_in(host.bundle / host.settings_file.name, texts, problems), values)
+        values = settings.overlaid(_settings_in(host.bundle / host.settings_file.name, texts, problems), values)
         values.pop("fleet", None)  # which fleet a host follows, and as what, is the host's own matter
     profiles = values.pop("profiles", {})
-    hook_settings = settings.completed(values.pop("hooks", {}), hooks.DEFAULTS)
+    hook_settings = cast(hooks.Settings, settings.overlaid(values.pop("hooks", {}), hooks.DEFAULTS))
     on_error = values.pop("onError", snapshot.DENY)
     full = settings.completed(values)
     completed = {name: settings.completed(profile, full) for name, profile in profiles.items()}

@@ -23,6 +23,7 @@ from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import files
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.sources import Sources, trouble
+from hookrun.wrapper.settings import Values
 
 _SALT = "salt"
 _TEXTS = "sources.json"
@@ -129,7 +130,7 @@ def content(host: Host, sources: Sources, plan: dict[str, Any]) -> dict[str, Any
     }
 
 
-def _salted(values: dict[str, Any], salt: str) -> dict[str, Any]:
+def _salted(values: Values, salt: str) -> Values:
     return {**values, "mask": {**values["mask"], "salt": salt}}
 
 

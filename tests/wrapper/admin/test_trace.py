@@ -83,13 +83,13 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def made(number: int, **changes: Any) -> dict[str, Any]:
+def made(number: int, **changes: Any) -> Any:
     return recorded.call(
         number, random.Random(1), **{"status": 0, "error": "", "decisions": [], "hook_results": [], **changes}
     )
 
 
-def create(bench: Bench, **changes: Any) -> dict[str, Any]:
+def create(bench: Bench, **changes: Any) -> Any:
     """A create whose config hookrun changed."""
     config = {"before": "1" * 64, "after": "2" * 64, "patch": PATCH}
     (bench.directory / "configs").mkdir(parents=True, exist_ok=True)

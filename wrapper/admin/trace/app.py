@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from loguru import logger
@@ -28,6 +28,7 @@ from hookrun.wrapper.admin.trace.export.formats import EXPORTERS, Format
 from hookrun.wrapper.admin.trace.export.selection import Selection
 from hookrun.wrapper.admin.trace.index import is_audited, is_denied, is_failed
 from hookrun.wrapper.admin.trace.store import Names, Query, Store, parsed_time
+from hookrun.wrapper.record.line import Decision, InjectedHook, Line, Operation
 
 app = typer.Typer(help="See what the engines really asked for.", no_args_is_help=True)
 
@@ -297,11 +298,11 @@ def replay(
     if not dry_run:
         raise typer.Exit(trace_replay.run(store, found, rootfs, timeout))
     outcome, patch = trace_replay.decide(store, found, host.of(context).state)
+    decisions, hooks = cast(list[Decision], outcome.decisions), cast(list[InjectedHook], outcome.hooks)
     if as_json:
-        names = ("denied", "decisions", "hooks")
-        output.as_json({**{name: getattr(outcome, name) for name in names}, "patch": patch})
+        output.as_json({"denied": outcome.denied, "decisions": decisions, "hooks": hooks, "patch": patch})
         return
-    _print(trace_show.decided({"decisions": outcome.decisions, "hooks": outcome.hooks}))
+    _print(trace_show.decided(decisions, hooks))
     typer.echo(f"denied: {outcome.denied}" if outcome.denied else "it would run")
     _print_changes(store.before(found), patch, full=full)
 
@@ -383,13 +384,13 @@ def prune(
     typer.echo(f"compressed {done.compressed} configs, {done.saved_bytes} bytes saved")
 
 
-def _print_changes(before: Any, patch: list[dict[str, Any]], *, full: bool) -> None:
+def _print_changes(before: Any, patch: list[Operation], *, full: bool) -> None:
     out = output.console()
     for sign, path, value in trace_diff.by_field(before, patch, full=full):
         out.print(trace_diff.line(sign, harmless(path), value), style=COLOURS[sign], soft_wrap=True)
 
 
-def _before_or_none(store: Store, call: dict[str, Any]) -> Any:
+def _before_or_none(store: Store, call: Line) -> Any:
     try:
         return store.before(call)
     except Failure as failure:
@@ -403,7 +404,7 @@ WHOLE = ("ID", "CONTAINER")
 HEADINGS = ("TIME", "ID", "ENGINE", "COMMAND", "CONTAINER", "STATUS", "MS", "POLICY", "ERROR")
 
 
-def row(call: dict[str, Any], names: Names) -> list[object]:
+def row(call: Line, names: Names) -> list[object]:
     """A call in a table's line."""
     status = "-" if call["status"] is None else call["status"]
     time = f"{call['time'][:23]}Z"
@@ -411,14 +412,14 @@ def row(call: dict[str, Any], names: Names) -> list[object]:
     return [time, call["id"], call["engine"], call["command"], names.label(call), *ended]
 
 
-def refusal(call: dict[str, Any]) -> str:
+def refusal(call: Line) -> str:
     """Whether policies refused the call, or in audit mode would have, in a word."""
     if is_denied(call):
         return "denied"
     return "audited" if is_audited(call) else "-"
 
 
-def style(call: dict[str, Any]) -> str:
+def style(call: Line) -> str:
     """The colour of a call's line."""
     return "red" if is_failed(call) else ""
 
