@@ -210,7 +210,7 @@ def test_yaml_that_is_none(host: Host) -> None:
 
 def test_a_spec_that_others_can_write_is_not_used(host: Host) -> None:
     os.chmod(host.spec("s.json"), 0o666)
-    assert "others than root can write it" in host.refused("a")
+    assert "users other than root can write it" in host.refused("a")
 
 
 # What a spec must look like.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import marshal
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +12,10 @@ import pytest
 
 from hookrun.hooks import select
 from hookrun.hooks.compiler import compile as hooks
+from hookrun.wrapper import ownership
 
 ALWAYS = {"always": True}
+OTHER = 4323
 
 
 class Place:
@@ -32,7 +35,7 @@ class Place:
         return self.write(name, value)
 
     def compiled(self, **settings: Any) -> tuple[hooks.Compiled, list[str]]:
-        return hooks.compiled(cast(hooks.Settings, {**hooks.DEFAULTS, **settings}), self.path)
+        return hooks.compiled(cast(hooks.Settings, {**hooks.DEFAULTS, **settings}), self.path, ownership.untrusted)
 
     def problem(self, **settings: Any) -> str:
         (problem,) = self.compiled(**settings)[1]
@@ -201,14 +204,14 @@ def test_what_others_can_write_is_refused(place: Place, mode: int, which: str) -
     file = place.hook("hooks.d/1.json", path=str(program))
     assert place.compiled()[1] == []
     {"file": file, "program": program, "its directory": program.parent}[which].chmod(mode | 0o111)
-    assert "others can write" in place.problem()
+    assert "users other than root can write" in place.problem()
 
 
 def test_a_directory_that_others_can_write_is_refused(place: Place) -> None:
     file = place.hook("hooks.d/1.json")
     file.parent.chmod(0o777)
     problems = place.compiled()[1]
-    assert problems and all("others can write" in problem for problem in problems)
+    assert problems and all("users other than root can write" in problem for problem in problems)
 
 
 def test_a_link_to_a_file_of_others_is_refused(place: Place) -> None:
@@ -217,11 +220,28 @@ def test_a_link_to_a_file_of_others_is_refused(place: Place) -> None:
     link = place.path / "hooks.d/1.json"
     link.parent.mkdir()
     link.symlink_to(file)
-    assert "others can write" in place.problem()
+    assert "users other than root can write" in place.problem()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory to somebody")
+def test_a_program_by_a_link_that_others_can_exchange_is_refused(place: Place) -> None:
+    theirs = place.path / "theirs"
+    theirs.mkdir()
+    (theirs / "link").symlink_to("/bin/true")
+    place.hook("hooks.d/1.json", path=str(theirs / "link"))
+    assert place.compiled()[1] == []
+    os.chown(theirs, OTHER, OTHER)
+    assert f"users other than root can write {theirs} " in place.problem()
+
+
+def test_a_sticky_directory_takes_hooks_from_all(place: Place) -> None:
+    place.hook("hooks.d/1.json").parent.chmod(0o1777)
+    (problem,) = place.compiled()[1]
+    assert "users other than root can write it" in problem
 
 
 def test_a_cdi_directory_that_others_can_write_is_refused(place: Place) -> None:
     (place.path / "cdi").mkdir()
     (place.path / "cdi").chmod(0o777)
     cdi = {"directories": ["cdi"], "environment": ""}
-    assert "others can write" in place.problem(cdi=cdi)
+    assert "users other than root can write" in place.problem(cdi=cdi)

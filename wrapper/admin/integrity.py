@@ -33,7 +33,7 @@ def owners(machine: Host, found: Sources) -> Iterator[Finding]:
     for place in weak:
         yield Finding(BAD, place, _owner(place), f"who can write there is root on this host: `{_mended(place)}`")
     if not weak:
-        yield Finding(GOOD, "files", f"others than root can write none of {len(places)} files and directories")
+        yield Finding(GOOD, "files", f"users other than root can write none of {len(places)} files and directories")
 
 
 def _places(machine: Host, found: Sources) -> Iterator[Path]:
@@ -58,16 +58,14 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _weakest(path: Path) -> str:
-    """A sticky bit keeps others from replacing a file, but not from adding one."""
     try:
-        return ownership.weakest(str(path)) or (str(path) if ownership.problem(str(path)) else "")
+        return ownership.weakest_of_all(str(path))
     except OSError:  # there is none, or only root can see it
         return ""
 
 
 def _owner(place: str) -> str:
-    status = os.lstat(place)
-    return f"others than root can write it (owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o})"
+    return ownership.described(os.lstat(place))
 
 
 def _mended(place: str) -> str:

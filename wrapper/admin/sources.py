@@ -24,7 +24,7 @@ from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node
 from hookrun.policies.policy import Policy
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import settings, snapshot
+from hookrun.wrapper import ownership, settings, snapshot
 from hookrun.wrapper.admin.host import Host
 
 POLICIES = "policies.d"
@@ -60,7 +60,7 @@ def read(host: Host) -> Sources:
     texts: dict[str, str] = {}
     found = _settings(host, texts, problems)
     policies = _policies(host, texts, problems)
-    compiled, wrong = hooks.compiled(_with_bundle(found.hooks, host.bundle), host.config)
+    compiled, wrong = hooks.compiled(_with_bundle(found.hooks, host.bundle), host.config, ownership.untrusted)
     return Sources(found, policies, compiled, texts, problems + wrong)
 
 
@@ -132,7 +132,7 @@ def _untrusted_hooks(policy: Policy) -> list[str]:
     problems = []
     for stage, hook, line in policy.hooks:
         try:
-            directories.check_program({"stages": [stage], "hook": hook})
+            directories.check_program({"stages": [stage], "hook": hook}, ownership.untrusted)
         except HookError as error:
             problems.append(f"{policy.file}:{line}:1: {error}")
     return problems
@@ -211,7 +211,7 @@ def trouble(path: Path) -> str:
     if status.st_uid not in (0, os.geteuid()):
         return f"{path}: it belongs to the user {status.st_uid}: `chown root {path}`"
     if status.st_mode & _OTHERS_WRITE:
-        return f"{path}: others can write it (mode {stat.S_IMODE(status.st_mode):o}): `chmod go-w {path}`"
+        return f"{path}: users other than root can write it (mode {stat.S_IMODE(status.st_mode):o}): `chmod go-w {path}`"
     return ""
 
 

@@ -202,7 +202,7 @@ def test_what_others_can_write_is_refused(desk: Desk, what: str) -> None:
     place.chmod(place.stat().st_mode | 0o002)
     result = desk("apply", "--yes")
     assert result.status == 1
-    assert "others can write" in result.err
+    assert "users other than root can write" in result.err
     assert str(place) in result.err
 
 
@@ -315,7 +315,7 @@ def test_a_list_in_a_file_is_part_of_what_is_applied(desk: Desk, tmp_path: Path)
     assert "+- valkey" in desk.check("history", "diff", "1", "2")
     images.chmod(0o666)
     refused = desk("apply", "--yes")
-    assert refused.status == 1 and f"{images}: others can write it (mode 666): `chmod go-w {images}`" in refused.err
+    assert refused.status == 1 and f"{images}: users other than root can write it (mode 666): `chmod go-w {images}`" in refused.err
     images.rename(tmp_path / "moved")
     (tmp_path / "moved").chmod(0o644)
     open_to_all = tmp_path / "open"
@@ -326,6 +326,6 @@ def test_a_list_in_a_file_is_part_of_what_is_applied(desk: Desk, tmp_path: Path)
     (tmp_path / "moved").rename(open_to_all / "file")
     images.unlink()
     images.symlink_to(open_to_all / "file")
-    assert f"{open_to_all}: others can write it (mode 777)" in desk("apply", "--yes").err
+    assert f"{open_to_all}: users other than root can write it (mode 777)" in desk("apply", "--yes").err
     images.unlink()
     assert f"spec.deny[0].when.image.notIn.file: there is no file {images}" in desk("apply", "--yes").err
