@@ -17,7 +17,7 @@ from hookrun.wrapper import ownership
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
 from tests.support.runtimes import RUNC
-from tests.wrapper.test_gate import in_force
+from tests.wrapper.decision.test_gate import in_force
 
 OTHER = 4323
 CRUN = shutil.which("crun", path="/usr/sbin:/usr/bin:/sbin:/bin")

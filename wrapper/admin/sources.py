@@ -211,7 +211,9 @@ def trouble(path: Path) -> str:
     if status.st_uid not in (0, os.geteuid()):
         return f"{path}: it belongs to the user {status.st_uid}: `chown root {path}`"
     if status.st_mode & _OTHERS_WRITE:
-        return f"{path}: users other than root can write it (mode {stat.S_IMODE(status.st_mode):o}): `chmod go-w {path}`"
+        return (
+            f"{path}: users other than root can write it (mode {stat.S_IMODE(status.st_mode):o}): `chmod go-w {path}`"
+        )
     return ""
 
 

@@ -315,7 +315,10 @@ def test_a_list_in_a_file_is_part_of_what_is_applied(desk: Desk, tmp_path: Path)
     assert "+- valkey" in desk.check("history", "diff", "1", "2")
     images.chmod(0o666)
     refused = desk("apply", "--yes")
-    assert refused.status == 1 and f"{images}: users other than root can write it (mode 666): `chmod go-w {images}`" in refused.err
+    assert (
+        refused.status == 1
+        and f"{images}: users other than root can write it (mode 666): `chmod go-w {images}`" in refused.err
+    )
     images.rename(tmp_path / "moved")
     (tmp_path / "moved").chmod(0o644)
     open_to_all = tmp_path / "open"

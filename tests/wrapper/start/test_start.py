@@ -24,7 +24,7 @@ from tests.support import warm
 from tests.support.bundles import Bundle
 from tests.support.places import short_place
 from tests.support.runtimes import CHECKOUT, Runtime
-from tests.wrapper import heap_soak
+from tests.wrapper.start import heap_soak
 
 pytestmark = pytest.mark.skipif(
     not warm.START.exists(), reason="hookrun-start was not built: see packaging/build-start.sh"
