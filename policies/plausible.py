@@ -149,18 +149,18 @@ def _compared(operator: str, node: Node) -> list[Node]:
 def _check_engine(node: Node) -> None:
     """An engine may be any program; one that is spelled almost like a known one is hardly meant."""
     if node.value not in ENGINES and difflib.get_close_matches(str(node.value), ENGINES, 1):
-        node.fail(f"no engine is called {node.value!r}{suggestion(str(node.value), ENGINES)}")
+        node.fail(f"unknown engine {node.value!r}{suggestion(str(node.value), ENGINES)}")
 
 
 def _check_command(node: Node) -> None:
     if node.value not in COMMANDS:
-        node.fail(f"no policy is asked about a command {node.value!r}{suggestion(str(node.value), COMMANDS)}")
+        node.fail(f"policies do not judge the command {node.value!r}{suggestion(str(node.value), COMMANDS)}")
 
 
 def _check_capability(node: Node) -> None:
     name = node.text().upper().removeprefix("CAP_")
     if name not in _CAPABILITIES:
-        node.fail(f"Linux has no capability {node.value!r}{suggestion(name, _CAPABILITIES)}")
+        node.fail(f"unknown capability {node.value!r}{suggestion(name, _CAPABILITIES)}")
 
 
 def _check_program(node: Node) -> None:
@@ -183,7 +183,7 @@ def _check_field(members: dict[str, Node]) -> None:
         return
     for name, part in members.items():
         if name in _OF_TEXTS and "string" not in types:
-            part.fail(f"{members['field'].value} is no string: it is {_told(types)}")
+            part.fail(f"{members['field'].value} is not a string: it is {_told(types)}")
         if name in _ORDERINGS:
             _check_ordering(members["field"], part, types, schemas)
         for value in _compared(name, part) if name in _COMPARISONS else ():

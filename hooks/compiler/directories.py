@@ -111,9 +111,9 @@ def _current(value: dict[str, Any]) -> Entry:
         raise HookError("`when` must name at least one condition")
     for name, condition in conditions.items():
         if name not in _CONDITIONS:
-            raise HookError(f"when: there is no condition {name!r}, only {', '.join(_CONDITIONS)}")
+            raise HookError(f"when: unknown condition {name!r}: use one of {', '.join(_CONDITIONS)}")
         if not isinstance(condition, _CONDITIONS[name]):
-            raise HookError(f"when: {name} is of the wrong type")
+            raise HookError(f"when: {name} has the wrong type")
     return {
         "stages": _stages(value.get("stages")),
         "hook": checked_hook(value["hook"]),

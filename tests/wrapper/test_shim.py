@@ -231,7 +231,7 @@ def test_flags_of_oci_add_hooks_name_the_runtime(host: Host, runtime: Path) -> N
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("runc", "--runtime-path runc: it must be the absolute path of a runtime"),
+        ("runc", "--runtime-path runc: must be the absolute path of a runtime"),
         ("/nosuch", "runtime /nosuch: no such file or directory; see --runtime-path"),
     ],
 )

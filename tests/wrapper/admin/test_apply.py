@@ -145,7 +145,7 @@ def test_history_is_roots() -> None:
         )
     assert (done.returncode, done.stderr) == (
         1,
-        f"hookctl: cannot read {desk.state}/history: permission denied; it is root's\n",
+        f"hookctl: cannot read {desk.state}/history: permission denied; only root can read it\n",
     )
 
 
@@ -167,7 +167,7 @@ def test_nothing_is_applied_with_a_fault_in_it(desk: Desk) -> None:
 
 def test_a_config_that_is_none_any_more(desk: Desk) -> None:
     desk.policy("wrong", {"merge": {"process": {"noNewPrivileges": "yes"}}})
-    assert "policy wrong makes a wrong config of docker's: /process/noNewPrivileges" in desk("apply", "--yes").err
+    assert "policy wrong makes an invalid config of docker's: /process/noNewPrivileges" in desk("apply", "--yes").err
 
 
 def test_a_policy_that_would_deny_everything_as_it_cannot_be_evaluated(desk: Desk) -> None:
@@ -218,7 +218,7 @@ SETTINGS: list[tuple[str, str]] = [
     ("runtime: runc\n", "config.yaml:1:10: runtime: it must be the absolute path of a runtime, not 'runc'"),
     ("onError: maybe\n", "config.yaml:1:10: onError: it must be deny or allow, not 'maybe'"),
     ("profiles: {audit: {record: {enabled: 1}}}\n", "profiles.audit.record.enabled: it must be true or false, not 1"),
-    ("mask: {names: [1]}\n", "mask.names[0]: it must be a text, not 1"),
+    ("mask: {names: [1]}\n", "mask.names[0]: it must be a string, not 1"),
     ("a: [\n", "config.yaml:2:1: "),
     ("hooks: {directory: x}\n", "did you mean 'directories'?"),
 ]

@@ -141,7 +141,7 @@ def test_why_hookrun_starts_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(program, "find", lambda: tmp_path / "hookrun-start")
     monkeypatch.setattr(program, "problem", lambda state: "it is damaged")
     found = doctor._start(machine)
-    assert (found.state, found.advice) == (NOTE, "`hookctl refresh` makes the heap anew")
+    assert (found.state, found.advice) == (NOTE, "`hookctl refresh` makes the heap again")
     assert found.text.endswith(": it is damaged")
     monkeypatch.setattr(program, "problem", lambda state: "")
     assert doctor._start(machine).state == GOOD

@@ -154,7 +154,7 @@ def test_doctor_tells_the_open_doors(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert (first.state, first.text) == (GOOD, "`--runtime runc` and image builds call hookrun")
     assert (second.state, second.text) == (NOTE, "`--runtime crun` calls /usr/bin/crun, past hookrun")
     (found,) = findings(monkeypatch, tmp_path, {})
-    assert "can't be told" in found.text
+    assert "is unknown" in found.text
 
 
 def test_what_a_process_finds_as_runc(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_users_own_record_is_told_from_the_hosts() -> None:
         desk = Desk(place)
         environment = {"HOME": str(place), "XDG_STATE_HOME": str(place / "own")}
         result = said(desk, "trace", "list", user=1234, environment=environment)
-        assert "this is your own record" in result.err and "the host's is root's" in result.err
+        assert "this is your own record" in result.err and "only root can read the host's" in result.err
         assert "Traceback" not in result.err
         assert "your own record" not in said(desk, "trace", "list").err
 

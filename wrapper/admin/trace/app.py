@@ -34,14 +34,14 @@ app = typer.Typer(help="See what the engines really asked for.", no_args_is_help
 
 
 Directory = Annotated[
-    Path | None, typer.Option("--directory", help="The record's directory, where the settings do not say it.")
+    Path | None, typer.Option("--directory", help="The record's directory, if it is not the one in the settings.")
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Start of a call's id, or of a container's.")]
 Full = Annotated[bool, typer.Option("--full", help="Show large changes field by field, too.")]
 Container = Annotated[str, typer.Option("--container", help="Only calls of containers whose id starts so.")]
 Engine = Annotated[str, typer.Option("--engine", help="Only calls of this engine: docker, podman, kubernetes ...")]
 Command = Annotated[str, typer.Option("--command", help="Only this command: create, start, state ...")]
-Policy = Annotated[str, typer.Option("--policy", help="Only calls that this policy had a say in.")]
+Policy = Annotated[str, typer.Option("--policy", help="Only calls that this policy judged.")]
 Since = Annotated[str, typer.Option("--since", help="Only calls after: 15m, 2h, 3d ago, or a date and time.")]
 Until = Annotated[str, typer.Option("--until", help="Only calls before.")]
 Failed = Annotated[bool, typer.Option("--failed", help="Only calls that failed.")]
@@ -63,7 +63,7 @@ def store_of(context: typer.Context) -> Store:
     chosen: Path | None = context.meta["record"]
     directory = chosen.absolute() if chosen else directory_of(host.of(context))
     if os.geteuid() and not chosen:
-        logger.warning("this is your own record, {}: the host's is root's", directory)
+        logger.warning("this is your own record, {}: only root can read the host's", directory)
     return Store(directory)
 
 
@@ -115,7 +115,7 @@ def list_calls(
     failed: Failed = False,
     denied: Denied = False,
     audited: Audited = False,
-    last: Annotated[int, typer.Option("--last", min=0, help="Only that many of the newest; 0 for all.")] = 50,
+    last: Annotated[int, typer.Option("--last", min=0, help="Only this many of the newest; 0 for all.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List calls, the newest last."""
@@ -199,7 +199,7 @@ def tail(
     failed: Failed = False,
     denied: Denied = False,
     audited: Audited = False,
-    last: Annotated[int, typer.Option("--last", min=0, help="Begin with so many calls from before.")] = 10,
+    last: Annotated[int, typer.Option("--last", min=0, help="Begin with this many earlier calls.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Show calls as they happen, a line each, until ^C."""
@@ -281,7 +281,7 @@ def replay(
     context: typer.Context,
     call: Id,
     rootfs: Annotated[
-        Path | None, typer.Option("--rootfs", help="Root filesystem, where the bundle's own is gone.")
+        Path | None, typer.Option("--rootfs", help="Root filesystem, if the bundle's own is gone.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what hookrun would decide now.")] = False,
     timeout: Annotated[
@@ -294,7 +294,7 @@ def replay(
     store = store_of(context)
     found = store.find(call)
     if as_json and not dry_run:
-        raise Failure("--json goes with --dry-run: else what the container prints is all there is")
+        raise Failure("--json needs --dry-run: without it, all that is printed is the container's output")
     if not dry_run:
         raise typer.Exit(trace_replay.run(store, found, rootfs, timeout))
     outcome, patch = trace_replay.decide(store, found, host.of(context).state)
@@ -311,7 +311,9 @@ def replay(
 def export(
     context: typer.Context,
     form: Annotated[Format, typer.Option("--format", help="What to write.")],
-    to: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else standard output.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; standard output by default.")
+    ] = None,
     container: Container = "",
     engine: Engine = "",
     command: Command = "",
@@ -321,7 +323,7 @@ def export(
     failed: Failed = False,
     denied: Denied = False,
     audited: Audited = False,
-    last: Annotated[int, typer.Option("--last", min=0, help="Only that many of the newest; 0 for all.")] = 5000,
+    last: Annotated[int, typer.Option("--last", min=0, help="Only this many of the newest; 0 for all.")] = 5000,
 ) -> None:
     """Write calls as a report in HTML, for Perfetto, for OpenTelemetry, or as CSV."""
     query = query_of(container, engine, command, policy, since, until, failed, denied, audited)
@@ -363,8 +365,8 @@ def push(
 @app.command("prune")
 def prune(
     context: typer.Context,
-    max_total: Annotated[int | None, typer.Option("--max-total", min=0, help="Bytes; else record.maxTotal.")] = None,
-    max_age: Annotated[int | None, typer.Option("--max-age", min=0, help="Seconds; else record.maxAge.")] = None,
+    max_total: Annotated[int | None, typer.Option("--max-total", min=0, help="Bytes, else record.maxTotal.")] = None,
+    max_age: Annotated[int | None, typer.Option("--max-age", min=0, help="Seconds, else record.maxAge.")] = None,
     rotate: Annotated[bool, typer.Option("--rotate", help="Begin a new file now, not only after a day.")] = False,
     as_json: AsJson = False,
 ) -> None:

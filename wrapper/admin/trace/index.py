@@ -138,7 +138,7 @@ class Index:
         try:
             return _connected(path)
         except (OSError, sqlite3.DatabaseError) as error:
-            logger.info("{} is built anew: {}", path, error)
+            logger.info("{} is rebuilt: {}", path, error)
         try:
             path.unlink(missing_ok=True)
             return _connected(path)
@@ -155,7 +155,7 @@ class Index:
                 self._forget_missing()
                 self._read_new()
         except sqlite3.Error as error:
-            raise Failure(f"{self._directory / NAME}: {error}; remove the file, it is built anew") from None
+            raise Failure(f"{self._directory / NAME}: {error}; remove the file: it is then rebuilt") from None
 
     def _forget_missing(self) -> None:
         for inode, head in self.database.execute("SELECT inode, head FROM files").fetchall():
@@ -197,7 +197,7 @@ class Index:
             if call is not None:
                 self._insert(call, place)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("{}: no record at byte {}: {}", path, place.offset, error)
+            logger.warning("{}: not a line of the record at byte {}: {}", path, place.offset, error)
 
     def _insert(self, call: Line, place: Place) -> None:
         execute = self.database.execute

@@ -105,7 +105,7 @@ def _apart(config: Config, name: str, rootfs: Path) -> Config:
         logger.warning("the engine's hooks are left out")
     masked = [entry.partition("=")[0] for entry in process.get("env") or () if _MASK in entry]
     if masked:
-        logger.warning("masked in the record, and so not what they were: {}", ", ".join(masked))
+        logger.warning("masked in the record, so their values are lost: {}", ", ".join(masked))
     gone = [mount for mount in made.get("mounts") or () if _is_bind(mount) and not os.path.exists(mount["source"])]
     for mount in gone:
         logger.warning("{} is left out: {} is gone", mount["destination"], mount["source"])

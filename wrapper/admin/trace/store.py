@@ -98,7 +98,7 @@ def parsed_time(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        raise Failure(f"{text!r} is no time: give 15m, 2h, 3d or 2026-01-31T12:00:00Z") from None
+        raise Failure(f"invalid time {text!r}: give 15m, 2h, 3d or 2026-01-31T12:00:00Z") from None
 
 
 class Store:
@@ -314,4 +314,4 @@ def lines_backwards(path: Path) -> Iterator[bytes]:
 
 def _check_prefix(prefix: str) -> None:
     if not _PREFIX.fullmatch(prefix):
-        raise Failure(f"{prefix!r} is no id: letters, digits and _+-. only")
+        raise Failure(f"invalid id {prefix!r}: letters, digits and _+-. only")
