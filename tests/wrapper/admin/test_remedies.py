@@ -138,7 +138,7 @@ BREAKS: dict[str, tuple[Break, str, Break | None]] = {
         "too many levels",
         lambda w: (w.record / "record.jsonl").rename(w.record / "aside"),
     ),
-    "a record that others can read": (lambda w: w.record.chmod(0o755), "others can look", None),
+    "a record that others can read": (lambda w: w.record.chmod(0o755), "users other than root can look", None),
     "damaged notes of register": (
         lambda w: (w.state / "registrations.json").write_text("["),
         "damaged",
