@@ -33,11 +33,11 @@ def parsed(value: Any, text: str, path: str) -> list[Entry]:
     """The entries in a file's value, in its order. Raises HookError, which names file and line."""
     stages = value.get("hooks") if isinstance(value, dict) else None
     if not isinstance(stages, dict):
-        raise HookError(f"{path}:1: no object `hooks`")
+        raise HookError(f"{path}:1: missing object `hooks`")
     entries: list[Entry] = []
     for stage, hooks in stages.items():
         if stage not in STAGES or not isinstance(hooks, list):
-            problem = "must be a list of hooks" if stage in STAGES else "is no stage of the runtime-spec"
+            problem = "must be a list of hooks" if stage in STAGES else "is not a stage of the runtime-spec"
             raise HookError(f"{path}:{lines.of_key(text, stage)}: {stage} {problem}")
         for hook in hooks:
             line = lines.of_key(text, "path", len(entries))

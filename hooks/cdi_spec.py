@@ -79,7 +79,7 @@ def check(spec: Any) -> None:
     if not names:
         raise HookError("a spec needs at least one device")
     if len(set(names)) < len(names):
-        raise HookError("two devices of one name")
+        raise HookError("duplicate device name")
 
 
 def words_of_yaml(value: Any, shape: Any = _SPEC) -> Any:
@@ -112,11 +112,11 @@ def name_problem(name: str, may_start_with_digit: bool = False, others: str = "_
     if not name:
         return "empty name"
     if not (_is_alphanumeric(name[0]) if may_start_with_digit else name[0].isascii() and name[0].isalpha()):
-        return f"{name!r} starts with a wrong character"
+        return f"{name!r} starts with an invalid character"
     if not _is_alphanumeric(name[-1]):
         return f"{name!r} should end with a letter or digit"
     wrong = [character for character in name if not _is_alphanumeric(character) and character not in others]
-    return f"{name!r} has a wrong character {wrong[0]!r}" if wrong else ""
+    return f"{name!r} has an invalid character {wrong[0]!r}" if wrong else ""
 
 
 def _is_alphanumeric(character: str) -> bool:
@@ -140,21 +140,29 @@ def _check_shape(value: Any, shape: Any, place: str) -> None:
     if value is None:
         return
     if isinstance(shape, dict):
-        if not isinstance(value, dict):
-            raise HookError(f"{place or 'a spec'} must be an object")
-        for name, part in value.items():
-            if name not in shape and "*" not in shape:
-                raise HookError(f"{place or 'a spec'} has no field {name!r}")
-            _check_shape(part, shape.get(name, shape.get("*")), f"{place}.{name}" if place else name)
+        _check_object(value, shape, place)
     elif isinstance(shape, list):
-        if not isinstance(value, list):
-            raise HookError(f"{place} must be a list")
-        for number, element in enumerate(value):
-            if element is None:
-                raise HookError(f"{place}[{number}] is empty")
-            _check_shape(element, shape[0], f"{place}[{number}]")
+        _check_list(value, shape[0], place)
     elif not isinstance(value, shape) or (shape is int and isinstance(value, bool)):
         raise HookError(f"{place} must be {_WORDS[shape]}")
+
+
+def _check_object(value: Any, shape: dict[str, Any], place: str) -> None:
+    if not isinstance(value, dict):
+        raise HookError(f"{place or 'a spec'} must be an object")
+    for name, part in value.items():
+        if name not in shape and "*" not in shape:
+            raise HookError(f"{place or 'a spec'} has no field {name!r}")
+        _check_shape(part, shape.get(name, shape.get("*")), f"{place}.{name}" if place else name)
+
+
+def _check_list(value: Any, shape: Any, place: str) -> None:
+    if not isinstance(value, list):
+        raise HookError(f"{place} must be a list")
+    for number, element in enumerate(value):
+        if element is None:
+            raise HookError(f"{place}[{number}] is empty")
+        _check_shape(element, shape, f"{place}[{number}]")
 
 
 def _check_version(spec: dict[str, Any]) -> None:
@@ -244,4 +252,4 @@ def _check_net_devices(devices: list[dict[str, Any]], place: str) -> None:
         if not all(names):
             raise HookError(f"{place}: a network device needs {field}")
         if len(set(names)) < len(names):
-            raise HookError(f"{place}: two network devices with one {field}")
+            raise HookError(f"{place}: duplicate {field} of network devices")

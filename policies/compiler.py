@@ -94,9 +94,7 @@ def ordered(sources: list[Source]) -> list[Source]:
         other = places.get(source.name)
         one = source.policy
         if other is not None:
-            raise Invalid(
-                f"{one.file}:{one.line}:1: there is a policy {one.name!r} already, at {other.file}:{other.line}"
-            )
+            raise Invalid(f"{one.file}:{one.line}:1: policy {one.name!r} already exists, at {other.file}:{other.line}")
         places[source.name] = one
     return sorted(sources, key=lambda source: (source.priority, source.name))
 
@@ -293,7 +291,7 @@ def _expect(document: Node, members: dict[str, Node], name: str, value: str) -> 
 def _name(node: Node, metadata: dict[str, Node]) -> str:
     node = _required(node, metadata, "name")
     if not _NAME.fullmatch(node.text()):
-        node.fail("it must be made of small letters, digits, '-' and '.'")
+        node.fail("it must be made of lower-case letters, digits, '-' and '.'")
     return node.text()
 
 
@@ -309,7 +307,7 @@ def _denials(node: Node) -> tuple[Any, ...]:
 def _denial(node: Node) -> tuple[Any, messages.Message]:
     members = node.members(("when", "message"))
     if "message" not in members:
-        node.fail("message is missing: what shall the user be told?")
+        node.fail("message is missing: what should the user be told?")
     return (reader.condition(members["when"]) if "when" in members else None, message_reader.read(members["message"]))
 
 

@@ -87,9 +87,9 @@ class Node:
         return self.elements() if isinstance(self.value, list) else [self]
 
     def text(self) -> str:
-        """The value, which must be a text. Raises Invalid."""
+        """The value, which must be a string. Raises Invalid."""
         if not isinstance(self.value, str):
-            self.fail(f"it must be a text, not {_kind(self.value)}{_quote_hint(self.value)}")
+            self.fail(f"it must be a string, not {_kind(self.value)}{_quote_hint(self.value)}")
         found: str = self.value
         return found
 
@@ -177,7 +177,7 @@ def _plain(file: str, source: Any, place: tuple[int, int]) -> Any:
         for name in source:
             if not isinstance(name, str):
                 line, column = _place(source, "key", name, place)
-                raise Invalid(f"{file}:{line}:{column}: the key {name!r} must be a text: write it in quotes")
+                raise Invalid(f"{file}:{line}:{column}: the key {name!r} must be a string: write it in quotes")
             value = source[name]
             if isinstance(value, _Date) and name in _DATES:
                 value = str(value)
@@ -192,7 +192,7 @@ def _plain(file: str, source: Any, place: tuple[int, int]) -> Any:
     for kind in (str, int, float):
         if isinstance(source, kind) and not isinstance(source, _Date):
             return kind(source)
-    raise Invalid(f"{file}:{place[0]}:{place[1]}: {source} is no value of JSON: write it in quotes")
+    raise Invalid(f"{file}:{place[0]}:{place[1]}: {source} is not a JSON value: write it in quotes")
 
 
 def _place(source: Any, kind: str, name: Any, default: tuple[int, int]) -> tuple[int, int]:
@@ -209,7 +209,7 @@ def _joined(what: str, name: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false", type(None): "nothing"}
+    names = {dict: "a mapping", list: "a list", str: "a string", bool: "true or false", type(None): "nothing"}
     return names.get(type(value), "a number")
 
 

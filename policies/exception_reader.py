@@ -43,7 +43,7 @@ def moment(node: Node) -> int:
     text = node.text()
     found = _MOMENT.fullmatch(text)
     if not found:
-        node.fail(f"{text!r} is no date: write 2027-01-31, or 2027-01-31T18:00:00+01:00")
+        node.fail(f"invalid date {text!r}: write 2027-01-31, or 2027-01-31T18:00:00+01:00")
     if found["time"] and not found["zone"]:
         node.fail("it has no time zone: end it with Z (UTC), or with an offset like +01:00")
     try:

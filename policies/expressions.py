@@ -19,7 +19,7 @@ def compiled(node: Node) -> tuple[Any, ...]:
         parsed = _parser.parse(text, 0)
         code = _compiler._code(parsed, 0)
     except (re.error, OverflowError, RecursionError) as error:
-        node.fail(f"it is no regular expression: {error}")
+        node.fail(f"invalid regular expression: {error}")
     names = parsed.state.groupdict
     numbers: list[str | None] = [None] * parsed.state.groups
     for name, number in names.items():

@@ -64,37 +64,52 @@ def _result(check: Callable[[], object]) -> Invalid | None:
 def _checks(source: Source) -> Iterator[Callable[[], object]]:
     """Every check on a policy's document; each raises Invalid for what it finds."""
     spec = source.document.members()["spec"].members()
-    if "match" in spec:
-        yield from _of_condition(spec["match"])
-    for exception in spec["exceptions"].elements() if "exceptions" in spec else ():
-        yield from _of_condition(exception.members()["match"])
-    yield from exception_lint.checks(source)
-    for denial in spec["deny"].elements() if "deny" in spec else ():
-        if "when" in denial.members():
-            yield from _of_condition(denial.members()["when"])
-        yield from _of_message(denial)
+    for condition in _conditions(spec):
+        yield from _of_condition(condition)
     for rule in _rules(spec):
         yield from _of_message(rule)
-    for operation in spec["patch"].elements() if "patch" in spec else ():
-        paths = [part for name, part in operation.members().items() if name in ("path", "from")]
-        yield from (partial(_schemas_at, path) for path in paths)
-    for names in spec["capabilities"].members().values() if "capabilities" in spec else ():
-        yield from (partial(_check_capability, name) for name in names.one_or_more())
-    for profile in spec["seccomp"].members().values() if "seccomp" in spec else ():
-        yield partial(_check_seccomp, profile)
-    for stage, hooks in spec["hooks"].members().items() if "hooks" in spec else ():
-        if stage != _IN_ROOTFS:
-            yield from (partial(_check_program, hook.members()["path"]) for hook in hooks.elements())
+    yield from exception_lint.checks(source)
+    yield from _of_words(spec)
     yield from (partial(testing.check_form, test) for test in source.tests)
 
 
+def _conditions(spec: dict[str, Node]) -> Iterator[Node]:
+    """Wherever a policy says for which calls something holds."""
+    places = [("match", spec)]
+    places += [("match", exception.members()) for exception in _elements(spec, "exceptions")]
+    places += [("when", denial.members()) for denial in _elements(spec, "deny")]
+    return (members[name] for name, members in places if name in members)
+
+
+def _of_words(spec: dict[str, Node]) -> Iterator[Callable[[], object]]:
+    """The words that change a config."""
+    for operation in _elements(spec, "patch"):
+        paths = [part for name, part in operation.members().items() if name in ("path", "from")]
+        yield from (partial(_schemas_at, path) for path in paths)
+    for names in _members(spec, "capabilities").values():
+        yield from (partial(_check_capability, name) for name in names.one_or_more())
+    for profile in _members(spec, "seccomp").values():
+        yield partial(_check_seccomp, profile)
+    for stage, hooks in _members(spec, "hooks").items():
+        if stage != _IN_ROOTFS:
+            yield from (partial(_check_program, hook.members()["path"]) for hook in hooks.elements())
+
+
+def _elements(members: dict[str, Node], name: str) -> list[Node]:
+    return members[name].elements() if name in members else []
+
+
+def _members(members: dict[str, Node], name: str) -> dict[str, Node]:
+    return members[name].members() if name in members else {}
+
+
 def _rules(spec: dict[str, Node]) -> Iterator[Node]:
-    """The places, beside `deny`, that may have a message."""
+    """The places that may have a message."""
+    yield from _elements(spec, "deny")
     if "devices" in spec:
         yield spec["devices"]
     for word in ("mounts", "devices"):
-        members = spec[word].members() if word in spec else {}
-        yield from members["forbid"].elements() if "forbid" in members else ()
+        yield from _elements(_members(spec, word), "forbid")
 
 
 def _of_message(node: Node) -> Iterator[Callable[[], object]]:
@@ -134,18 +149,18 @@ def _compared(operator: str, node: Node) -> list[Node]:
 def _check_engine(node: Node) -> None:
     """An engine may be any program; one that is spelled almost like a known one is hardly meant."""
     if node.value not in ENGINES and difflib.get_close_matches(str(node.value), ENGINES, 1):
-        node.fail(f"no engine is called {node.value!r}{suggestion(str(node.value), ENGINES)}")
+        node.fail(f"unknown engine {node.value!r}{suggestion(str(node.value), ENGINES)}")
 
 
 def _check_command(node: Node) -> None:
     if node.value not in COMMANDS:
-        node.fail(f"no policy is asked about a command {node.value!r}{suggestion(str(node.value), COMMANDS)}")
+        node.fail(f"policies do not judge the command {node.value!r}{suggestion(str(node.value), COMMANDS)}")
 
 
 def _check_capability(node: Node) -> None:
     name = node.text().upper().removeprefix("CAP_")
     if name not in _CAPABILITIES:
-        node.fail(f"Linux has no capability {node.value!r}{suggestion(name, _CAPABILITIES)}")
+        node.fail(f"unknown capability {node.value!r}{suggestion(name, _CAPABILITIES)}")
 
 
 def _check_program(node: Node) -> None:
@@ -168,7 +183,7 @@ def _check_field(members: dict[str, Node]) -> None:
         return
     for name, part in members.items():
         if name in _OF_TEXTS and "string" not in types:
-            part.fail(f"{members['field'].value} is no string: it is {_told(types)}")
+            part.fail(f"{members['field'].value} is not a string: it is {_told(types)}")
         if name in _ORDERINGS:
             _check_ordering(members["field"], part, types, schemas)
         for value in _compared(name, part) if name in _COMPARISONS else ():

@@ -21,7 +21,7 @@ def size(node: Node) -> int:
         node.fail(f"it must be a size: 512Mi, 1G or a number of bytes{_suggestion(node.text())}")
     bytes_ = Fraction(found[1]) * _factor(found[2] or "")
     if bytes_.denominator != 1:
-        node.fail(f"{node.value} is no whole number of bytes")
+        node.fail(f"{node.value} is not a whole number of bytes")
     return int(bytes_)
 
 

@@ -29,7 +29,7 @@ def condition(node: Node) -> Condition:
         return _joined("all", [condition(part) for part in node.elements()])
     members = node.members((*_TREES, *_SUBJECTS, *_OPERATORS))
     if not members:
-        node.fail("it is empty: leave it out where it shall hold for every container")
+        node.fail("it is empty: leave it out if it is for every container")
     trees = [_tree(name, part) for name, part in members.items() if name in _TREES]
     rest = {name: part for name, part in members.items() if name not in _TREES}
     return _joined("all", trees + (_subject(node, rest) if rest else []))
@@ -165,11 +165,11 @@ def _text_of(node: Node, path: str) -> str:
     """The text of a file that a node names. Raises Invalid."""
     try:
         if not os.path.isfile(path):
-            node.fail(f"{path} is no file" if os.path.exists(path) else f"there is no file {path}")
+            node.fail(f"{path} is not a file" if os.path.exists(path) else f"there is no file {path}")
         if os.path.getsize(path) > _LARGEST_FILE:
             node.fail(f"{path} is larger than {_LARGEST_FILE >> 20} MiB")
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        node.fail(f"{path} can't be read: {error.strerror}")
+        node.fail(f"cannot read {path}: {error.strerror}")
     except UnicodeDecodeError as error:
         node.fail(f"{path} is not UTF-8 at byte {error.start}")

@@ -60,7 +60,7 @@ def _of_one(one: Policy) -> list[str]:
         config = decide.judge(_changing(one), sample, match.View(sample, call)).config
         if config is not sample:
             wrong = faults(config)[:1]
-            return [f"{place}: policy {one.name} makes a wrong config of {engine}'s: {text}" for text in wrong]
+            return [f"{place}: policy {one.name} makes an invalid config of {engine}'s: {text}" for text in wrong]
     return []
 
 
@@ -81,7 +81,7 @@ def _of_all(active: list[Policy]) -> list[str]:
             config = turn.step.config
         wrong = faults(config)
         if wrong:
-            return [f"all policies together make a wrong config of {engine}'s: {wrong[0]}"]
+            return [f"all policies together make an invalid config of {engine}'s: {wrong[0]}"]
     return []
 
 

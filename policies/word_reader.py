@@ -49,7 +49,7 @@ def _env(node: Node) -> Word:
 def _variables(node: Node) -> dict[str, str]:
     for name in node.members():
         if not name or "=" in name or "\0" in name:
-            node.key(name).fail("it can't be a variable's name")
+            node.key(name).fail("it is not a valid name of a variable")
     return _texts(node)
 
 
@@ -113,7 +113,7 @@ def _capabilities(node: Node) -> Word:
 def _capability(node: Node) -> str:
     name = node.text().upper()
     if not _CAPABILITY.fullmatch(name):
-        node.fail(f"{name!r} is no capability")
+        node.fail(f"invalid capability {name!r}")
     return name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}"
 
 
@@ -124,10 +124,10 @@ def _rlimits(node: Node) -> Word:
 def _rlimit(node: Node, name: str, part: Node) -> dict[str, Any]:
     kind = name.upper().removeprefix("RLIMIT_")
     if kind not in _RLIMITS:
-        node.key(name).fail(f"{name!r} is no rlimit: {', '.join(_RLIMITS)}")
+        node.key(name).fail(f"unknown rlimit {name!r}: use one of {', '.join(_RLIMITS)}")
     members = part.members(("soft", "hard"))
     if set(members) != {"soft", "hard"}:
-        part.fail("soft and hard must both be there")
+        part.fail("soft and hard are both required")
     soft, hard = (members[key].whole_number() for key in ("soft", "hard"))
     if not 0 <= soft <= hard:
         part.fail("soft must be between 0 and hard")
@@ -175,7 +175,7 @@ def _forbidden_device(node: Node, message: Message) -> tuple[Any, Message]:
 def _allowed_device(node: Node) -> tuple[Any, ...]:
     members = node.members(_DEVICE)
     if not {"type", "major"} <= set(members):
-        node.fail("type and major must both be there: a path does not say which device lies there")
+        node.fail("type and major are both required: a path does not say which device lies there")
     return reader.selector(node, members, _DEVICE)
 
 
@@ -187,9 +187,9 @@ def _profile(node: Node) -> dict[str, Any]:
     """A seccomp profile in config.json's form, given in place or as a JSON file's path, absolute or in a bundle."""
     profile = node.value if isinstance(node.value, dict) else _profile_in_file(node)
     if "archMap" in profile:
-        node.fail("it is in Docker's form: what shall go into config.json has `architectures`, and no `archMap`")
+        node.fail("it is in Docker's form: what goes into config.json has `architectures`, and no `archMap`")
     if not isinstance(profile.get("defaultAction"), str):
-        node.fail("it is no seccomp profile: `defaultAction` is missing")
+        node.fail("not a seccomp profile: `defaultAction` is missing")
     return profile
 
 
@@ -202,9 +202,9 @@ def _profile_in_file(node: Node) -> dict[str, Any]:
     except OSError as error:
         node.fail(f"cannot read {path}: {os.strerror(error.errno or 0)}")
     except ValueError:
-        node.fail(f"{path} does not hold JSON")
+        node.fail(f"{path} is not JSON")
     if not isinstance(profile, dict):
-        node.fail(f"{path} holds no JSON object")
+        node.fail(f"{path} is not a JSON object")
     return profile
 
 

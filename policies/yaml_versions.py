@@ -55,7 +55,7 @@ def _told(text: str) -> str:
     here = _value(text, 2)
     hint = "write it in quotes" if isinstance(here, str) else "write it in quotes, or as a plain decimal number"
     if _BASED.fullmatch(text):
-        return f"{here!r} here and to YAML 1.1, but a text to strict readers of YAML 1.2: {hint}"
+        return f"{here!r} here and to YAML 1.1, but a string to strict readers of YAML 1.2: {hint}"
     if older == here:
         return ""
     return f"{_named(here)} here, in YAML 1.2, but {_named(older)} to YAML 1.1: {hint}"
@@ -74,5 +74,5 @@ def _value(text: str, minor: int) -> Any:
 
 def _named(value: Any) -> str:
     if isinstance(value, str):
-        return f"the text {value!r}"
+        return f"the string {value!r}"
     return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -1,4 +1,4 @@
-"""Who can write a file that decides what runs as root."""
+"""Who can write a file that decides what runs as root. The one check of it: hooks/ gets it as a function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def problem(path: str) -> str:
     status = os.stat(path)
     if not status.st_mode & OTHERS_WRITE and (status.st_uid in (0, os.geteuid()) or _may_be_root(status.st_uid)):
         return ""
-    return _described(status)
+    return described(status)
 
 
 def exchangeable(path: str) -> str:
@@ -30,7 +30,21 @@ def exchangeable(path: str) -> str:
     Raises OSError where there is nothing.
     """
     place = weakest(path)
-    return f"{place}: {_described(os.lstat(place))}" if place else ""
+    return f"{place}: {described(os.lstat(place))}" if place else ""
+
+
+def untrusted(path: str) -> str:
+    """Why a file on this host, or what lies in a directory, cannot be trusted; "" where it can. Raises OSError.
+
+    As `problem` for the file itself, and as `exchangeable` for its place.
+    """
+    place = weakest_of_all(path)
+    return described(os.lstat(place), "it" if place == path else place) if place else ""
+
+
+def weakest_of_all(path: str) -> str:
+    """As `weakest`, but also a sticky directory itself: others can't exchange what is there, but can add to it."""
+    return weakest(os.path.join(os.getcwd(), path)) or (path if problem(path) else "")
 
 
 def weakest(path: str) -> str:
@@ -69,8 +83,9 @@ def _is_replaceable(place: str) -> bool:
     return bool(is_open and not is_link) or not is_trusted
 
 
-def _described(status: os.stat_result) -> str:
-    return f"others than root can write it (owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o})"
+def described(status: os.stat_result, what: str = "it") -> str:
+    """That a file with this status is open to others, in words."""
+    return f"users other than root can write {what} (owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o})"
 
 
 def _may_be_root(uid: int) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import STATE
@@ -64,21 +65,66 @@ MASKED_VALUES = (
     "ya29.*",
 )
 
+
+class RecordValues(TypedDict):
+    """The settings' part `record`."""
+
+    enabled: bool
+    supervise: bool
+    """Wait for `runtime` instead of becoming it, so that the record has its exit status."""
+    directory: str
+    """"": see default_record_directory."""
+    configs: bool
+    """Keep the configs before the change, each once."""
+    required: bool
+    """A record that can't be written fails the command."""
+    maxSize: int
+    """Bytes of the current file, which is then rotated."""
+    maxTotal: int
+    """Bytes of all rotated files; the oldest go first."""
+    maxAge: int
+    """Seconds after which a rotated file goes."""
+
+
+class MaskValues(TypedDict):
+    """The settings' part `mask`; `salt` is the host's own, which hookctl puts in."""
+
+    names: list[str]
+    values: list[str]
+    salt: str
+
+
+class ErrorsValues(TypedDict):
+    """The settings' part `errors`."""
+
+    traceHint: bool
+    """"(hookctl trace show ID)" at the end of the errors of create, run, exec and restore; never without a snapshot."""
+
+
+class Values(TypedDict):
+    """The settings of the host or of a profile, as the snapshot holds them."""
+
+    runtime: str
+    """Path of a runtime that runs the container instead of hookrun's own core."""
+    record: RecordValues
+    mask: MaskValues
+    errors: ErrorsValues
+
+
 # Every setting with its default: what a host without a snapshot runs with, and what hookctl checks a file against.
-DEFAULTS: dict[str, Any] = {
-    "runtime": "",  # path of a runtime that runs the container instead of hookrun's own core
+DEFAULTS: Values = {
+    "runtime": "",
     "record": {
         "enabled": True,
-        "supervise": False,  # wait for `runtime` instead of becoming it, so that the record has its exit status
-        "directory": "",  # "": see default_record_directory
-        "configs": True,  # keep the configs before the change, each once
-        "required": False,  # a record that can't be written fails the command
-        "maxSize": 64 * 1024 * 1024,  # bytes of the current file, which is then rotated
-        "maxTotal": 1024 * 1024 * 1024,  # bytes of all rotated files; the oldest go first
-        "maxAge": 30 * 86400,  # seconds after which a rotated file goes
+        "supervise": False,
+        "directory": "",
+        "configs": True,
+        "required": False,
+        "maxSize": 64 * 1024 * 1024,
+        "maxTotal": 1024 * 1024 * 1024,
+        "maxAge": 30 * 86400,
     },
     "mask": {"names": list(MASKED_NAMES), "values": list(MASKED_VALUES), "salt": ""},
-    # "(hookctl trace show ID)" at the end of the errors of create, run, exec and restore; never without a snapshot
     "errors": {"traceHint": True},
 }
 
@@ -108,9 +154,9 @@ class Settings:
         return self.record_supervise and self.record_enabled
 
 
-def read(profile: str, values: dict[str, Any], state: str = STATE) -> Settings:
+def read(profile: str, values: Values, state: str = STATE) -> Settings:
     """The settings of a profile, "" for the host's own, from what `completed` gives."""
-    record: dict[str, Any] = values["record"]
+    record = values["record"]
     return Settings(
         profile=profile,
         runtime=values["runtime"],
@@ -141,12 +187,17 @@ def chosen(snapshot: dict[str, Any] | None, program: str, state: str = STATE) ->
     return read(name, profiles[name], state) if name in profiles else read("", snapshot["settings"], state)
 
 
-def completed(values: dict[str, Any], defaults: dict[str, Any] = DEFAULTS) -> dict[str, Any]:
-    """Settings with the defaults filled in, level by level."""
+def completed(values: Mapping[str, Any], defaults: Values = DEFAULTS) -> Values:
+    """Settings that leave some out, with the defaults filled in."""
+    return cast(Values, overlaid(values, defaults))
+
+
+def overlaid(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults with the values laid over them, level by level."""
     full = dict(defaults)
     for name, value in values.items():
         default = defaults.get(name)
-        full[name] = completed(value, default) if isinstance(value, dict) and isinstance(default, dict) else value
+        full[name] = overlaid(value, default) if isinstance(value, dict) and isinstance(default, dict) else value
     return full
 
 

@@ -78,7 +78,7 @@ def load(directory: str) -> Snapshot:
         return _missing(directory, path)
     except (OSError, _Damaged) as error:
         why = reason(error) if isinstance(error, OSError) else error
-        notice = f"cannot use the snapshot {path}: {why}; `hookctl apply` writes it anew"
+        notice = f"cannot use the snapshot {path}: {why}; `hookctl apply` writes it again"
         return Snapshot(directory, None, notice, is_damaged=True)
 
 
@@ -86,7 +86,7 @@ def _missing(directory: str, path: str) -> Snapshot:
     """A host that never had a snapshot is one that runs plain runc; one that had is not."""
     if not os.path.exists(f"{directory}/{HISTORY}"):
         return Snapshot(directory, None, _NONE)
-    notice = f"the snapshot {path} is gone, but one was in force; `hookctl rollback` or `hookctl apply` writes it anew"
+    notice = f"the snapshot {path} is gone, but one was in force; `hookctl rollback` or `hookctl apply` writes it again"
     return Snapshot(directory, None, notice, is_damaged=True)
 
 
@@ -102,7 +102,7 @@ def _unpacked(data: bytes) -> dict[str, Any]:
         raise _Damaged("it is of another format, or for another version of Python")
     body = memoryview(data)[_HEADER:]
     if _checksum(body) != data[_HEADER - _CHECKSUM : _HEADER]:
-        raise _Damaged("its content does not fit its checksum")
+        raise _Damaged("its content does not match its checksum")
     content: dict[str, Any] = marshal.loads(body)
     return content
 

@@ -4,39 +4,71 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import ruamel.yaml
 
 from hookrun.hooks import addhooks
-from hookrun.hooks.compiler import directories, trust
+from hookrun.hooks.compiler import directories
+from hookrun.hooks.compiler.directories import Untrusted
 from hookrun.hooks.errors import HookError
 from hookrun.hooks.inject import Entry
 
-# The settings' part `hooks`. Relative paths are below the configuration's directory.
-DEFAULTS: dict[str, Any] = {
-    "directories": ["hooks.d"],  # oci-hooks(5); later ones mask earlier ones. Podman's own only where listed here
-    "addHooks": [],  # files of oci-add-hooks
-    "cdi": {
-        "directories": ["/etc/cdi", "/var/run/cdi"],  # later ones come first
-        "environment": "",  # variable of a container that names CDI devices, separated by commas
-    },
+
+class CdiSettings(TypedDict):
+    """Where CDI specs are, later directories before earlier ones, and what asks for devices.
+
+    `environment` is a variable of a container that names CDI devices, separated by commas; "" for none.
+    """
+
+    directories: list[str]
+    environment: str
+
+
+class Settings(TypedDict):
+    """The settings' part `hooks`. Relative paths are below the configuration's directory."""
+
+    directories: list[str]
+    """Of oci-hooks(5); later ones mask earlier ones. Podman's own only if listed here."""
+    addHooks: list[str]
+    """Files of oci-add-hooks."""
+    cdi: CdiSettings
+
+
+class Devices(CdiSettings):
+    """The same for a call; `libraries` is the directory in which ruamel.yaml lies."""
+
+    libraries: str
+
+
+class Compiled(TypedDict):
+    """The snapshot's part `hooks`."""
+
+    entries: list[Entry]
+    cdi: Devices
+
+
+DEFAULTS: Settings = {
+    "directories": ["hooks.d"],
+    "addHooks": [],
+    "cdi": {"directories": ["/etc/cdi", "/var/run/cdi"], "environment": ""},
 }
 
 
-def compiled(settings: dict[str, Any], config: Path) -> tuple[dict[str, Any], list[str]]:
+def compiled(settings: Settings, config: Path, untrusted: Untrusted) -> tuple[Compiled, list[str]]:
     """The snapshot's part `hooks` from the settings' part `hooks`, and what is wrong: `FILE:LINE: what`, a line each.
 
-    `config` is the configuration's directory. What comes back is made of dicts, lists, tuples, strings and numbers.
+    `config` is the configuration's directory, `untrusted` says of a path why it cannot be trusted. What comes back is
+    made of dicts, lists, tuples, strings and numbers.
     """
-    entries, problems = _added_everywhere([config / path for path in settings["addHooks"]])
-    found, wrong = directories.read([config / path for path in settings["directories"]])
+    entries, problems = _added_everywhere([config / path for path in settings["addHooks"]], untrusted)
+    found, wrong = directories.read([config / path for path in settings["directories"]], untrusted)
     cdi = settings["cdi"]
     paths = [str(config / path) for path in cdi["directories"]]
-    devices = {"directories": paths, "environment": cdi["environment"], "libraries": _libraries()}
+    devices: Devices = {"directories": paths, "environment": cdi["environment"], "libraries": _libraries()}
     return (
         {"entries": entries + found, "cdi": devices},
-        problems + wrong + list(filter(None, map(_directory_problem, paths))),
+        problems + wrong + list(filter(None, (_directory_problem(path, untrusted) for path in paths))),
     )
 
 
@@ -45,27 +77,27 @@ def _libraries() -> str:
     return str(Path(ruamel.yaml.__file__).parents[2])
 
 
-def _directory_problem(path: str) -> str:
+def _directory_problem(path: str, untrusted: Untrusted) -> str:
     try:
-        problem = trust.problem(Path(path)) if os.path.exists(path) else ""
+        problem = untrusted(path) if os.path.exists(path) else ""
     except OSError as error:
         problem = str(error.strerror)
     return f"{path}: {problem}" if problem else ""
 
 
-def _added_everywhere(paths: list[Path]) -> tuple[list[Entry], list[str]]:
+def _added_everywhere(paths: list[Path], untrusted: Untrusted) -> tuple[list[Entry], list[str]]:
     entries: list[Entry] = []
     problems: list[str] = []
     for path in paths:
         try:
-            value, text = directories.read_json(path)
+            value, text = directories.read_json(path, untrusted)
             found = addhooks.parsed(value, text, str(path))
         except HookError as problem:
             problems.append(str(problem))
             continue
         for entry in found:
             try:
-                directories.check_program(entry)
+                directories.check_program(entry, untrusted)
             except HookError as problem:
                 problems.append(f"{path}:{entry['line']}: {problem}")
             entries.append(entry)

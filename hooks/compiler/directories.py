@@ -6,11 +6,12 @@ Sources: containers/common pkg/hooks (read.go, hooks.go, 1.0.0/hook.go, 0.1.0/ho
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hookrun.hooks import lines
-from hookrun.hooks.compiler import patterns, trust
+from hookrun.hooks.compiler import patterns
 from hookrun.hooks.entries import STAGES, checked_hook
 from hookrun.hooks.errors import HookError
 from hookrun.hooks.inject import PRECREATE, Entry
@@ -18,10 +19,13 @@ from hookrun.hooks.inject import PRECREATE, Entry
 _CONDITIONS = {"always": bool, "hasBindMounts": bool, "annotations": dict, "commands": list}
 # Leads to a file of the fleet's bundle that a hook file is part of.
 _IN_BUNDLE = "${bundle}/"
+# Why users other than root could change what lies at a path, "" if they can't: who can write a hook owns the host.
+# Raises OSError. That is a matter of the host: whoever compiles hooks says it (wrapper/ownership.py).
+Untrusted = Callable[[str], str]
 _SYNONYMS = {"stage": "stages", "cmd": "cmds", "annotation": "annotations"}
 
 
-def read(directories: list[Path]) -> tuple[list[Entry], list[str]]:
+def read(directories: list[Path], untrusted: Untrusted) -> tuple[list[Entry], list[str]]:
     """The hooks of all directories in the order in which they apply, and what is wrong, a line each.
 
     A file in a later directory masks one of the same name in an earlier one. A directory that is not there is empty.
@@ -30,7 +34,7 @@ def read(directories: list[Path]) -> tuple[list[Entry], list[str]]:
     problems: list[str] = []
     for directory in directories:
         try:
-            problems += [f"{directory}: {problem}" for problem in filter(None, [trust.problem(directory)])]
+            problems += [f"{directory}: {problem}" for problem in filter(None, [untrusted(str(directory))])]
             files |= {path.name: path for path in directory.iterdir() if path.name.endswith(".json")}
         except FileNotFoundError:
             continue
@@ -39,19 +43,19 @@ def read(directories: list[Path]) -> tuple[list[Entry], list[str]]:
     entries: list[Entry] = []
     for name in sorted(files, key=lambda name: (name.lower(), name)):
         try:
-            entries.append(_entry(files[name]))
+            entries.append(_entry(files[name], untrusted))
         except HookError as problem:
             problems.append(str(problem))
     return entries, problems
 
 
-def _entry(path: Path) -> Entry:
+def _entry(path: Path, untrusted: Untrusted) -> Entry:
     """The hook in a file. Raises HookError, which names file and line."""
-    value, text = read_json(path)
+    value, text = read_json(path, untrusted)
     line = lines.of_key(text, "hook") or 1
     try:
         entry = parsed(_placed(value, path))
-        check_program(entry)
+        check_program(entry, untrusted)
     except HookError as problem:
         raise HookError(f"{path}:{line}: {problem}") from None
     return {**entry, "source": "hooks.d", "file": str(path), "line": line}
@@ -84,10 +88,10 @@ def parsed(value: Any) -> Entry:
     return _current(value) if version == "1.0.0" else _old(value)
 
 
-def read_json(path: Path) -> tuple[Any, str]:
+def read_json(path: Path, untrusted: Untrusted) -> tuple[Any, str]:
     """A trusted file's value and text. Raises HookError."""
     try:
-        problem = trust.problem(path)
+        problem = untrusted(str(path))
         if problem:
             raise HookError(f"{path}: {problem}")
         text = path.read_text(encoding="utf-8")
@@ -102,7 +106,7 @@ def read_json(path: Path) -> tuple[Any, str]:
         raise HookError(f"{path}: {error.strerror}") from None
 
 
-def check_program(entry: Entry) -> None:
+def check_program(entry: Entry, untrusted: Untrusted) -> None:
     """Refuse a program that is missing or that others can write. Raises HookError.
 
     startContainer hooks lie in the container.
@@ -111,7 +115,7 @@ def check_program(entry: Entry) -> None:
         return
     path = entry["hook"]["path"]
     try:
-        problem = trust.problem(Path(path))
+        problem = untrusted(path)
     except OSError as error:
         raise HookError(f"{path}: {error.strerror}") from None
     if problem:
@@ -126,9 +130,9 @@ def _current(value: dict[str, Any]) -> Entry:
         raise HookError("`when` must name at least one condition")
     for name, condition in conditions.items():
         if name not in _CONDITIONS:
-            raise HookError(f"when: there is no condition {name!r}, only {', '.join(_CONDITIONS)}")
+            raise HookError(f"when: unknown condition {name!r}: use one of {', '.join(_CONDITIONS)}")
         if not isinstance(condition, _CONDITIONS[name]):
-            raise HookError(f"when: {name} is of the wrong type")
+            raise HookError(f"when: {name} has the wrong type")
     return {
         "stages": _stages(value.get("stages")),
         "hook": checked_hook(value["hook"]),

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from hookrun.runtime.criu import statistics
@@ -81,7 +82,7 @@ def measure(rounds: int) -> str:
     racers = [Racer("hookrun", str(HOOKRUN), place), Racer("runc", RUNC, place)]
     table = stopwatch.Table([racer.name for racer in racers], subject="hookrun")
     try:
-        stopwatch.interleave(rounds, {racer.name: lambda racer=racer: racer.lap(table) for racer in racers})
+        stopwatch.interleave(rounds, {racer.name: partial(racer.lap, table) for racer in racers})
         return table.markdown()
     finally:
         for racer in racers:

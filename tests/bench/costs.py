@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from tests.bench import docker_config, stopwatch
@@ -51,7 +52,7 @@ def measure(rounds: int) -> str:
         contestants += [runc(place, bundle), *with_crun(place, bundle)]
         table = stopwatch.Table([contestant.name for contestant in contestants])
         stopwatch.interleave(
-            rounds, {contestant.name: lambda c=contestant: _live(table, c, bundle) for contestant in contestants}
+            rounds, {contestant.name: partial(_live, table, contestant, bundle) for contestant in contestants}
         )
         return f"{table.markdown()}\n{_POSTS}"
     finally:

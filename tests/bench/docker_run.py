@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from tests.bench import stopwatch
@@ -40,7 +41,7 @@ def measure(rounds: int) -> str:
         def lap(name: str) -> None:
             table.add("docker run (ms)", name, stopwatch.spawn([*run, "--runtime", name, IMAGE, "true"]))
 
-        stopwatch.interleave(rounds, {name: lambda name=name: lap(name) for name in runtimes})
+        stopwatch.interleave(rounds, {name: partial(lap, name) for name in runtimes})
         for name in runtimes:
             docker.check(
                 "run",
@@ -60,7 +61,7 @@ def measure(rounds: int) -> str:
         def lap_inside(name: str) -> None:
             table.add("docker exec (ms)", name, stopwatch.spawn([*enter, f"exec-{name}", "true"]))
 
-        stopwatch.interleave(rounds, {name: lambda name=name: lap_inside(name) for name in runtimes})
+        stopwatch.interleave(rounds, {name: partial(lap_inside, name) for name in runtimes})
         return table.markdown()
     finally:
         if docker is not None:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tests.bench import docker_config, stopwatch
@@ -37,22 +38,15 @@ class Race:
 
     def run(self, rounds: int) -> None:
         self.bundle.command("true")
-        laps = {contestant.name: lambda c=contestant: self._live_once(c) for contestant in self.contestants}
-        laps["python"] = lambda: self.table.add("state", "python", stopwatch.spawn(FLOOR))
-        stopwatch.interleave(rounds, laps)
+        laps = {contestant.name: partial(self._live_once, contestant) for contestant in self.contestants}
+        stopwatch.interleave(rounds, {**laps, "python": self._start_python})
         self.bundle.command("sleep", "1000")
         for contestant in self.contestants:
             contestant.stand("bench-exec")
-        stopwatch.interleave(
-            rounds,
-            {
-                c.name: lambda c=c: self.table.add("exec", c.name, c.exec("bench-exec", "true"))
-                for c in self.contestants
-            },
-        )
+        stopwatch.interleave(rounds, {c.name: partial(self._exec, c) for c in self.contestants})
         for contestant in self.contestants:
             contestant.remove("bench-exec")
-        stopwatch.interleave(rounds // 4 or 1, {c.name: lambda c=c: self._force(c) for c in self.contestants})
+        stopwatch.interleave(rounds // 4 or 1, {c.name: partial(self._force, c) for c in self.contestants})
         self._measure_memory()
         self.bundle.command("true")
         for _ in range(3):
@@ -68,6 +62,12 @@ class Race:
             self.table.add(part, contestant.name, elapsed)
         self.table.add("lifecycle", contestant.name, parts["create"] + parts["start"] + parts["delete"])
         self.table.add("run", contestant.name, contestant.run(name))
+
+    def _start_python(self) -> None:
+        self.table.add("state", "python", stopwatch.spawn(FLOOR))
+
+    def _exec(self, contestant: Contestant) -> None:
+        self.table.add("exec", contestant.name, contestant.exec("bench-exec", "true"))
 
     def _force(self, contestant: Contestant) -> None:
         contestant.stand("bench-force")

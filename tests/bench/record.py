@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from tests.bench import stopwatch
@@ -42,7 +43,7 @@ def race(contestants: list[Contestant], rounds: int, table: stopwatch.Table) -> 
             table.add("state", runner.name, runner.state("bench-record"))
         runner.remove("bench-record")
 
-    stopwatch.interleave(rounds, {runner.name: lambda runner=runner: lap(runner) for runner in contestants})
+    stopwatch.interleave(rounds, {runner.name: partial(lap, runner) for runner in contestants})
 
 
 def ask(place: Path, count: int) -> list[str]:

@@ -13,6 +13,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def measure(rounds: int) -> str:
             table.add("create", runner.name, runner.create("bench-sources"))
             runner.remove("bench-sources")
 
-        stopwatch.interleave(rounds, {runner.name: lambda runner=runner: lap(runner) for runner in contestants})
+        stopwatch.interleave(rounds, {runner.name: partial(lap, runner) for runner in contestants})
         asked, spelled = (table.median("create", runner.name) or 0.0 for runner in contestants)
         return f"{table.markdown()}\njudging sources costs a create {asked - spelled:.2f} ms; the budget is 0.40\n"
     finally:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from tests.engines.conftest import IMAGE
@@ -183,7 +184,7 @@ def test_a_namespace_of_containerds_makes_no_engine(
 
 @needs_containerd
 def test_a_pod_has_a_namespace(cri: tuple[Containerd, Cri], host: ConfiguredHost) -> None:
-    with pytest.raises(cris.grpc.RpcError, match="not in the namespace shop"):
+    with pytest.raises(grpc.RpcError, match="not in the namespace shop"):
         Pod(cri[1], "shop")
     pod = Pod(cri[1], "default")
     try:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +126,13 @@ def test_a_restart_policy(docker: Docker, host: ConfiguredHost) -> None:
         for count in (1, 2):
             os.kill(pid_of(docker, name), signal.SIGKILL)
             docker.wait_for_state(name, "{{.RestartCount}}", str(count))
-            wait_for(
-                lambda starts=count + 1: (
-                    len([line for line in creates(host) if line["container"] == container]) == starts
-                ),
-                "it to start again",
-            )
+            wait_for(partial(_has_starts, host, container, count + 1), "it to start again")
     finally:
         docker("rm", "-f", name)
+
+
+def _has_starts(host: ConfiguredHost, container: str, starts: int) -> bool:
+    return len([line for line in creates(host) if line["container"] == container]) == starts
 
 
 @pytest.mark.matrix(engine="Docker", feature="restart policies and compose")

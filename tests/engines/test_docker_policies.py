@@ -71,12 +71,12 @@ class Site:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def in_force(self, name: str, audit: bool = False, **replaced: str) -> None:
+    def in_force(self, name: str, replaced: dict[str, str] | None = None, *, audit: bool = False) -> None:
         """Have one file of the library in force, and nothing else."""
         text = (LIBRARY / f"{name}.yaml").read_text()
         if audit:
             text = text.replace("\nspec:\n", "\nspec:\n  mode: audit\n")
-        for old, new in replaced.items():
+        for old, new in (replaced or {}).items():
             text = text.replace(old, new)
         for path in self.directory.iterdir():
             path.unlink()
@@ -249,7 +249,7 @@ def test_hook_everywhere(site: Site) -> None:
     script = site.place / "hook"
     script.write_text(f"#!/bin/sh\ncat > {mark}\n")
     script.chmod(0o755)
-    site.in_force("hook-everywhere", **{"/usr/bin/true": str(script)})
+    site.in_force("hook-everywhere", {"/usr/bin/true": str(script)})
     assert site.told(IMAGE, "echo", "it runs") == "it runs\n"
     assert json.loads(mark.read_text())["status"] == "creating"
     (hook,) = [hook for hook in site.last("create")["hooks"] if hook["path"] == str(script)]

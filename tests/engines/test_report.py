@@ -161,14 +161,14 @@ def test_the_report_opens_and_shows_a_call_with_its_diff(browser: Browser, tmp_p
         browser.run(f"document.getElementById('{box}').click()")
         assert browser.run(shown) == expected, box
         browser.run(f"document.getElementById('{box}').click()")
-    for box, value, expected in (
+    for box, value, call in (
         ("policy", "soft", "audited0"),
         ("policy", "hard", "denied0"),
         ("hook", "/net", "audited0"),
     ):
         choose = "{const box = document.getElementById('%s'); box.value = '%s'; box.dispatchEvent(new Event('input'))}"
         browser.run(choose % (box, value))
-        assert browser.run(shown) == [expected], value
+        assert browser.run(shown) == [call], value
         browser.run(choose % (box, ""))
     cells = "[...document.querySelectorAll('#%s tbody tr')].map(line => [...line.cells].map(cell => cell.textContent))"
     assert browser.run(cells % "policies") == [
@@ -193,9 +193,9 @@ def test_the_report_opens_and_shows_a_call_with_its_diff(browser: Browser, tmp_p
     assert browser.run("document.title") == "hookrun: the record"
     browser.run("document.getElementById('back').click()")
     wait_for(lambda: browser.run("getComputedStyle(document.getElementById('page')).display") == "none", "the way back")
-    for width in (1200, 400):
-        browser.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
-        assert browser.run("document.documentElement.scrollWidth") <= width
+    for columns in (1200, 400):
+        browser.ask("Emulation.setDeviceMetricsOverride", width=columns, height=900, deviceScaleFactor=1, mobile=False)
+        assert browser.run("document.documentElement.scrollWidth") <= columns
     assert browser.run("document.querySelector('tr[data-call=denied0]').getBoundingClientRect().right") <= 400
     assert browser.complaints() == []
 

@@ -11,6 +11,7 @@ from hookrun.policies import policy as policies
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper.admin import store
 from hookrun.wrapper.admin.fleet import bundle, follow, repository, standing
+from hookrun.wrapper.admin.fleet.bundle import Manifest
 from hookrun.wrapper.admin.fleet.rollout import Gate, Stage, Track
 from hookrun.wrapper.admin.host import Host
 
@@ -56,7 +57,7 @@ class Publisher:
         found = bundle.manifest(directory)
         self.publish_as(found, bundle.pack(directory))
 
-    def publish_as(self, found: bundle.Manifest, data: bytes) -> None:
+    def publish_as(self, found: Manifest, data: bytes) -> None:
         with repository.opened(self.directory) as fleet:
             fleet.publish(found, data, {"name": found.name, "version": found.version})
 

@@ -13,8 +13,9 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -167,9 +168,9 @@ def later(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
     """The client's clock goes ahead: nobody waits for days."""
     from tuf.ngclient._internal import trusted_metadata_set
 
-    class Later(trusted_metadata_set.datetime.datetime):  # type: ignore[misc, name-defined]
+    class Later(datetime):
         @classmethod
-        def now(cls, tz: object = None) -> object:
+        def now(cls, tz: tzinfo | None = None) -> Self:
             return super().now(tz) + timedelta(days=days)
 
     monkeypatch.setattr(trusted_metadata_set.datetime, "datetime", Later)
@@ -341,6 +342,7 @@ def test_a_program_that_signs(publisher: Publisher, follower: Follower, tmp_path
 _FOLLOW = """
 import json, sys
 from pathlib import Path
+from typing import Self
 from hookrun.wrapper.admin.fleet import follow
 from hookrun.wrapper.admin.host import Host
 place, url, root = sys.argv[1:]

@@ -110,7 +110,17 @@ def of(one: Any, key: str) -> str:
 
 
 def push(state: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
-    words = [HOOKCTL, "--config", state / "no", "--state", state, "trace", "push", "--endpoint", endpoint]
+    words = [
+        str(HOOKCTL),
+        "--config",
+        str(state / "no"),
+        "--state",
+        str(state),
+        "trace",
+        "push",
+        "--endpoint",
+        endpoint,
+    ]
     env = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2", "PATH": "/usr/bin"}
     return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, env=env)
 

@@ -131,7 +131,7 @@ def serve_by_nginx(place: Path, directory: Path, server: Machine | None = None) 
     """A directory's address and nginx's pid, on a machine or on this host. The certificate is place/ca.pem."""
     address = server.address if server else "127.0.0.1"
     subject = ["-subj", "/CN=fleet", "-addext", f"subjectAltName=IP:{address}"]
-    files = ["-keyout", place / "key.pem", "-out", place / "ca.pem"]
+    files = ["-keyout", str(place / "key.pem"), "-out", str(place / "ca.pem")]
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *subject]
     subprocess.run(words, check=True, capture_output=True)
     port = free_port()

@@ -210,7 +210,7 @@ def test_yaml_that_is_none(host: Host) -> None:
 
 def test_a_spec_that_others_can_write_is_not_used(host: Host) -> None:
     os.chmod(host.spec("s.json"), 0o666)
-    assert "others than root can write it" in host.refused("a")
+    assert "users other than root can write it" in host.refused("a")
 
 
 # What a spec must look like.
@@ -282,15 +282,15 @@ def test_kinds_that_are_some(kind: str) -> None:
     assert problem_of(spec(device(), kind=kind)) == ""
 
 
-BAD = [
+BAD: list[tuple[Any, str]] = [
     (None, "no CDI spec"),
     ([], "a spec must be an object"),
     ({}, "no CDI spec"),
     (spec(), "at least one device"),
-    (spec(device(), device()), "two devices of one name"),
+    (spec(device(), device()), "duplicate device name"),
     (spec({"name": "a"}), "empty containerEdits"),
     (spec({"name": "a", "containerEdits": {"env": []}}), "empty containerEdits"),
-    (spec(device("-a")), "wrong character"),
+    (spec(device("-a")), "invalid character"),
     (spec(device("")), "empty name"),
     (spec(device(), extra=1), "no field 'extra'"),
     (spec(device(envs=[])), "devices[0].containerEdits has no field 'envs'"),
@@ -315,11 +315,11 @@ BAD = [
     (spec(device(netDevices=[{"hostInterfaceName": "a"}])), "needs name"),
     (
         spec(device(netDevices=[{"hostInterfaceName": "a", "name": "b"}, {"hostInterfaceName": "a", "name": "c"}])),
-        "one hostInterfaceName",
+        "duplicate hostInterfaceName",
     ),
     (
         spec(device(netDevices=[{"hostInterfaceName": "a", "name": "b"}, {"hostInterfaceName": "c", "name": "b"}])),
-        "one name",
+        "duplicate name",
     ),
     (spec(device(), containerEdits={"env": ["A"]}), "containerEdits: invalid environment variable"),
     (spec(device(additionalGids=[-1])), "out of range"),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import marshal
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from hookrun.hooks import select
 from hookrun.hooks.compiler import compile as hooks
+from hookrun.wrapper import ownership
 
 ALWAYS = {"always": True}
+OTHER = 4323
 
 
 class Place:
@@ -31,8 +34,8 @@ class Place:
         value = {"version": "1.0.0", "hook": {"path": path}, "when": ALWAYS, "stages": ["prestart"], **more}
         return self.write(name, value)
 
-    def compiled(self, **settings: Any) -> tuple[dict[str, Any], list[str]]:
-        return hooks.compiled({**hooks.DEFAULTS, **settings}, self.path)
+    def compiled(self, **settings: Any) -> tuple[hooks.Compiled, list[str]]:
+        return hooks.compiled(cast(hooks.Settings, {**hooks.DEFAULTS, **settings}), self.path, ownership.untrusted)
 
     def problem(self, **settings: Any) -> str:
         (problem,) = self.compiled(**settings)[1]
@@ -96,7 +99,7 @@ def test_a_file_of_oci_add_hooks_comes_before_the_directories(place: Place) -> N
 
 def test_it_goes_into_a_snapshot(place: Place) -> None:
     place.hook("hooks.d/1.json", when={"annotations": {"(?P<a>x)": "^y$"}})
-    compiled = marshal.loads(marshal.dumps(place.compiled()[0]))
+    compiled = marshal.loads(marshal.dumps(dict(place.compiled()[0])))
     config = {"annotations": {"ax": "y"}}
     _, injected = select.injected(config, compiled["entries"])
     assert injected == [
@@ -127,8 +130,8 @@ def test_it_goes_into_a_snapshot(place: Place) -> None:
         ({"hook": []}, "a hook must be an object"),
         ({"when": {}}, "at least one condition"),
         ({"when": None}, "at least one condition"),
-        ({"when": {"allways": True}}, "no condition 'allways'"),
-        ({"when": {"always": "yes"}}, "always is of the wrong type"),
+        ({"when": {"allways": True}}, "unknown condition 'allways'"),
+        ({"when": {"always": "yes"}}, "always has the wrong type"),
         ({"when": {"commands": ["("]}}, "regular expression '('"),
         ({"when": {"annotations": {"(?=a)": ""}}}, "regular expression '(?=a)'"),
         ({"when": {"commands": [1]}}, "must be a string"),
@@ -201,14 +204,14 @@ def test_what_others_can_write_is_refused(place: Place, mode: int, which: str) -
     file = place.hook("hooks.d/1.json", path=str(program))
     assert place.compiled()[1] == []
     {"file": file, "program": program, "its directory": program.parent}[which].chmod(mode | 0o111)
-    assert "others can write" in place.problem()
+    assert "users other than root can write" in place.problem()
 
 
 def test_a_directory_that_others_can_write_is_refused(place: Place) -> None:
     file = place.hook("hooks.d/1.json")
     file.parent.chmod(0o777)
     problems = place.compiled()[1]
-    assert problems and all("others can write" in problem for problem in problems)
+    assert problems and all("users other than root can write" in problem for problem in problems)
 
 
 def test_a_link_to_a_file_of_others_is_refused(place: Place) -> None:
@@ -217,11 +220,28 @@ def test_a_link_to_a_file_of_others_is_refused(place: Place) -> None:
     link = place.path / "hooks.d/1.json"
     link.parent.mkdir()
     link.symlink_to(file)
-    assert "others can write" in place.problem()
+    assert "users other than root can write" in place.problem()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory to somebody")
+def test_a_program_by_a_link_that_others_can_exchange_is_refused(place: Place) -> None:
+    theirs = place.path / "theirs"
+    theirs.mkdir()
+    (theirs / "link").symlink_to("/bin/true")
+    place.hook("hooks.d/1.json", path=str(theirs / "link"))
+    assert place.compiled()[1] == []
+    os.chown(theirs, OTHER, OTHER)
+    assert f"users other than root can write {theirs} " in place.problem()
+
+
+def test_a_sticky_directory_takes_hooks_from_all(place: Place) -> None:
+    place.hook("hooks.d/1.json").parent.chmod(0o1777)
+    (problem,) = place.compiled()[1]
+    assert "users other than root can write it" in problem
 
 
 def test_a_cdi_directory_that_others_can_write_is_refused(place: Place) -> None:
     (place.path / "cdi").mkdir()
     (place.path / "cdi").chmod(0o777)
     cdi = {"directories": ["cdi"], "environment": ""}
-    assert "others can write" in place.problem(cdi=cdi)
+    assert "users other than root can write" in place.problem(cdi=cdi)

@@ -21,7 +21,7 @@ def read(path: str) -> tuple[Any, str]:
     return json.loads(text), text
 
 
-NEVER = {"always": False, "hasBindMounts": None, "annotations": [], "commands": [], "or": False}
+NEVER: dict[str, Any] = {"always": False, "hasBindMounts": None, "annotations": [], "commands": [], "or": False}
 
 
 def test_hooks_come_after_those_of_the_engine() -> None:

@@ -17,14 +17,14 @@ HEAD = "apiVersion: hookrun/v1\nkind: Policy\nmetadata: {name: one}\n"
 # What follows HEAD; line:column and a part of the text.
 WRONG: list[tuple[str, str, str]] = [
     ("spec:\n  devices: {}\n", "5:12", "it must have one of forbid, allow"),
-    ("spec:\n  devices: {allow: [{path: /dev/fuse}]}\n", "5:21", "type and major must both be there"),
+    ("spec:\n  devices: {allow: [{path: /dev/fuse}]}\n", "5:21", "type and major are both required"),
     ("spec:\n  devices: {forbid: [{}]}\n", "5:22", "it must have one of path, type, major, minor"),
     ("spec:\n  mach: {}\n", "5:3", "there is no 'mach' here; did you mean 'match'?"),
     ("spec:\n  match: {engin: docker}\n", "5:11", "there is no 'engin' here; did you mean 'engine'?"),
     ("spec:\n  match: {field: hostname, equals: x}\n", "5:18", "it must begin with '/'"),
     ("spec:\n  match: {field: /hostname, equal: x}\n", "5:29", "did you mean 'equals'?"),
-    ("spec:\n  match: {field: /h, matches: '('}\n", "5:31", "it is no regular expression"),
-    ("spec:\n  match: {field: /h, less: x}\n", "5:28", "it must be a number, not a text"),
+    ("spec:\n  match: {field: /h, matches: '('}\n", "5:31", "invalid regular expression"),
+    ("spec:\n  match: {field: /h, less: x}\n", "5:28", "it must be a number, not a string"),
     (
         "spec:\n  match: {field: /h, less: 512m}\n",
         "5:28",
@@ -32,8 +32,8 @@ WRONG: list[tuple[str, str, str]] = [
     ),
     ("spec:\n  match: {field: /h, less: 1 gib}\n", "5:28", "did you mean '1Gi'?"),
     ("spec:\n  match: {field: /h, greater: 5GB}\n", "5:31", "did you mean '5G'?"),
-    ("spec:\n  match: {field: /h, notLess: 0.3Ki}\n", "5:31", "0.3Ki is no whole number of bytes"),
-    ("spec:\n  match: {field: /h, notGreater: -1Gi}\n", "5:34", "it must be a number, not a text"),
+    ("spec:\n  match: {field: /h, notLess: 0.3Ki}\n", "5:31", "0.3Ki is not a whole number of bytes"),
+    ("spec:\n  match: {field: /h, notGreater: -1Gi}\n", "5:34", "it must be a number, not a string"),
     (
         "spec:\n  match: {label: a, field: /h, exists: false}\n",
         "5:40",
@@ -57,20 +57,20 @@ WRONG: list[tuple[str, str, str]] = [
     (
         "spec:\n  hooks: {createRuntime: [{path: /x, args: [1]}]}\n",
         "5:45",
-        "it must be a text, not a number: write it in quotes",
+        "it must be a string, not a number: write it in quotes",
     ),
-    ("spec:\n  env: {force: {A: 1}}\n", "5:20", "it must be a text, not a number: write it in quotes"),
+    ("spec:\n  env: {force: {A: 1}}\n", "5:20", "it must be a string, not a number: write it in quotes"),
     ("spec:\n  env: {forced: {A: b}}\n", "5:9", "did you mean 'force'?"),
     ("spec:\n  mounts: {forbid: [{src: /}]}\n", "5:22", "did you mean 'source'?"),
     ("spec:\n  mounts: {add: [{source: /}]}\n", "5:18", "destination is missing"),
-    ("spec:\n  capabilities: {drop: [net-raw]}\n", "5:25", "is no capability"),
-    ("spec:\n  rlimits: {NOFILES: {soft: 1, hard: 1}}\n", "5:13", "is no rlimit"),
+    ("spec:\n  capabilities: {drop: [net-raw]}\n", "5:25", "invalid capability 'NET-RAW'"),
+    ("spec:\n  rlimits: {NOFILES: {soft: 1, hard: 1}}\n", "5:13", "unknown rlimit 'NOFILES'"),
     ("spec:\n  rlimits: {NOFILE: {soft: 2, hard: 1}}\n", "5:21", "soft must be between 0 and hard"),
     ("spec:\n  resources: {max: {memory: 5 bananas}}\n", "5:29", "it must be a size"),
     ("spec:\n  seccomp: {force: profile.json}\n", "5:20", "it must be an absolute path"),
     ("spec:\n  user: {uids: [9-5]}\n", "5:17", "a range like 1000-65535"),
     ("spec:\n  namespaces: {forbidHost: [net]}\n", "5:29", "it must be one of pid, network"),
-    ("spec:\n  match: {field: /a, equals: 2020-01-01}\n", "5:30", "is no value of JSON: write it in quotes"),
+    ("spec:\n  match: {field: /a, equals: 2020-01-01}\n", "5:30", "is not a JSON value: write it in quotes"),
     ("spec: [\n", "5:1", "expected the node content"),
     ("spec:\n  mode: audit\n  mode: off\n", "6:3", "duplicate key"),
     ("speck: {}\n", "4:1", "did you mean 'spec'?"),
@@ -90,7 +90,7 @@ def test_owner_and_severity() -> None:
     assert (source.policy.owner, source.policy.severity) == ("the team", "critical")
     for wrong, message in (
         ("severity: severe", "it must be one of info, low, medium, high, critical, not 'severe'"),
-        ("owner: 5", "it must be a text"),
+        ("owner: 5", "it must be a string"),
     ):
         _, (problem,) = compiler.examine(text % wrong, "p.yaml")
         assert message in problem.text and problem.text.startswith("p.yaml:3:"), problem.text
@@ -117,7 +117,7 @@ def test_two_of_one_name() -> None:
     sources = compiler.load(document("same"), "a.yaml") + compiler.load(document("same"), "b.yaml")
     with pytest.raises(Invalid) as caught:
         compiler.ordered(sources)
-    assert caught.value.text == "b.yaml:1:1: there is a policy 'same' already, at a.yaml:1"
+    assert caught.value.text == "b.yaml:1:1: policy 'same' already exists, at a.yaml:1"
 
 
 def test_what_is_off_is_left_out() -> None:

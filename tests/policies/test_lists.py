@@ -66,15 +66,15 @@ def test_json_is_a_list_too_and_the_words_take_it(place: Path) -> None:
 
 WRONG: list[tuple[Any, str | bytes | None, str]] = [
     ({"file": "l"}, None, "{p}:1:121: spec.match.image.in.file: there is no file {l}"),
-    ({"file": "."}, None, "spec.match.image.in.file: {d} is no file"),
-    ({"file": "/dev/zero"}, None, "/dev/zero is no file"),
-    ({"file": 5}, None, "it must be a text"),
+    ({"file": "."}, None, "spec.match.image.in.file: {d} is not a file"),
+    ({"file": "/dev/zero"}, None, "/dev/zero is not a file"),
+    ({"file": 5}, None, "it must be a string"),
     ({"fil": "l"}, None, "there is no 'fil' here; did you mean 'file'?"),
     ({}, None, "file is missing: it must be a list, or {{file: PATH}}"),
-    ("l", None, "it must be a list, not a text"),
+    ("l", None, "it must be a list, not a string"),
     ({"file": "l"}, "", "{l}:1:1: it must be one list: `- VALUE` in each line, or []"),
     ({"file": "l"}, "- a\n---\n- b\n", "{l}:1:1: it must be one list"),
-    ({"file": "l"}, "nginx\nredis\n", "{l}:1:1: it must be a list, not a text"),
+    ({"file": "l"}, "nginx\nredis\n", "{l}:1:1: it must be a list, not a string"),
     ({"file": "l"}, "- a\n- b: c\n", "{l}:2:3: [1]: it must be a single value"),
     ({"file": "l"}, "- a\n-\n", "[1]: it must be a single value"),
     ({"file": "l"}, "- a\n- 'b\n", "{l}:3:1: found unexpected end of stream"),
@@ -97,6 +97,6 @@ def test_lint_looks_into_the_file(tmp_path: Path) -> None:
     (tmp_path / "n").write_text("- 0\n- '0'\n")
     file = {"file": "l"}
     (doubt,) = plausible.findings(compiled(tmp_path, match={"engine": {"in": file}}))
-    assert doubt.text == f"{tmp_path}/l:2:3: [1]: no engine is called 'dokcer'; did you mean 'docker'?"
+    assert doubt.text == f"{tmp_path}/l:2:3: [1]: unknown engine 'dokcer'; did you mean 'docker'?"
     (doubt,) = plausible.findings(compiled(tmp_path, match={"field": "/process/user/uid", "in": {"file": "n"}}))
     assert doubt.text == f"{tmp_path}/n:2:3: [1]: /process/user/uid is an integer, and never '0'"

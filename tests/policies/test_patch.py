@@ -160,7 +160,7 @@ def test_it_does_what_jsonpatch_does(case: tuple[Any, list[dict[str, Any]]]) -> 
 
 def test_a_copy_does_not_share_later_changes() -> None:
     document = {"a": {"list": [1]}, "b": {}}
-    operations = [
+    operations: list[dict[str, Any]] = [
         {"op": "add", "path": "/a/list/-", "value": 2},
         {"op": "copy", "from": "/a", "path": "/b/a"},
         {"op": "add", "path": "/b/a/list/-", "value": 3},
@@ -171,7 +171,10 @@ def test_a_copy_does_not_share_later_changes() -> None:
 
 def test_a_value_of_the_patch_is_never_changed() -> None:
     value: list[int] = []
-    operations = [{"op": "add", "path": "/a", "value": value}, {"op": "add", "path": "/a/-", "value": 1}]
+    operations: list[dict[str, Any]] = [
+        {"op": "add", "path": "/a", "value": value},
+        {"op": "add", "path": "/a/-", "value": 1},
+    ]
     assert applied({}, operations) == {"a": [1]}
     assert value == []
 

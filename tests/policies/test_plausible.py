@@ -10,11 +10,11 @@ from hookrun.policies import compiler, plausible, testing
 from tests.policies.support import document
 
 DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
-    "engine": ({"match": {"engine": "dokcer"}}, "no engine is called 'dokcer'; did you mean 'docker'?"),
+    "engine": ({"match": {"engine": "dokcer"}}, "unknown engine 'dokcer'; did you mean 'docker'?"),
     "engine in a list": ({"match": {"all": [{"engine": ["docker", "podmna"]}]}}, "did you mean 'podman'?"),
     "engine by an operator": ({"match": {"engine": {"notIn": ["contianerd"]}}}, "did you mean 'containerd'?"),
-    "command": ({"match": {"command": "crate"}}, "no policy is asked about a command 'crate'; did you mean 'create'?"),
-    "command that is not asked": ({"match": {"command": "state"}}, "no policy is asked about a command 'state'"),
+    "command": ({"match": {"command": "crate"}}, "policies do not judge the command 'crate'; did you mean 'create'?"),
+    "command that is not asked": ({"match": {"command": "state"}}, "policies do not judge the command 'state'"),
     "field": (
         {"deny": [{"when": {"field": "/mounts/*/sorce", "equals": "x"}, "message": "m"}]},
         "config.json has no 'sorce' there; did you mean 'source'?",
@@ -29,7 +29,10 @@ DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
         {"match": {"field": "/root/readonly", "in": [True, "yes"]}},
         "/root/readonly is a boolean, and never 'yes'",
     ),
-    "text of a number": ({"match": {"field": "/process/user/uid", "matches": "0"}}, "/process/user/uid is no string"),
+    "text of a number": (
+        {"match": {"field": "/process/user/uid", "matches": "0"}},
+        "/process/user/uid is not a string",
+    ),
     "order of a text": (
         {"match": {"field": "/hostname", "less": 5}},
         "/hostname is a string: it is neither less nor greater",
@@ -52,7 +55,7 @@ DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
         "/process/user/uid is from 0 to 4294967295, and never -1",
     ),
     "patch": ({"patch": [{"op": "add", "path": "/linux/maskedPath/-", "value": "x"}]}, "did you mean 'maskedPaths'?"),
-    "capability": ({"capabilities": {"drop": ["NET_RAWW"]}}, "no capability 'NET_RAWW'; did you mean 'NET_RAW'?"),
+    "capability": ({"capabilities": {"drop": ["NET_RAWW"]}}, "unknown capability 'NET_RAWW'; did you mean 'NET_RAW'?"),
     "seccomp": (
         {"seccomp": {"default": {"defaultAction": "SCMP_ACT_NO"}}},
         "defaultAction: 'SCMP_ACT_NO' is not one of",

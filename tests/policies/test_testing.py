@@ -32,7 +32,7 @@ def test_where_a_mount_lands_is_stated() -> None:
     [
         ({"lands": {"var/run": "/run"}}, "it must be an absolute path, as it stands in the config"),
         ({"lands": {"/var/run": "run"}}, "it must be an absolute path in the container"),
-        ({"lands": {"/var/run": 5}}, "must be a text"),
+        ({"lands": {"/var/run": 5}}, "must be a string"),
         ({"sources": {"a": {}}}, "it must be an absolute path, as it stands in the config"),
         ({"sources": {"/a": {"realpath": "/b"}}}, "realpath"),
     ],

@@ -260,7 +260,7 @@ def test_the_official_schema_agrees_on_odd_values(official: jsonschema.Draft4Val
     [
         (
             {"merge": {"process": {"noNewPrivileges": "yes"}}},
-            "p.yaml:1:1: policy one makes a wrong config of docker's: /process/noNewPrivileges: 'yes' is not",
+            "p.yaml:1:1: policy one makes an invalid config of docker's: /process/noNewPrivileges: 'yes' is not",
         ),
         (
             {"match": {"image": "never"}, "patch": [{"op": "remove", "path": "/process/cwd"}]},

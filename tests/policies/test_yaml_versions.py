@@ -12,18 +12,18 @@ from hookrun.policies import document, yaml_versions
 
 # The word, what it is here, what to YAML 1.1.
 DIFFERENT = {
-    "yes": ("the text 'yes'", "true"),
-    "No": ("the text 'No'", "false"),
-    "on": ("the text 'on'", "true"),
-    "OFF": ("the text 'OFF'", "false"),
-    "y": ("the text 'y'", "true"),
+    "yes": ("the string 'yes'", "true"),
+    "No": ("the string 'No'", "false"),
+    "on": ("the string 'on'", "true"),
+    "OFF": ("the string 'OFF'", "false"),
+    "y": ("the string 'y'", "true"),
     "0660": ("660", "432"),
-    "08": ("8", "the text '08'"),
-    "0o7": ("7", "the text '0o7'"),
-    "1:20": ("the text '1:20'", "80"),
-    "190:20:30.15": ("the text '190:20:30.15'", "685230.15"),
-    "8:0": ("the text '8:0'", "480"),
-    "1e3": ("1000.0", "the text '1e3'"),
+    "08": ("8", "the string '08'"),
+    "0o7": ("7", "the string '0o7'"),
+    "1:20": ("the string '1:20'", "80"),
+    "190:20:30.15": ("the string '190:20:30.15'", "685230.15"),
+    "8:0": ("the string '8:0'", "480"),
+    "1e3": ("1000.0", "the string '1e3'"),
 }
 SAME = [
     *("true", "False", "null", "~", "0", "7", "-1", "+1", "0x1f", "1.5", ".5", "1.5e+3", ".inf"),
@@ -41,14 +41,14 @@ def test_different(word: str) -> None:
     )
     assert yaml_versions.differences("p.yaml", f"a: ['{word}', \"{word}\"]\nb: |\n  {word}\n") == []
     (value,) = document.read("p.yaml", f"- {word}\n")[0].elements()
-    assert (repr(value.value) if not isinstance(value.value, str) else f"the text {value.value!r}") == here, (
+    assert (repr(value.value) if not isinstance(value.value, str) else f"the string {value.value!r}") == here, (
         "it is what policies get"
     )
 
 
 @pytest.mark.parametrize("word", ["1_000", "0b11"])
 def test_what_strict_readers_of_1_2_take_for_a_text(word: str) -> None:
-    assert "but a text to strict readers of YAML 1.2" in yaml_versions.differences("p", f"a: {word}\n")[0]
+    assert "but a string to strict readers of YAML 1.2" in yaml_versions.differences("p", f"a: {word}\n")[0]
 
 
 def test_the_same() -> None:

@@ -52,7 +52,7 @@ def with_source(source: str) -> dict[str, Any]:
 def rows() -> list[tuple[str, list[str]]]:
     """A way, and what each file of the library says of it."""
     names = [file.stem for file in FILES]
-    found = [
+    found: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         (f"`docker run {row[0]}`" if row[0] != "plain" else "`docker run`", dockers_config(row[0]), {})
         for row in DOCKER
     ]

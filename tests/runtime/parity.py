@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tests.support.bundles import Bundle
 from tests.support.runtimes import BY_SYSTEMD, Result, Runtime
 
-Change = Callable[[Bundle], None]
+Change = Callable[[Bundle], object]
 
 
 # Debian's runc says this by systemd's driver on its way to the same end: the first is for --debug alone since 1.2, the

@@ -27,6 +27,7 @@ from hookrun.runtime.cgroups.systemd import dbus, gvariant
 from hookrun.runtime.cgroups.systemd import manager as systemd
 from hookrun.runtime.cgroups.systemd import properties as systemd_properties
 from hookrun.runtime.cgroups.systemd.dbus import Variant
+from hookrun.runtime.documents import Resources
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.process import channel, init
 from tests.support.runtimes import PATIENCE
@@ -217,12 +218,17 @@ RESOURCES_V2: list[tuple[dict[str, Any], list[tuple[str, Variant]]]] = [
 
 
 @pytest.mark.parametrize(("resources", "properties"), RESOURCES_V2, ids=[str(r) for r, _ in RESOURCES_V2])
-def test_properties_v2(resources: dict[str, Any], properties: list[tuple[str, Variant]]) -> None:
+def test_properties_v2(resources: Resources, properties: list[tuple[str, Variant]]) -> None:
     assert systemd_properties.of_resources_v2(resources, 252) == properties
 
 
 def test_properties_v1() -> None:
-    resources = {"memory": {"limit": 100}, "cpu": {"shares": 512}, "blockIO": {"weight": 200}, "pids": {"limit": 9}}
+    resources: Resources = {
+        "memory": {"limit": 100},
+        "cpu": {"shares": 512},
+        "blockIO": {"weight": 200},
+        "pids": {"limit": 9},
+    }
     assert systemd_properties.of_resources_v1(resources, 252) == [
         ("MemoryLimit", Variant("t", 100)),
         ("CPUShares", Variant("t", 512)),
@@ -232,7 +238,7 @@ def test_properties_v1() -> None:
 
 
 def test_old_systemd_gets_what_it_knows() -> None:
-    resources = {"cpu": {"quota": 50000, "period": 100000, "cpus": "1", "idle": 1, "shares": 1024}}
+    resources: Resources = {"cpu": {"quota": 50000, "period": 100000, "cpus": "1", "idle": 1, "shares": 1024}}
     assert [name for name, _ in systemd_properties.of_resources_v2(resources, 241)] == [
         "CPUWeight",
         "CPUQuotaPerSecUSec",

@@ -6,22 +6,24 @@ The rest of v1 is tested on the kernel's own files, beside runc. The expected te
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hookrun.runtime.cgroups.files import FileError
 from hookrun.runtime.cgroups.v1 import controllers as v1_controllers
 from hookrun.runtime.cgroups.v1 import stats as v1_stats
+from hookrun.runtime.documents import Resources, WeightDevice
 
-DEVICE = {"major": 8, "minor": 16}
-HUGE = {"hugepageLimits": [{"pageSize": "2MB", "limit": 5}, {"pageSize": "1GB", "limit": 1 << 63}]}
+DEVICE: WeightDevice = {"major": 8, "minor": 16}
+HUGE: Resources = {"hugepageLimits": [{"pageSize": "2MB", "limit": 5}, {"pageSize": "1GB", "limit": 1 << 63}]}
 HUGE_FILES = {"hugetlb.2MB.limit_in_bytes": "5", "hugetlb.1GB.limit_in_bytes": "9223372036854775808"}
 RESERVED = {"hugetlb.2MB.rsvd.limit_in_bytes": "5", "hugetlb.1GB.rsvd.limit_in_bytes": "9223372036854775808"}
-WEIGHTS = {"blockIO": {"weight": 10, "leafWeight": 20, "weightDevice": [{**DEVICE, "weight": 30, "leafWeight": 40}]}}
+WEIGHTS: Resources = {
+    "blockIO": {"weight": 10, "leafWeight": 20, "weightDevice": [{**DEVICE, "weight": 30, "leafWeight": 40}]}
+}
 LEAVES = {"blkio.leaf_weight": "20", "blkio.leaf_weight_device": "8:16 40"}
 
-ROWS: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+ROWS: list[tuple[str, Resources, dict[str, str]]] = [
     ("hugetlb", HUGE, {**HUGE_FILES, **RESERVED}),
     ("rdma", {"rdma": {"mlx": {"hcaHandles": 3, "hcaObjects": 0}}}, {"rdma.max": "mlx hca_handle=3 hca_object=0"}),
     ("rdma", {"rdma": {"mlx": {"hcaObjects": 7}}}, {"rdma.max": "mlx hca_object=7"}),
@@ -40,7 +42,7 @@ def written(directory: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("controller", "limits", "expected"), ROWS, ids=[str(limits) for _, limits, _ in ROWS])
-def test_files(controller: str, limits: dict[str, Any], expected: dict[str, str], tmp_path: Path) -> None:
+def test_files(controller: str, limits: Resources, expected: dict[str, str], tmp_path: Path) -> None:
     v1_controllers.apply(controller, cgroup(tmp_path, *expected), limits)
     assert written(tmp_path) == expected
 

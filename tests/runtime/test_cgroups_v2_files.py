@@ -11,6 +11,7 @@ from hookrun.runtime.cgroups import resources
 from hookrun.runtime.cgroups.v2 import controllers as v2_controllers
 from hookrun.runtime.cgroups.v2 import manager as v2
 from hookrun.runtime.cgroups.v2 import stats as v2_stats
+from hookrun.runtime.documents import Memory, Resources
 from hookrun.runtime.errors import Failure
 
 FILES = (
@@ -29,9 +30,13 @@ FILES = (
     "hugetlb.2MB.max",
     "rdma.max",
 )
-DEVICE = {"major": 8, "minor": 16}
 
-ROWS: list[tuple[dict[str, Any], dict[str, str]]] = [
+
+def on_device(**fields: int) -> Any:
+    return {"major": 8, "minor": 16, **fields}
+
+
+ROWS: list[tuple[Resources, dict[str, str]]] = [
     ({}, {}),
     ({"memory": {"limit": 1000}}, {"memory.max": "1000"}),
     ({"memory": {"limit": -1}}, {"memory.max": "max", "memory.swap.max": "max"}),
@@ -53,10 +58,10 @@ ROWS: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({"pids": {"limit": -5}}, {"pids.max": "max"}),
     ({"blockIO": {"weight": 10}}, {"io.weight": "1"}),
     ({"blockIO": {"weight": 1000}}, {"io.weight": "10000"}),
-    ({"blockIO": {"throttleReadBpsDevice": [{**DEVICE, "rate": 7}]}}, {"io.max": "8:16 rbps=7"}),
-    ({"blockIO": {"throttleWriteBpsDevice": [{**DEVICE, "rate": 7}]}}, {"io.max": "8:16 wbps=7"}),
-    ({"blockIO": {"throttleReadIOPSDevice": [{**DEVICE, "rate": 7}]}}, {"io.max": "8:16 riops=7"}),
-    ({"blockIO": {"throttleWriteIOPSDevice": [{**DEVICE, "rate": 7}]}}, {"io.max": "8:16 wiops=7"}),
+    ({"blockIO": {"throttleReadBpsDevice": [on_device(rate=7)]}}, {"io.max": "8:16 rbps=7"}),
+    ({"blockIO": {"throttleWriteBpsDevice": [on_device(rate=7)]}}, {"io.max": "8:16 wbps=7"}),
+    ({"blockIO": {"throttleReadIOPSDevice": [on_device(rate=7)]}}, {"io.max": "8:16 riops=7"}),
+    ({"blockIO": {"throttleWriteIOPSDevice": [on_device(rate=7)]}}, {"io.max": "8:16 wiops=7"}),
     ({"hugepageLimits": [{"pageSize": "2MB", "limit": 5}]}, {"hugetlb.2MB.max": "5"}),
     ({"rdma": {"mlx": {"hcaHandles": 3, "hcaObjects": 0}}}, {"rdma.max": "mlx hca_handle=3 hca_object=0"}),
 ]
@@ -74,7 +79,7 @@ def written(cgroup: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("limits", "expected"), ROWS, ids=[str(limits) for limits, _ in ROWS])
-def test_files(limits: dict[str, Any], expected: dict[str, str], cgroup: Path) -> None:
+def test_files(limits: Resources, expected: dict[str, str], cgroup: Path) -> None:
     v2_controllers.apply(str(cgroup), limits)
     assert written(cgroup) == expected
 
@@ -94,7 +99,7 @@ def test_without_swap_accounting_only_a_real_limit_fails(cgroup: Path) -> None:
         ({"limit": 700, "swap": 550}, r"rejecting memory\+swap limit 550 <= usage 600"),
     ],
 )
-def test_check_before_update(memory: dict[str, int], message: str, cgroup: Path) -> None:
+def test_check_before_update(memory: Memory, message: str, cgroup: Path) -> None:
     (cgroup / "memory.current").write_text("600\n")
     with pytest.raises(Failure, match=message):
         v2_controllers.apply(str(cgroup), {"memory": {**memory, "checkBeforeUpdate": True}})
@@ -103,7 +108,7 @@ def test_check_before_update(memory: dict[str, int], message: str, cgroup: Path)
 
 def test_bfq_weights(cgroup: Path) -> None:
     (cgroup / "io.bfq.weight").write_text("default 100\n")
-    v2_controllers.apply(str(cgroup), {"blockIO": {"weightDevice": [{**DEVICE, "weight": 300}]}})
+    v2_controllers.apply(str(cgroup), {"blockIO": {"weightDevice": [on_device(weight=300)]}})
     assert (cgroup / "io.bfq.weight").read_text().startswith("8:16 300\n")
 
 
@@ -151,7 +156,7 @@ def test_the_record_gives_the_resources_back() -> None:
         "memory": {"limit": 5, "swap": 6, "swappiness": 0, "disableOOMKiller": True},
         "cpu": {"shares": 2, "burst": 0, "idle": 0, "cpus": "1"},
         "pids": {"limit": 0},
-        "blockIO": {"weight": 10, "throttleReadBpsDevice": [{**DEVICE, "rate": 7}]},
+        "blockIO": {"weight": 10, "throttleReadBpsDevice": [on_device(rate=7)]},
         "network": {"classID": 3, "priorities": [{"name": "lo", "priority": 2}]},
         "hugepageLimits": [{"pageSize": "2MB", "limit": 5}],
         "rdma": {"mlx": {"hcaHandles": 3}},

@@ -14,7 +14,7 @@ from tests.security.test_delegate import delegating
 from tests.support.bundles import DEFAULT_CONFIG, Bundle
 from tests.support.configured import ConfiguredHost
 from tests.support.runtimes import RUNC, Runtime
-from tests.wrapper.test_gate import in_force
+from tests.wrapper.decision.test_gate import in_force
 
 SHOW = "touch /t && echo WRITABLE; grep NoNew /proc/self/status; mkdir /tmp/z && echo MADE"
 CONFINED = "NoNewPrivs:\t1\n"

@@ -9,7 +9,9 @@ import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -333,7 +335,7 @@ def test_exec_statuses(bundle: Bundle, hookrun: Runtime, runc: Runtime) -> None:
         ["sh", "-c", "ls /proc/self/fd | wc -l"],
         ["--tty", "--detach", "true"],
     )
-    seen = []
+    seen: list[list[Any]] = []
     for runtime in (hookrun, runc):
         container_id = runtime.run_detached(bundle.path)
         seen.append([])
@@ -442,6 +444,10 @@ def test_delete_of_a_paused_container(bundle: Bundle, either: Runtime) -> None:
     assert leaks.cgroups(container_id) == []
 
 
+def _sleeps_no_more(pid: int) -> bool:
+    return not Path(f"/proc/{pid}/exe").exists() or b"sleep" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def test_damaged_state_is_named_and_deleted_by_force(bundle: Bundle, hookrun: Runtime) -> None:
     for damage in (b"", b"{", b"[]", b'{"id": 5}', b"\xff\xfe"):
         container_id = hookrun.run_detached(bundle.command(*SLEEP).path)
@@ -453,12 +459,7 @@ def test_damaged_state_is_named_and_deleted_by_force(bundle: Bundle, hookrun: Ru
         assert str(state) in result.err
         assert hookrun.call("delete", "--force", container_id).status == 0
         assert not (hookrun.root / container_id).exists()
-        wait_for(
-            lambda pid=pid: (
-                not Path(f"/proc/{pid}/exe").exists() or b"sleep" not in Path(f"/proc/{pid}/cmdline").read_bytes()
-            ),
-            "the process's end",
-        )
+        wait_for(partial(_sleeps_no_more, pid), "the process's end")
 
 
 def test_the_pid_of_another_process_is_not_signalled(bundle: Bundle, hookrun: Runtime) -> None:

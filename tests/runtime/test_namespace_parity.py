@@ -27,9 +27,8 @@ FILES = {
 
 def own_links(bundle: Bundle, runtime: Runtime) -> dict[str, str]:
     """The namespaces that a container finds itself in."""
-    result = bundle.shell(
-        "for n in " + " ".join(FILES.values()) + "; do readlink /proc/self/ns/$n; done"
-    ) and runtime.run(bundle.path)
+    bundle.shell("for n in " + " ".join(FILES.values()) + "; do readlink /proc/self/ns/$n; done")
+    result = runtime.run(bundle.path)
     assert result.status == 0, result.err
     return dict(zip(FILES, result.out.split(), strict=True))
 
@@ -104,7 +103,8 @@ def test_a_time_namespace_is_joined_by_its_path(bundle: Bundle, hookrun: Runtime
 def test_time_offsets(bundle: Bundle, hookrun: Runtime) -> None:
     bundle.linux["namespaces"].append({"type": "time"})
     bundle.linux["timeOffsets"] = {"boottime": {"secs": 1000000, "nanosecs": 5}, "monotonic": {"secs": 2000}}
-    result = bundle.shell("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets") and hookrun.run(bundle.path)
+    bundle.shell("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets")
+    result = hookrun.run(bundle.path)
     assert result.status == 0, result.err
     uptime, *offsets = result.out.splitlines()
     assert int(uptime) > 1000000
@@ -131,7 +131,8 @@ def test_time_offsets_in_a_user_namespace(bundle: Bundle, hookrun: Runtime) -> N
     bundle.with_user_namespace()
     bundle.linux["namespaces"].append({"type": "time"})
     bundle.linux["timeOffsets"] = {"boottime": {"secs": 777777}}
-    result = bundle.shell("id -u; cut -d. -f1 /proc/uptime; cat /proc/self/uid_map") and hookrun.run(bundle.path)
+    bundle.shell("id -u; cut -d. -f1 /proc/uptime; cat /proc/self/uid_map")
+    result = hookrun.run(bundle.path)
     assert result.status == 0, result.err
     lines = result.out.splitlines()
     assert lines[0] == "0"
@@ -224,7 +225,8 @@ def test_a_user_namespace_is_joined_by_its_path(bundle: Bundle, hookrun: Runtime
         bundle.linux["namespaces"] = [entry for entry in bundle.linux["namespaces"] if entry["type"] != "user"] + [
             {"type": "user", "path": path}
         ]
-        result = bundle.shell("readlink /proc/self/ns/user; id -u; cat /proc/self/uid_map") and hookrun.run(bundle.path)
+        bundle.shell("readlink /proc/self/ns/user; id -u; cat /proc/self/uid_map")
+        result = hookrun.run(bundle.path)
         assert result.status == 0, result.err
         lines = result.out.splitlines()
         assert lines[0] == os.readlink(path)

@@ -51,7 +51,7 @@ def group(tree: Path, name: str = ID, *, monitored: bool = False) -> Path:
     return tree / name
 
 
-def config(**wanted: Any) -> dict[str, Any]:
+def config(**wanted: Any) -> Any:
     return {"linux": {"intelRdt": wanted}}
 
 

@@ -125,12 +125,12 @@ def answers(program: seccomp.Program | None, *numbers: int) -> list[int]:
     return list(found)
 
 
-def profile(default: str = "SCMP_ACT_ERRNO", *architectures: str, **fields: Any) -> dict[str, Any]:
+def profile(default: str = "SCMP_ACT_ERRNO", *architectures: str, **fields: Any) -> Any:
     rules = [{"names": NAMES, "action": "SCMP_ACT_ALLOW"}]
     return {"defaultAction": default, "architectures": list(architectures or (NATIVE,)), "syscalls": rules, **fields}
 
 
-def compiled(wanted: dict[str, Any], cache: Path) -> seccomp.Program | None:
+def compiled(wanted: Any, cache: Path) -> seccomp.Program | None:
     return seccomp.program(wanted, LOG.debug, str(cache / "seccomp"))
 
 

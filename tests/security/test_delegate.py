@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hookrun.wrapper import ownership
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
 from tests.support.runtimes import RUNC
-from tests.wrapper.test_gate import in_force
+from tests.wrapper.decision.test_gate import in_force
 
 OTHER = 4323
 CRUN = shutil.which("crun", path="/usr/sbin:/usr/bin:/sbin:/bin")
@@ -36,16 +37,17 @@ def test_a_config_that_others_can_exchange_is_refused(host: ConfiguredHost, bund
     bundle.shell("echo ran")
     assert host.runtime.run(bundle.path).out == "ran\n"
     config = bundle.path / "config.json"
-    for place, change, back in (
+    rows: list[tuple[Path, Callable[[], None], Callable[[], None]]] = [
         (bundle.path, lambda: os.chown(bundle.path, OTHER, OTHER), lambda: os.chown(bundle.path, 0, 0)),
         (bundle.path, lambda: bundle.path.chmod(0o775), lambda: bundle.path.chmod(0o755)),
         (config, lambda: os.chown(config, OTHER, OTHER), lambda: os.chown(config, 0, 0)),
         (config, lambda: config.chmod(0o666), lambda: config.chmod(0o644)),
-    ):
+    ]
+    for place, change, back in rows:
         change()
         result = host.runtime.run(bundle.path)
         assert (result.status, result.out) == (1, "")
-        assert f"{place}: others than root can write it" in result.err
+        assert f"{place}: users other than root can write it" in result.err
         back()
         assert host.runtime.run(bundle.path).out == "ran\n"
 
@@ -58,10 +60,10 @@ def test_every_directory_and_link_on_the_way_counts(host: ConfiguredHost, bundle
     (above / "link").symlink_to(bundle.path)
     assert host.runtime.run(above / "link").out == "ran\n"
     os.chown(above, OTHER, OTHER)
-    assert f"{above}: others than root can write it" in host.runtime.run(above / "link").err
+    assert f"{above}: users other than root can write it" in host.runtime.run(above / "link").err
     os.chown(above, 0, 0)
     os.chown(above / "link", OTHER, OTHER, follow_symlinks=False)
-    assert f"{above}/link: others than root can write it" in host.runtime.run(above / "link").err
+    assert f"{above}/link: users other than root can write it" in host.runtime.run(above / "link").err
 
 
 def test_without_policies_or_another_runtime_a_bundle_may_be_anybodys(host: ConfiguredHost, bundle: Bundle) -> None:
@@ -143,7 +145,7 @@ def test_exec_of_a_process_that_was_not_judged(host: ConfiguredHost, bundle: Bun
     os.chown(file, OTHER, OTHER)
     result = host.runtime.call("exec", "--process", str(file), container)
     assert (result.status, result.out) == (255, "")
-    assert f"{file}: others than root can write it" in result.err
+    assert f"{file}: users other than root can write it" in result.err
     os.chown(file, 0, 0)
     for text in (
         json.dumps({**process, "user": {"uid": 0xFFFFFFFF, "gid": 0}}),

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -369,11 +370,15 @@ def test_delete_against_start(bundle: Bundle, hookrun: Runtime) -> None:
         bundle.command("sh", "-c", f": {container_id}; sleep 1000")
         hookrun.create(bundle.path, container_id=container_id)
         in_parallel(
-            lambda i=container_id: hookrun.call("start", i),
-            lambda i=container_id: hookrun.call("delete", "--force", i),
+            partial(hookrun.call, "start", container_id),
+            partial(hookrun.call, "delete", "--force", container_id),
         )
         hookrun.call("delete", "--force", container_id)
         assert_clean(hookrun, container_id, mounts)
+
+
+def _has_no_process(container_id: str) -> bool:
+    return leaks.processes(container_id) == []
 
 
 def test_exec_against_delete(bundle: Bundle, hookrun: Runtime) -> None:
@@ -383,11 +388,11 @@ def test_exec_against_delete(bundle: Bundle, hookrun: Runtime) -> None:
         bundle.command("sh", "-c", f": {container_id}; sleep 1000")
         hookrun.run_detached(bundle.path, container_id=container_id)
         in_parallel(
-            lambda i=container_id: hookrun.call("exec", i, "sh", "-c", f": {i}; sleep 5"),
-            lambda i=container_id: hookrun.call("delete", "--force", i),
+            partial(hookrun.call, "exec", container_id, "sh", "-c", f": {container_id}; sleep 5"),
+            partial(hookrun.call, "delete", "--force", container_id),
         )
         hookrun.call("delete", "--force", container_id)
-        wait_for(lambda i=container_id: leaks.processes(i) == [], "every process's end")
+        wait_for(partial(_has_no_process, container_id), "every process's end")
         assert_clean(hookrun, container_id, mounts)
 
 

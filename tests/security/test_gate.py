@@ -22,7 +22,7 @@ from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost, configured_host
 from tests.support.places import short_place
 from tests.support.runtimes import PATIENCE, RUNC, Result, fresh_id, wait_for
-from tests.wrapper.test_gate import in_force
+from tests.wrapper.decision.test_gate import in_force
 
 SEEN = "the socket is here"
 

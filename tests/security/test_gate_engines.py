@@ -23,7 +23,7 @@ from tests.support.containerd import Containerd
 from tests.support.docker import Docker
 from tests.support.podman import Podman
 from tests.support.runtimes import Result, fresh_id, wait_for
-from tests.wrapper.test_gate import in_force
+from tests.wrapper.decision.test_gate import in_force
 
 LIBRARY = Path(policies.__file__).parent / "library"
 RUNTIME = "hr-gate"

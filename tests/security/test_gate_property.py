@@ -21,7 +21,7 @@ from tests.security.test_gate import Ground, bind, fresh_ground, system
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost, configured_host
 from tests.support.runtimes import PATIENCE, Runtime, fresh_id
-from tests.wrapper.test_gate import in_force
+from tests.wrapper.decision.test_gate import in_force
 
 CASES = int(os.environ.get("HOOKRUN_GATE_CASES", "200"))
 BATCH = 20

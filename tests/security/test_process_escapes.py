@@ -1,6 +1,6 @@
 """Attacks on the process that enters a container: its descriptors, its memory, its program, its working directory.
 
-The overwritten program (CVE-2019-5736) is in tests/wrapper/test_seal.py.
+The overwritten program (CVE-2019-5736) is in tests/wrapper/start/test_seal.py.
 
 Where Debian's runc 1.1.5 falls, it is attacked too, to show that the attack is one. Targets are files of the test's own.
 """

@@ -31,7 +31,7 @@ import hookrun
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
 from hookrun.runtime.spec import config as configs
-from hookrun.runtime.spec import shape
+from hookrun.runtime.spec import hooks, shape
 from hookrun.wrapper import shim
 from hookrun.wrapper.cli import grammar
 from hookrun.wrapper.start import modules, seal
@@ -180,7 +180,7 @@ BESIDE: dict[str, Any] = {
     "linux.resources.hugepageLimits": {"pageSize": "2MB", "limit": 0},
     "linux.personality": {"domain": "LINUX"},
     "linux.memoryPolicy": {"mode": "MPOL_DEFAULT"},
-    **{f"hooks.{stage}": {"path": "/bin/true", "args": ["true"]} for stage in shape.CONFIG["hooks"]},
+    **{f"hooks.{stage}": {"path": "/bin/true", "args": ["true"]} for stage in hooks.STAGES},
 }
 # What would reach beyond the container: these are read and checked, and not run.
 NOT_RUN = (
@@ -214,8 +214,10 @@ REFUSED = re.compile(r"contains a null byte|is out of range|must be|must not|fir
 # Commands of another program's; what leaves a container or a file; what waits.
 NOT_CALLED = ("checkpoint", "restore", "create", "spec", "events")
 ON_A_CONTAINER = ("exec", "update", "state", "ps")
-NOT_GIVEN = ("root", "log", "criu", "systemd-cgroup", "hook-config-path", "runtime-path", "tty", "bundle", "pid-file")
-NOT_GIVEN += ("console-socket", "pidfd-socket", "detach", "keep", "console", "l3-cache-schema", "mem-bw-schema")
+NOT_GIVEN = (
+    *("root", "log", "criu", "systemd-cgroup", "hook-config-path", "runtime-path", "tty", "bundle", "pid-file"),
+    *("console-socket", "pidfd-socket", "detach", "keep", "console", "l3-cache-schema", "mem-bw-schema"),
+)
 
 Path_ = tuple[str, ...]
 

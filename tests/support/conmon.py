@@ -35,7 +35,7 @@ class Crio:
     def create(self, container: str, bundle: Bundle, runtime: Path) -> int:
         """CreateContainer; returns the init process's pid. Raises RuntimeError with conmon's message."""
         place = bundle.path
-        words = [
+        words: list[str | Path] = [
             *("-b", place, "-c", container, "--exit-dir", self._exits, "-l", place / "log", "--log-level", "info"),
             *(
                 "-n",
@@ -61,7 +61,7 @@ class Crio:
         with tempfile.TemporaryDirectory(prefix="crio-exec-") as name:
             place = Path(name)
             (place / "process").write_text(json.dumps(process))
-            words = [
+            words: list[str | Path] = [
                 *(
                     "-c",
                     container,

@@ -142,7 +142,7 @@ def daemon(
 
 def _answers(client: Cri) -> bool:
     try:
-        return client("Version", {})[2] == b"containerd"
+        return bool(client("Version", {})[2] == b"containerd")
     except grpc.RpcError:
         return False
 

@@ -24,7 +24,7 @@ from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
 from tests.support.runtimes import HOOKCTL, fresh_id
 from tests.support.warm import copied
-from tests.wrapper.test_gate import in_force
+from tests.wrapper.decision.test_gate import in_force
 
 
 @pytest.fixture

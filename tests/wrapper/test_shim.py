@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Host:
         path.chmod(0o644)
 
     def run(
-        self, *words: str | bytes, launcher: Path | None = None, **environment: str
+        self, *words: str | bytes, launcher: Path | None = None, environment: Mapping[str, str] = {}
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*APART, str(launcher or self.launcher), "--root", str(self.directory / "root"), *words],
@@ -110,7 +111,9 @@ def test_lines_that_make_no_sense_are_recorded_too(host: Host) -> None:
 
 def test_words_that_are_not_utf8_survive(host: Host) -> None:
     for locale in ("C", "C.UTF-8", "en_US.ISO-8859-1"):
-        done = host.run("kill", "b\udcff\xe9x".encode("utf-8", "surrogateescape"), "KILL", LC_ALL=locale)
+        done = host.run(
+            "kill", "b\udcff\xe9x".encode("utf-8", "surrogateescape"), "KILL", environment={"LC_ALL": locale}
+        )
         assert done.returncode == 1
     for line in host.lines():
         assert [os.fsencode(word) for word in line["argv"]][4:] == [b"b\xff\xc3\xa9x", b"KILL"]
@@ -118,7 +121,10 @@ def test_words_that_are_not_utf8_survive(host: Host) -> None:
 
 def test_the_environment_does_not_reach_python(host: Host) -> None:
     (host.directory / "os.py").write_text("raise SystemExit('hijacked')")
-    done = host.run("--version", PYTHONPATH=str(host.directory), PYTHONSTARTUP="/nosuch", PYTHONVERBOSE="1")
+    done = host.run(
+        "--version",
+        environment={"PYTHONPATH": str(host.directory), "PYTHONSTARTUP": "/nosuch", "PYTHONVERBOSE": "1"},
+    )
     assert done.stdout.startswith("hookrun version ")
     assert done.stderr == ""
 
@@ -133,11 +139,11 @@ def test_a_damaged_snapshot_stops_what_enters_a_container(host: Host) -> None:
     (host.state / snapshot.NAME).write_bytes(b"damaged")
     environment = {"HOME": str(host.directory)}
     for command in (["create", "x"], ["run", "x"], ["exec", "x", "true"]):
-        done = host.run(*command, **environment)
+        done = host.run(*command, environment=environment)
         assert done.returncode == 1
         assert f"cannot use the snapshot {host.state}/snapshot" in done.stderr
         assert "hookctl apply" in done.stderr
-    assert "container does not exist" in host.run("delete", "x", **environment).stderr
+    assert "container does not exist" in host.run("delete", "x", environment=environment).stderr
 
 
 def test_a_damaged_snapshot_stops_nothing_where_the_operator_chose_so(host: Host) -> None:
@@ -225,7 +231,7 @@ def test_flags_of_oci_add_hooks_name_the_runtime(host: Host, runtime: Path) -> N
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("runc", "--runtime-path runc: it must be the absolute path of a runtime"),
+        ("runc", "--runtime-path runc: must be the absolute path of a runtime"),
         ("/nosuch", "runtime /nosuch: no such file or directory; see --runtime-path"),
     ],
 )

@@ -87,7 +87,7 @@ def test_the_operator_may_choose_to_go_on(state: Path, word: str, goes_on: bool)
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
 def test_one_that_others_can_write_is_refused(state: Path, mode: int) -> None:
     (state / snapshot.NAME).chmod(mode)
-    assert "others than root can write it" in snapshot.load(str(state)).notice
+    assert "users other than root can write it" in snapshot.load(str(state)).notice
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives the file to somebody")

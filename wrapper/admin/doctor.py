@@ -250,7 +250,7 @@ def _start(machine: Host) -> Finding:
     problem = program.problem(machine.state)
     if not problem:
         return Finding(GOOD, "start", f"warm, from {machine.state / program.HEAP}")
-    advice = "`hookctl refresh` makes the heap anew" if program.find() else ""
+    advice = "`hookctl refresh` makes the heap again" if program.find() else ""
     if problem == program.DAMAGED:
         return Finding(BAD, "start", f"warm, from {machine.state / program.HEAP}: {problem}", advice)
     return Finding(NOTE, "start", f"cold, which takes some 10 ms more for each call: {problem}", advice)
@@ -266,7 +266,7 @@ def _launcher(machine: Host, path: Path) -> Finding:
     subject = f"launcher {path.name}"
     text = path.read_text(encoding="utf-8", errors="replace")
     interpreter = text.partition("\n")[0].removeprefix("#!").split(" ")[0]
-    advice = "`hookctl refresh` writes it anew"
+    advice = "`hookctl refresh` writes it again"
     if not os.access(path, os.X_OK):
         return Finding(BAD, subject, f"{path} can't be executed", advice)
     if not os.access(interpreter, os.X_OK):
@@ -312,7 +312,7 @@ def _other_doors(standing: Standing) -> Iterator[Finding]:
     stock = {pid: stock_runc.leads_to(pid) for pid in pids}
     open_to = {program for program in stock.values() if program and Path(program).parent != launchers}
     if not stock:
-        text = f"{engine.program} does not run: what `--runtime runc` and image builds call can't be told"
+        text = f"{engine.program} does not run: what `--runtime runc` and image builds call is unknown"
         yield Finding(NOTE, engine.name, text)
     elif open_to:
         text = f"`--runtime runc` and image builds call {', '.join(sorted(open_to))}, past hookrun"
@@ -331,7 +331,7 @@ def _other_doors(standing: Standing) -> Iterator[Finding]:
 def _delegate(runtime: str) -> Finding:
     if os.access(runtime, os.X_OK):
         return Finding(GOOD, "runtime", f"{runtime} runs the containers")
-    advice = "mend `runtime` in config.yaml, then `hookctl apply`"
+    advice = "fix `runtime` in config.yaml, then `hookctl apply`"
     return Finding(BAD, "runtime", f"{runtime} can't be executed", advice)
 
 
@@ -341,7 +341,7 @@ def _record(chosen: settings.Settings) -> Iterator[Finding]:
         return
     directory = Path(chosen.record_directory)
     if os.path.exists(directory) and directory.stat().st_mode & 0o077:
-        text = f"mode {stat.S_IMODE(directory.stat().st_mode):o}: others can look into the record"
+        text = f"mode {stat.S_IMODE(directory.stat().st_mode):o}: users other than root can look into the record"
         yield Finding(NOTE, str(directory), text, f"`chmod 700 {shlex.quote(str(directory))}`")
     unfit = _unwritable(directory)
     if unfit:
@@ -366,7 +366,7 @@ def _unwritable(directory: Path) -> tuple[str, str] | None:
     if space.f_flag & os.ST_RDONLY:
         return f"{there} is on a read-only file system", f"mount it writable, {elsewhere}"
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return f"{there} can't be written", f"make it a directory of root's, {elsewhere}"
+        return f"{there} can't be written", f"make it a directory that root owns, {elsewhere}"
     if space.f_bfree * space.f_frsize < _LEAST_ROOM or (space.f_files and not space.f_ffree):
         return f"no space is left in {there}: calls are not recorded", f"make room there, {elsewhere}"
     try:

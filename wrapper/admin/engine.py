@@ -21,12 +21,12 @@ Kind = Annotated[engines.Kind, typer.Argument(metavar="ENGINE", help="The engine
 Name = Annotated[str, typer.Option("--name", help="The runtime's name, which chooses its profile too.")]
 File = Annotated[
     Path | None,
-    typer.Option("--file", "--daemon-json", help="The engine's configuration, if it is not where it always is."),
+    typer.Option("--file", "--daemon-json", help="The engine's configuration, if it is not in the usual place."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the change, make none.")]
-Reload = Annotated[bool, typer.Option("--reload", help="Have the engine take the change up: reload or restart it.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the change without making it.")]
+Reload = Annotated[bool, typer.Option("--reload", help="Make the engine take up the change: reload or restart it.")]
 Units = Annotated[
-    Path, typer.Option("--unit-directory", help="Where drop-ins of systemd units go, if not where they always do.")
+    Path, typer.Option("--unit-directory", help="Where drop-ins of systemd units go, if not in the usual place.")
 ]
 
 
@@ -113,7 +113,7 @@ def unregister(
         _remove_unused(state, name, told)
     left = chosen.runtime(name)
     if left:
-        logger.warning("{} names the runtime {} still: take it away there", left.file, name)
+        logger.warning("{} still names the runtime {}: remove it there", left.file, name)
     told.end()
 
 
@@ -258,7 +258,7 @@ def _make(engine: Engine, change: Change, told: Told, *, reload: bool) -> None:
     else:
         copy = change.back_up()
         if copy is not None:
-            logger.info("the file before is kept as {}", copy)
+            logger.info("the previous file is kept as {}", copy)
         interim = engine.interim(change)
         if interim and reload:
             interim.make()

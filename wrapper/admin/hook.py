@@ -122,7 +122,7 @@ def run_hook(
     Docker's root is /run/docker/runtime-runc/moby or /var/run/docker/runtime-NAME/moby.
     """
     if stage not in STAGES:
-        raise Failure(f"there is no stage {stage!r}, only {', '.join(STAGES)}")
+        raise Failure(f"unknown stage {stage!r}: use one of {', '.join(STAGES)}")
     result = hook_run.run(_hookrun(host.of(context)), str(root or contexts.default_root()), container, stage, number)
     if as_json:
         output.as_json(dataclasses.asdict(result))

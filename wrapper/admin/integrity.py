@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hookrun.hooks.compiler.compile import Compiled
 from hookrun.policies import compiler, exception_lint, policy
 from hookrun.policies.compiler import Source
 from hookrun.runtime.errors import Failure, reason
@@ -32,7 +33,7 @@ def owners(machine: Host, found: Sources) -> Iterator[Finding]:
     for place in weak:
         yield Finding(BAD, place, _owner(place), f"who can write there is root on this host: `{_mended(place)}`")
     if not weak:
-        yield Finding(GOOD, "files", f"others than root can write none of {len(places)} files and directories")
+        yield Finding(GOOD, "files", f"users other than root can write none of {len(places)} files and directories")
 
 
 def _places(machine: Host, found: Sources) -> Iterator[Path]:
@@ -57,16 +58,14 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _weakest(path: Path) -> str:
-    """A sticky bit keeps others from replacing a file, but not from adding one."""
     try:
-        return ownership.weakest(str(path)) or (str(path) if ownership.problem(str(path)) else "")
+        return ownership.weakest_of_all(str(path))
     except OSError:  # there is none, or only root can see it
         return ""
 
 
 def _owner(place: str) -> str:
-    status = os.lstat(place)
-    return f"others than root can write it (owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o})"
+    return ownership.described(os.lstat(place))
 
 
 def _mended(place: str) -> str:
@@ -109,7 +108,7 @@ def _program(path: str, file: str) -> Iterator[Finding]:
     if place:
         yield Finding(BAD, subject, f"{path}: {place}: {_owner(place)}", f"`{_mended(place)}`")
     if not is_file:
-        yield Finding(BAD, subject, f"{path}: it is no file", f"name a program in {file}, then `hookctl apply`")
+        yield Finding(BAD, subject, f"{path}: not a file", f"name a program in {file}, then `hookctl apply`")
     elif not os.access(path, os.X_OK):
         yield Finding(BAD, subject, f"{path}: it can't be executed", f"`chmod +x {shlex.quote(path)}`")
 
@@ -117,13 +116,13 @@ def _program(path: str, file: str) -> Iterator[Finding]:
 def sources(machine: Host, content: dict[str, Any], found: Sources) -> Iterator[Finding]:
     """What `apply` would refuse, and how the files differ from those that the snapshot was made of."""
     for problem in found.problems:
-        yield Finding(NOTE, "configuration", problem, "mend it, then `hookctl apply`: the snapshot stays in force")
+        yield Finding(NOTE, "configuration", problem, "fix it, then `hookctl apply`: the snapshot stays in force")
     entry = store.running_entry(machine)
     changed = list(_changes(entry.texts if entry else {}, found.texts))
     if not found.problems and not changed:
         changed = [*_compiled_otherwise(content, found.policies), *_hooks_changed(content, found.hooks)]
     for text in changed:
-        yield Finding(NOTE, "configuration", text, "`hookctl apply` puts that in force, if it is meant")
+        yield Finding(NOTE, "configuration", text, "`hookctl apply` puts that in force, if it is intended")
     if not found.problems and not changed:
         yield Finding(GOOD, "configuration", f"{machine.config} is what is in force")
     for text in (line for source in found.policies for line in exception_lint.ended(source)):
@@ -147,7 +146,7 @@ def _compiled_otherwise(content: dict[str, Any], now: list[Source]) -> Iterator[
     changed = {policy.unpacked(data).name for data in plan if in_force.get(policy.unpacked(data).name) != data}
     for one in now:
         if one.name in changed:
-            named = ", ".join(_files_named(one.document.value.get("spec"))) or "hookrun compiles it otherwise by now"
+            named = ", ".join(_files_named(one.document.value.get("spec"))) or "this hookrun compiles it differently"
             yield f"policy {one.name}: what it names changed since `hookctl apply`: {named}"
 
 
@@ -159,7 +158,7 @@ def _files_named(value: Any) -> Iterator[str]:
         yield value
 
 
-def _hooks_changed(content: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+def _hooks_changed(content: dict[str, Any], now: Compiled) -> Iterator[str]:
     yield from _changes(*(_by_file(part["entries"]) for part in (content["hooks"], now)))
 
 
@@ -184,7 +183,7 @@ def registered(noted: list[Registration]) -> Iterator[Finding]:
             yield Finding(BAD, one.engine, text, f"{again}, or unregister it")
         elif one.default and not runtime.is_default:
             text = f"{one.name} is not the default any more, which `register --default` made it"
-            yield Finding(BAD, one.engine, text, f"{again}, or the same without --default if that is meant")
+            yield Finding(BAD, one.engine, text, f"{again}, or the same without --default if that is intended")
         yield from _drop_ins(engine, one)
 
 

@@ -31,7 +31,7 @@ _LONGEST_FIRST_LINE = 255  # what execve(2) reads of it
 def check_name(name: str) -> None:
     """Refuse a name that is no plain file name. Raises Failure."""
     if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name) or name.startswith((".", "-")):
-        raise Failure(f"{name!r} can't be a runtime's name: letters, digits, '-', '_' and '.' only")
+        raise Failure(f"invalid name {name!r} of a runtime: letters, digits, '-', '_' and '.' only")
 
 
 def path_of(directory: Path, name: str) -> Path:
@@ -51,7 +51,7 @@ def _first_line(interpreter: str, argument: str) -> str:
     """Raises Failure for what execve(2) would read otherwise: it ends words at blanks, and cuts the line."""
     line = f"#!{interpreter} {argument}\n"
     if len(line.split()) > 2:
-        raise Failure(f"{interpreter}: a launcher can't name a path with blanks: choose another --state")
+        raise Failure(f"{interpreter}: a launcher cannot name a path with spaces: choose another --state")
     if len(os.fsencode(line)) > _LONGEST_FIRST_LINE:
         raise Failure(f"{interpreter}: the path is too long for a launcher: choose another --state")
     return line

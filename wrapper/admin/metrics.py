@@ -26,6 +26,7 @@ from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.record_position import Position
 from hookrun.wrapper.admin.trace import app as trace
 from hookrun.wrapper.admin.trace import index as trace_index
+from hookrun.wrapper.record.line import Line
 from hookrun.wrapper.start import program
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Tally:
     hooks: dict[Key, Histogram] = field(default_factory=dict)  # hook, stage
     hook_failures: dict[Key, int] = field(default_factory=dict)  # hook, stage
 
-    def add(self, call: dict[str, Any]) -> None:
+    def add(self, call: Line) -> None:
         """Count a call of the record in."""
         command, engine = call["command"], call["engine"]
         _count(self.calls, (command, engine, trace_index.result(call)))

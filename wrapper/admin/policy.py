@@ -49,6 +49,7 @@ from hookrun.wrapper.caller import claims
 from hookrun.wrapper.decision import policing, update
 from hookrun.wrapper.exposure.call import Exposure
 from hookrun.wrapper.record import changes
+from hookrun.wrapper.record.line import Line
 from hookrun.wrapper.record.masking import Mask
 
 app = typer.Typer(help="Write policies, and know what they do before they are in force.", no_args_is_help=True)
@@ -56,7 +57,9 @@ app = typer.Typer(help="Write policies, and know what they do before they are in
 Paths = Annotated[
     list[Path] | None, typer.Argument(help="Policy files or directories; this host's policies.d by default.")
 ]
-From = Annotated[list[Path] | None, typer.Option("--policies", "-p", help="Files or directories; policies.d else.")]
+From = Annotated[
+    list[Path] | None, typer.Option("--policies", "-p", help="Files or directories; policies.d by default.")
+]
 
 
 class Form(StrEnum):
@@ -116,7 +119,7 @@ def new(
         text = text.replace(f"name: {source}\n", f"name: {name}\n", 1)
     path = hosts.of(context).policies / f"{name}.yaml"
     if path.exists():
-        raise Failure(f"{path} is there already")
+        raise Failure(f"{path} already exists")
     try:
         compiler.load(text, str(path))
     except Invalid as problem:
@@ -441,7 +444,7 @@ def _config_in(path: Path) -> dict[str, Any]:
     return config
 
 
-def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def recorded(store: Store, call: Line) -> tuple[dict[str, Any], dict[str, Any]]:
     """A recorded call as policies see it: its config, masked, and who called. Raises Failure where it has none."""
     if call["command"] == "exec" and call["process"]:
         made = store.find(call["container"])
@@ -464,7 +467,7 @@ def recorded(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[s
     }
 
 
-def _updated(store: Store, call: dict[str, Any]) -> dict[str, Any]:
+def _updated(store: Store, call: Line) -> dict[str, Any]:
     """The container's config with the limits that a recorded update asked for. Raises Failure."""
     resources = call.get("resources")
     if not resources:
@@ -484,7 +487,8 @@ def _told(engine: str, container: str, config: dict[str, Any]) -> dict[str, Any]
 def simulate(
     context: typer.Context,
     configs: Annotated[
-        Path | None, typer.Argument(help="A directory of configs or bundles; the calls recorded on this host else.")
+        Path | None,
+        typer.Argument(help="A directory of configs or bundles; by default, the calls recorded on this host."),
     ] = None,
     chosen: From = None,
     engine: Annotated[str, typer.Option("--engine", help="Who calls, for configs.")] = "docker",
@@ -540,7 +544,7 @@ def _limits(text: str) -> dict[str, int]:
     for part in filter(None, text.split(",")):
         counted, _, number = part.partition("=")
         if counted not in _COUNTED or not number.isdecimal() or int(number) < 1:
-            raise Failure(f"--fail-on: {part!r}: give denied=N or changed=N, N from 1 on")
+            raise Failure(f"--fail-on: {part!r}: give denied=N or changed=N, with N at least 1")
         found[counted] = int(number)
     return found
 
@@ -588,7 +592,7 @@ def _configs_below(
     directory: Path, engine: str, mask: Callable[[], Mask]
 ) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     if not directory.is_dir():
-        raise Failure(f"{directory}: no directory")
+        raise Failure(f"{directory}: not a directory")
     found = []
     for path in sorted(directory.rglob("*.json")):
         config = _config_in(path)
@@ -636,7 +640,7 @@ def _recorded_calls(context: typer.Context) -> list[tuple[str, dict[str, Any], d
     return found
 
 
-def _as_judged(store: Store, call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def _as_judged(store: Store, call: Line) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """A recorded call as policies see it; None for one that they do not judge, or whose config is not kept any more."""
     if call["command"] not in ("create", "run", "restore", "exec", "update"):
         return None

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from hookrun.wrapper.admin import files
 from hookrun.wrapper.admin.trace import index as trace_index
+from hookrun.wrapper.record.line import Line
 
 _HEAD = 256  # bytes of its first line, by which a file is known again: its inode number may be given to another one
 
@@ -22,7 +23,7 @@ class Position:
 
     ends: dict[str, tuple[int, str]] = field(default_factory=dict)
 
-    def new_calls(self, directory: Path) -> Iterator[dict[str, Any]]:
+    def new_calls(self, directory: Path) -> Iterator[Line]:
         """The calls recorded since the last time, the oldest file first; the position is behind the last one.
 
         A line that is not whole yet, or no record, is left out. Raises Failure where the record can't be read.
@@ -35,7 +36,7 @@ class Position:
                 yield from self._new_in(file, inode)
         self.ends = {inode: end for inode, end in self.ends.items() if inode in seen}
 
-    def _new_in(self, file: BinaryIO, inode: str) -> Iterator[dict[str, Any]]:
+    def _new_in(self, file: BinaryIO, inode: str) -> Iterator[Line]:
         head = hashlib.sha256(file.readline()[:_HEAD]).hexdigest()
         at, known = self.ends.get(inode, (0, head))
         if known != head:

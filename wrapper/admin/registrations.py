@@ -61,7 +61,7 @@ def all_of(state: Path) -> list[Registration]:
     try:
         return [Registration(**entry) for entry in json.loads(text)]
     except (ValueError, TypeError):
-        raise Failure(f"{path}: damaged: remove it, and register anew what is registered") from None
+        raise Failure(f"{path}: damaged: remove it, then register each engine again") from None
 
 
 def note(state: Path, engine: Engine, name: str, change: Change, drop_ins: list[Change]) -> None:

@@ -11,7 +11,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 from loguru import logger
@@ -24,7 +24,7 @@ from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node
 from hookrun.policies.policy import Policy
 from hookrun.runtime.errors import Failure, reason
-from hookrun.wrapper import settings, snapshot
+from hookrun.wrapper import ownership, settings, snapshot
 from hookrun.wrapper.admin.host import Host
 
 POLICIES = "policies.d"
@@ -36,9 +36,9 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 class Settings:
     """config.yaml, with the defaults filled in."""
 
-    values: dict[str, Any]
-    profiles: dict[str, dict[str, Any]]
-    hooks: dict[str, Any]
+    values: settings.Values
+    profiles: dict[str, settings.Values]
+    hooks: hooks.Settings
     on_error: str
     fleet: dict[str, Any]
 
@@ -49,7 +49,7 @@ class Sources:
 
     settings: Settings
     policies: list[Source]
-    hooks: dict[str, Any]
+    hooks: hooks.Compiled
     texts: dict[str, str]
     problems: list[str] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ def read(host: Host) -> Sources:
         _read(host.bundle / in_bundle.MANIFEST, texts, problems)
     found = _settings(host, texts, problems)
     policies = _policies(host, texts, problems)
-    compiled, wrong = hooks.compiled(_with_bundle(found.hooks, host.bundle), host.config)
+    compiled, wrong = hooks.compiled(_with_bundle(found.hooks, host.bundle), host.config, ownership.untrusted)
     return Sources(found, policies, compiled, texts, problems + wrong)
 
 
@@ -106,11 +106,12 @@ def _policies_in(paths: list[Path], texts: dict[str, str], problems: list[str]) 
     return found
 
 
-def _with_bundle(settings: dict[str, Any], bundle: Path | None) -> dict[str, Any]:
+def _with_bundle(settings: hooks.Settings, bundle: Path | None) -> hooks.Settings:
     """The settings' part `hooks`, with the directories of a fleet's bundle as those that count most."""
     if bundle is None:
         return settings
-    cdi = {**settings["cdi"], "directories": [*settings["cdi"]["directories"], *_existing(bundle / "cdi")]}
+    directories = [*settings["cdi"]["directories"], *_existing(bundle / "cdi")]
+    cdi: hooks.CdiSettings = {**settings["cdi"], "directories": directories}
     return {**settings, "directories": [*settings["directories"], *_existing(bundle / "hooks.d")], "cdi": cdi}
 
 
@@ -133,7 +134,7 @@ def _untrusted_hooks(policy: Policy) -> list[str]:
     problems = []
     for stage, hook, line in policy.hooks:
         try:
-            directories.check_program({"stages": [stage], "hook": hook})
+            directories.check_program({"stages": [stage], "hook": hook}, ownership.untrusted)
         except HookError as error:
             problems.append(f"{policy.file}:{line}:1: {error}")
     return problems
@@ -143,10 +144,10 @@ def _settings(host: Host, texts: dict[str, str], problems: list[str]) -> Setting
     values = _settings_in(host.settings_file, texts, problems)
     fleet = values.pop("fleet", {})
     if host.bundle:
-        values = settings.completed(_settings_in(host.bundle / host.settings_file.name, texts, problems), values)
+        values = settings.overlaid(_settings_in(host.bundle / host.settings_file.name, texts, problems), values)
         values.pop("fleet", None)  # which fleet a host follows, and as what, is the host's own matter
     profiles = values.pop("profiles", {})
-    hook_settings = settings.completed(values.pop("hooks", {}), hooks.DEFAULTS)
+    hook_settings = cast(hooks.Settings, settings.overlaid(values.pop("hooks", {}), hooks.DEFAULTS))
     on_error = values.pop("onError", snapshot.DENY)
     full = settings.completed(values)
     completed = {name: settings.completed(profile, full) for name, profile in profiles.items()}
@@ -212,7 +213,9 @@ def trouble(path: Path) -> str:
     if status.st_uid not in (0, os.geteuid()):
         return f"{path}: it belongs to the user {status.st_uid}: `chown root {path}`"
     if status.st_mode & _OTHERS_WRITE:
-        return f"{path}: others can write it (mode {stat.S_IMODE(status.st_mode):o}): `chmod go-w {path}`"
+        return (
+            f"{path}: users other than root can write it (mode {stat.S_IMODE(status.st_mode):o}): `chmod go-w {path}`"
+        )
     return ""
 
 

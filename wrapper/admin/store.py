@@ -23,6 +23,7 @@ from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import files
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.sources import Sources, trouble
+from hookrun.wrapper.settings import Values
 
 _SALT = "salt"
 _TEXTS = "sources.json"
@@ -98,7 +99,7 @@ def _numbers(host: Host) -> list[int]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise Failure(f"cannot read {host.history}: {reason(error)}; it is root's") from None
+        raise Failure(f"cannot read {host.history}: {reason(error)}; only root can read it") from None
 
 
 def running(host: Host) -> dict[str, Any] | None:
@@ -129,7 +130,7 @@ def content(host: Host, sources: Sources, plan: dict[str, Any]) -> dict[str, Any
     }
 
 
-def _salted(values: dict[str, Any], salt: str) -> dict[str, Any]:
+def _salted(values: Values, salt: str) -> Values:
     return {**values, "mask": {**values["mask"], "salt": salt}}
 
 
@@ -184,7 +185,7 @@ def loaded(entry: Entry) -> dict[str, Any]:
     """A snapshot's content. Raises Failure."""
     found = snapshot.load(str(entry.directory))
     if found.content is None:
-        raise Failure(f"number {entry.number} can't be used any more: {found.notice}")
+        raise Failure(f"snapshot {entry.number} can no longer be used: {found.notice}")
     return found.content
 
 

@@ -25,7 +25,7 @@ class Flag:
 
     __slots__ = ("default", "hidden", "kind", "names", "since", "until", "usage")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (a row of the tables below)
         self,
         names: str,
         kind: str,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from hookrun.wrapper.record.line import Operation
 
-def between(before: Any, after: Any, path: str = "") -> list[dict[str, Any]]:
+
+def between(before: Any, after: Any, path: str = "") -> list[Operation]:
     """The operations that make `after` of `before`: `add`, `remove` and `replace`, in an order that applies."""
     if isinstance(before, dict) and isinstance(after, dict):
         return _in_objects(before, after, path)
@@ -19,8 +21,8 @@ def _same(before: Any, after: Any) -> bool:
     return type(before) is type(after) and bool(before == after)
 
 
-def _in_objects(before: dict[str, Any], after: dict[str, Any], path: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+def _in_objects(before: dict[str, Any], after: dict[str, Any], path: str) -> list[Operation]:
+    found: list[Operation] = []
     for name, value in before.items():
         place = f"{path}/{_token(name)}"
         found += between(value, after[name], place) if name in after else [{"op": "remove", "path": place}]
@@ -30,7 +32,7 @@ def _in_objects(before: dict[str, Any], after: dict[str, Any], path: str) -> lis
     return found
 
 
-def _in_lists(before: list[Any], after: list[Any], path: str) -> list[dict[str, Any]]:
+def _in_lists(before: list[Any], after: list[Any], path: str) -> list[Operation]:
     """Elements before and after the part that differs stay; what lies between is compared one by one."""
     start = 0
     shorter = min(len(before), len(after))
@@ -41,7 +43,7 @@ def _in_lists(before: list[Any], after: list[Any], path: str) -> list[dict[str, 
         tail += 1
     old = before[start : len(before) - tail]
     new = after[start : len(after) - tail]
-    found: list[dict[str, Any]] = []
+    found: list[Operation] = []
     for offset, (one, other) in enumerate(zip(old, new, strict=False)):
         found += between(one, other, f"{path}/{start + offset}")
     for offset in range(len(new), len(old)):

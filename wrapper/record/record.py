@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 from hookrun.policies.decide import Outcome
 from hookrun.runtime import jsonio
@@ -26,6 +26,8 @@ from hookrun.wrapper.cli.argv import Call
 from hookrun.wrapper.digest import sha256_hex
 from hookrun.wrapper.patch.bundle import Bundle
 from hookrun.wrapper.record import changes, kept_configs, record_space
+from hookrun.wrapper.record import line as record_line
+from hookrun.wrapper.record.line import ConfigChange, InjectedHook, Line, ResourcesChange, Told
 from hookrun.wrapper.record.masking import Mask
 from hookrun.wrapper.settings import Settings
 
@@ -64,9 +66,9 @@ class Record:
         self._mask = Mask(settings)
         self._caller: Caller = engine.caller()
         self._above = self._caller.above(ask=call.command in _MAKING) if settings.record_enabled else None
-        self._config: dict[str, Any] | None = None
+        self._config: ConfigChange | None = None
         self._outcome: Outcome | None = None
-        self._resources: dict[str, Any] | None = None
+        self._resources: ResourcesChange | None = None
         self._found: dict[str, Any] = {}
         self._name = ""
         self.id = os.urandom(6).hex()
@@ -144,7 +146,7 @@ class Record:
             return f"cannot write the record in {self._settings.record_directory}: {reason(problem)}"
         return ""
 
-    def _line(self, context: Context, status: int | None, error: str) -> dict[str, Any]:
+    def _line(self, context: Context, status: int | None, error: str) -> Line:
         call = self._call
         outcome = self._outcome
         return {
@@ -170,29 +172,33 @@ class Record:
             "decisions": self._mask.texts(outcome.decisions) if outcome else [],
             "resources": self._resources,
             "told": self._masked_told(),
-            "hooks": [self._mask.process(hook) for hook in outcome.hooks] if outcome else [],
+            "hooks": self._injected(),
             "sources": self._found.get("sources", {}),
             "lands": self._found.get("lands", {}),
             "criu": context.statistics,
             "hook_results": self._mask.texts(context.hook_results),
             "harm": context.harm,
             "config": self._config,
-            "phases": [[name, _milliseconds(nanoseconds)] for name, nanoseconds in context.phases],
+            "phases": [(name, _milliseconds(nanoseconds)) for name, nanoseconds in context.phases],
             "milliseconds": _milliseconds(time.monotonic_ns() - self._start),
             "status": status,
             "error": self._mask.text(error) if error else "",
         }
 
-    def _masked_told(self) -> dict[str, Any] | None:
+    def _injected(self) -> list[InjectedHook]:
+        hooks = self._outcome.hooks if self._outcome else []
+        return cast(list[InjectedHook], [self._mask.process(hook) for hook in hooks])
+
+    def _masked_told(self) -> Told | None:
         told = self._found.get("told")
         if told is None:
             return None
         return {"image": told["image"], "labels": self._mask.config({"annotations": told["labels"]})["annotations"]}
 
-    def _callers(self) -> dict[str, Any]:
+    def _callers(self) -> record_line.Caller:
         return {**self._process(self._caller), "above": self._process(self._above) if self._above else None}
 
-    def _process(self, process: Process) -> dict[str, Any]:
+    def _process(self, process: Process) -> record_line.Process:
         return {"pid": process.pid, "exe": process.exe, "cmdline": self._mask.words(process.cmdline)}
 
     def _option(self, value: Any) -> Any:

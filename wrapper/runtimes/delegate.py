@@ -37,7 +37,7 @@ def run(runtime: str, call: Call) -> NoReturn:
     """
     named: str = call.globals["runtime-path"]
     if named and not named.startswith("/"):
-        raise Failure(f"--runtime-path {named}: it must be the absolute path of a runtime")
+        raise Failure(f"--runtime-path {named}: must be the absolute path of a runtime")
     arguments = [os.fsencode(runtime), *call.written()[1:]]
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and execve would pass on
         signal.signal(number, signal.SIG_DFL)

@@ -16,5 +16,5 @@ def start_again_without(module: str) -> None:
     """
     if module in sys.modules or _KERNEL not in sys.builtin_module_names:
         return
-    words = [sys.orig_argv[0], "--cold", f"{module} is in no heap", *sys.orig_argv[2:]]
+    words = [sys.orig_argv[0], "--cold", f"{module} is not in the heap", *sys.orig_argv[2:]]
     os.execve(_SELF, [os.fsencode(word) for word in words], os.environb)

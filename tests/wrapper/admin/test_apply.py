@@ -145,7 +145,7 @@ def test_history_is_roots() -> None:
         )
     assert (done.returncode, done.stderr) == (
         1,
-        f"hookctl: cannot read {desk.state}/history: permission denied; it is root's\n",
+        f"hookctl: cannot read {desk.state}/history: permission denied; only root can read it\n",
     )
 
 
@@ -167,7 +167,7 @@ def test_nothing_is_applied_with_a_fault_in_it(desk: Desk) -> None:
 
 def test_a_config_that_is_none_any_more(desk: Desk) -> None:
     desk.policy("wrong", {"merge": {"process": {"noNewPrivileges": "yes"}}})
-    assert "policy wrong makes a wrong config of docker's: /process/noNewPrivileges" in desk("apply", "--yes").err
+    assert "policy wrong makes an invalid config of docker's: /process/noNewPrivileges" in desk("apply", "--yes").err
 
 
 def test_a_policy_that_would_deny_everything_as_it_cannot_be_evaluated(desk: Desk) -> None:
@@ -202,7 +202,7 @@ def test_what_others_can_write_is_refused(desk: Desk, what: str) -> None:
     place.chmod(place.stat().st_mode | 0o002)
     result = desk("apply", "--yes")
     assert result.status == 1
-    assert "others can write" in result.err
+    assert "users other than root can write" in result.err
     assert str(place) in result.err
 
 
@@ -218,7 +218,7 @@ SETTINGS: list[tuple[str, str]] = [
     ("runtime: runc\n", "config.yaml:1:10: runtime: it must be the absolute path of a runtime, not 'runc'"),
     ("onError: maybe\n", "config.yaml:1:10: onError: it must be deny or allow, not 'maybe'"),
     ("profiles: {audit: {record: {enabled: 1}}}\n", "profiles.audit.record.enabled: it must be true or false, not 1"),
-    ("mask: {names: [1]}\n", "mask.names[0]: it must be a text, not 1"),
+    ("mask: {names: [1]}\n", "mask.names[0]: it must be a string, not 1"),
     ("a: [\n", "config.yaml:2:1: "),
     ("hooks: {directory: x}\n", "did you mean 'directories'?"),
 ]
@@ -315,7 +315,10 @@ def test_a_list_in_a_file_is_part_of_what_is_applied(desk: Desk, tmp_path: Path)
     assert "+- valkey" in desk.check("history", "diff", "1", "2")
     images.chmod(0o666)
     refused = desk("apply", "--yes")
-    assert refused.status == 1 and f"{images}: others can write it (mode 666): `chmod go-w {images}`" in refused.err
+    assert (
+        refused.status == 1
+        and f"{images}: users other than root can write it (mode 666): `chmod go-w {images}`" in refused.err
+    )
     images.rename(tmp_path / "moved")
     (tmp_path / "moved").chmod(0o644)
     open_to_all = tmp_path / "open"
@@ -326,6 +329,6 @@ def test_a_list_in_a_file_is_part_of_what_is_applied(desk: Desk, tmp_path: Path)
     (tmp_path / "moved").rename(open_to_all / "file")
     images.unlink()
     images.symlink_to(open_to_all / "file")
-    assert f"{open_to_all}: others can write it (mode 777)" in desk("apply", "--yes").err
+    assert f"{open_to_all}: users other than root can write it (mode 777)" in desk("apply", "--yes").err
     images.unlink()
     assert f"spec.deny[0].when.image.notIn.file: there is no file {images}" in desk("apply", "--yes").err

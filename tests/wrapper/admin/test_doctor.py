@@ -12,7 +12,9 @@ import pytest
 from hookrun.runtime.linux import syscalls
 from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import doctor, engines
+from hookrun.wrapper.admin.finding import BAD, GOOD, NOTE
 from hookrun.wrapper.admin.host import Host
+from hookrun.wrapper.start import program
 from tests.support.runtimes import HOOKCTL, Result
 
 
@@ -54,8 +56,8 @@ def test_this_host_can_run_containers(machine: Host) -> None:
         assert subject in result.out
     assert os.uname().release in result.out
     found = json.loads(call(machine, "--json").out)
-    assert {entry["state"] for entry in found} <= {doctor.GOOD, doctor.NOTE}
-    assert all(entry["advice"] or entry["state"] == doctor.GOOD or "first call" in entry["text"] for entry in found)
+    assert {entry["state"] for entry in found} <= {GOOD, NOTE}
+    assert all(entry["advice"] or entry["state"] == GOOD or "first call" in entry["text"] for entry in found)
 
 
 def test_a_damaged_snapshot_is_bad_unless_allowed(machine: Host) -> None:
@@ -79,16 +81,16 @@ def test_a_launcher_without_its_interpreter(machine: Host) -> None:
     machine.launchers.mkdir()
     (machine.launchers / "hookrun").write_text("#!/nonexistent/python -ISXutf8\n")
     (found,) = doctor._launchers(machine)
-    assert found.state == doctor.BAD
+    assert found.state == BAD
 
 
 @pytest.mark.parametrize(
     ("entry", "state", "word"),
     [
-        ({"path": "{launchers}/hookrun"}, doctor.GOOD, "runtime hookrun, the default"),
-        ({"path": "{launchers}/hookrun", "runtimeArgs": ["--x"]}, doctor.NOTE, "runtimeArgs"),
-        ({"path": "{launchers}/gone"}, doctor.BAD, "can't be executed"),
-        ({"path": "/usr/sbin/runc"}, doctor.NOTE, "hookrun is not registered in"),
+        ({"path": "{launchers}/hookrun"}, GOOD, "runtime hookrun, the default"),
+        ({"path": "{launchers}/hookrun", "runtimeArgs": ["--x"]}, NOTE, "runtimeArgs"),
+        ({"path": "{launchers}/gone"}, BAD, "can't be executed"),
+        ({"path": "/usr/sbin/runc"}, NOTE, "hookrun is not registered in"),
     ],
 )
 def test_docker(machine: Host, entry: dict[str, object], state: str, word: str) -> None:
@@ -108,41 +110,41 @@ def test_docker_with_a_broken_file(machine: Host) -> None:
     config = machine.config / "daemon.json"
     config.write_text("{")
     (found,) = doctor._engines(machine, [engines.of(engines.Kind.DOCKER, config)])
-    assert found.state == doctor.BAD
+    assert found.state == BAD
 
 
 def test_every_engine_of_the_host_is_named(machine: Host) -> None:
     subjects = [finding["subject"] for finding in json.loads(call(machine, "--json").out)]
     assert {engine.name for engine in engines.found()} <= set(subjects)
     (none,) = doctor._engines(machine, [])
-    assert none.state == doctor.NOTE
+    assert none.state == NOTE
 
 
 def test_cgroup_layouts() -> None:
     v1 = "25 24 0:21 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n26 24 0:22 / /sys/fs/cgroup/m rw - cgroup cgroup rw,memory\n"
     (none,) = doctor._cgroups("1 0 0:1 / / rw - ext4 /dev/sda rw\n")
-    assert none.state == doctor.BAD
+    assert none.state == BAD
     layout, missing = doctor._cgroups(v1)
     assert layout.text == "v1"
-    assert (missing.state, missing.text) == (doctor.NOTE, "no controller for pids")
+    assert (missing.state, missing.text) == (NOTE, "no controller for pids")
     assert next(iter(doctor._cgroups(v1 + "27 24 0:23 / /sys/fs/cgroup/u rw - cgroup2 cgroup2 rw\n"))).text.startswith(
         "hybrid"
     )
 
 
 def test_a_runtime_that_is_gone() -> None:
-    assert doctor._delegate("/nonexistent").state == doctor.BAD
+    assert doctor._delegate("/nonexistent").state == BAD
 
 
 def test_why_hookrun_starts_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Host(tmp_path, tmp_path)
-    monkeypatch.setattr(doctor.program, "find", lambda: tmp_path / "hookrun-start")
-    monkeypatch.setattr(doctor.program, "problem", lambda state: "it is damaged")
+    monkeypatch.setattr(program, "find", lambda: tmp_path / "hookrun-start")
+    monkeypatch.setattr(program, "problem", lambda state: "it is damaged")
     found = doctor._start(machine)
-    assert (found.state, found.advice) == (doctor.NOTE, "`hookctl refresh` makes the heap anew")
+    assert (found.state, found.advice) == (NOTE, "`hookctl refresh` makes the heap again")
     assert found.text.endswith(": it is damaged")
-    monkeypatch.setattr(doctor.program, "problem", lambda state: "")
-    assert doctor._start(machine).state == doctor.GOOD
+    monkeypatch.setattr(program, "problem", lambda state: "")
+    assert doctor._start(machine).state == GOOD
 
 
 def test_a_criu_that_works_lacks_a_feature_or_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -150,20 +152,20 @@ def test_a_criu_that_works_lacks_a_feature_or_fails(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(doctor, "_ROOTS_PATH", str(tmp_path))
     assert doctor._criu().text == "not installed"
     for script, state, wanted in (
-        ("exit 0", doctor.GOOD, str(program)),
-        ('test -z "$2" || exit 1', doctor.GOOD, "no pre-dumps with this kernel, no lazy pages with this kernel"),
-        ("echo Error: no vDSO >&2; exit 1", doctor.NOTE, "Error: no vDSO"),
+        ("exit 0", GOOD, str(program)),
+        ('test -z "$2" || exit 1', GOOD, "no pre-dumps with this kernel, no lazy pages with this kernel"),
+        ("echo Error: no vDSO >&2; exit 1", NOTE, "Error: no vDSO"),
     ):
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
         found = doctor._criu()
         assert (found.state, wanted in found.text) == (state, True), found
-        assert found.advice or state == doctor.GOOD
+        assert found.advice or state == GOOD
 
 
 def test_a_kernel_that_no_container_starts_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every mount is made with the calls of Linux 5.12, as README says."""
     monkeypatch.setattr(doctor, "_has", lambda number, *arguments: number != syscalls.NR.mount_setattr)
     found = doctor._kernel()
-    assert found.state == doctor.BAD
+    assert found.state == BAD
     assert "5.12" in found.advice

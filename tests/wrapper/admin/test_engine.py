@@ -368,7 +368,7 @@ def test_containers_conf_keeps_what_others_wrote(bench: Bench) -> None:
     assert "# of this host" in ours.read_text() and "# no journal" in ours.read_text()
     assert bench.registered("podman") == {"hookrun": str(bench.launchers / "hookrun")}
     result = bench.call("unregister", "buildah")
-    assert f"{main} names the runtime hookrun still" in result.err
+    assert f"{main} still names the runtime hookrun" in result.err
     assert ours.read_text() == before
 
 
@@ -502,7 +502,7 @@ def test_an_edit_that_would_change_more_is_refused(tmp_path: Path, monkeypatch: 
     path = tmp_path / "x.toml"
     path.write_text("[a]\nb = 1\n")
     monkeypatch.setattr("tomlkit.dumps", lambda _: "[a]\nb = 2\nc = 3\n")
-    with pytest.raises(Failure, match="its layout can't be kept"):
+    with pytest.raises(Failure, match="would change the file's layout"):
         TomlFile(path).edited(put(("a", "c"), 3))
 
 
@@ -523,8 +523,9 @@ def test_layouts(tmp_path: Path, text: str) -> None:
     wanted = tomllib.loads(text)
     wanted.setdefault("x", {}).setdefault("y", {})["new"] = {"k": "v", "deep": {"l": [1]}}
     after = TomlFile(path).edited(put(("x", "y", "new"), {"k": "v", "deep": {"l": [1]}}))
+    assert after is not None
     assert tomllib.loads(after) == wanted
     path.write_text(after)
-    assert tomllib.loads(TomlFile(path).edited(drop(("x", "y", "new")))).get("x", {}) == tomllib.loads(text).get(
-        "x", {}
-    )
+    back = TomlFile(path).edited(drop(("x", "y", "new")))
+    assert back is not None
+    assert tomllib.loads(back).get("x", {}) == tomllib.loads(text).get("x", {})

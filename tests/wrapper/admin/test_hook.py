@@ -146,7 +146,7 @@ def test_one_that_fails(host: Host, container: str) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["nope", "x"], "there is no stage 'nope'"),
+        (["nope", "x"], "unknown stage 'nope'"),
         (["prestart", "nosuch"], "container does not exist"),
     ],
 )

@@ -12,6 +12,7 @@ from hookrun.runtime.errors import Failure
 from hookrun.wrapper.admin import doctor, engines
 from hookrun.wrapper.admin.engines import Kind, daemon, stock_runc
 from hookrun.wrapper.admin.engines.engine import Runtime
+from hookrun.wrapper.admin.finding import GOOD, NOTE, Finding
 from hookrun.wrapper.admin.standing import Standing
 from tests.support.runtimes import Result, wait_for
 from tests.wrapper.admin.support import Desk
@@ -126,14 +127,14 @@ def test_systemd_is_asked_for_the_path_and_restarts_the_daemons(
     monkeypatch.setattr(daemon, "SYSTEMD", tmp_path)
     docker = engines.of(Kind.DOCKER)
     found = stock_runc.changes(docker, tmp_path / "units", tmp_path / "launchers")
-    assert all(f"Environment=PATH={tmp_path}/launchers:/opt/bin:/usr/bin\n" in change.after for change in found)
+    assert all(f"Environment=PATH={tmp_path}/launchers:/opt/bin:/usr/bin\n" in str(change.after) for change in found)
     stock_runc.restart(docker)
     assert log.read_text().splitlines()[-2:] == ["daemon-reload", "try-restart containerd docker"]
 
 
 def findings(
     monkeypatch: pytest.MonkeyPatch, launchers: Path, leads_to: dict[int, str], *others: Runtime
-) -> list[doctor.Finding]:
+) -> list[Finding]:
     docker = engines.of(Kind.DOCKER)
     monkeypatch.setattr(stock_runc, "leads_to", leads_to.get)
     monkeypatch.setattr(daemon, "pids", lambda engine: [])
@@ -143,17 +144,17 @@ def findings(
 
 def test_doctor_tells_the_open_doors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (found,) = findings(monkeypatch, tmp_path, {5: "/usr/sbin/runc"})
-    assert (found.state, "image builds call /usr/sbin/runc, past hookrun" in found.text) == (doctor.NOTE, True)
+    assert (found.state, "image builds call /usr/sbin/runc, past hookrun" in found.text) == (NOTE, True)
     assert "hookctl engine register docker --only" in found.advice
     (tmp_path / "runc").write_text("")
     (found,) = findings(monkeypatch, tmp_path, {5: "/usr/sbin/runc"})
     assert "restart docker and containerd" in found.advice
     crun = Runtime("crun", "/usr/bin/crun", Path("/etc/docker/daemon.json"))
     first, second = findings(monkeypatch, tmp_path, {5: f"{tmp_path}/runc"}, crun)
-    assert (first.state, first.text) == (doctor.GOOD, "`--runtime runc` and image builds call hookrun")
-    assert (second.state, second.text) == (doctor.NOTE, "`--runtime crun` calls /usr/bin/crun, past hookrun")
+    assert (first.state, first.text) == (GOOD, "`--runtime runc` and image builds call hookrun")
+    assert (second.state, second.text) == (NOTE, "`--runtime crun` calls /usr/bin/crun, past hookrun")
     (found,) = findings(monkeypatch, tmp_path, {})
-    assert "can't be told" in found.text
+    assert "is unknown" in found.text
 
 
 def test_what_a_process_finds_as_runc(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.support.runtimes import HOOKCTL, Result
 from tests.wrapper.admin.support import Desk
 
 
-def said(desk: Desk, *words: str | Path, user: int | None = None, **environment: str) -> Result:
+def said(desk: Desk, *words: str | Path, environment: Mapping[str, str] = {}, user: int | None = None) -> Result:
     done = subprocess.run(
         [HOOKCTL, "--config", desk.config, "--state", desk.state, *words],
         stdin=subprocess.DEVNULL,
@@ -36,7 +37,7 @@ def test_letters_that_a_locale_does_not_have(tmp_path: Path, environment: dict[s
     desk.policy("one", {"match": {"engine": "podman"}}, metadata={"name": "one", "description": "日本語 ü"})
     (tmp_path / "config.json").write_text(json.dumps({"process": {}}))
     for words in (("policy", "explain", tmp_path), ("policy", "list")):
-        result = said(desk, *words, **environment)
+        result = said(desk, *words, environment=environment)
         assert (result.status, result.err) == (0, "")
         assert "one" in result.out
 
@@ -60,8 +61,9 @@ def test_a_closed_pipe_is_no_fault(tmp_path: Path) -> None:
 def test_a_users_own_record_is_told_from_the_hosts() -> None:
     with short_place() as place:
         desk = Desk(place)
-        result = said(desk, "trace", "list", user=1234, HOME=str(place), XDG_STATE_HOME=str(place / "own"))
-        assert "this is your own record" in result.err and "the host's is root's" in result.err
+        environment = {"HOME": str(place), "XDG_STATE_HOME": str(place / "own")}
+        result = said(desk, "trace", "list", user=1234, environment=environment)
+        assert "this is your own record" in result.err and "only root can read the host's" in result.err
         assert "Traceback" not in result.err
         assert "your own record" not in said(desk, "trace", "list").err
 

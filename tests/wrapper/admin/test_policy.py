@@ -39,10 +39,10 @@ def test_new_by_another_name_and_the_template(desk: Desk) -> None:
     assert desk.check("policy", "test") == "3 passed, 0 failed\n"
     listed = desk.check("policy", "list")
     assert "mine" in listed and "template" in listed and "drop-net-raw" not in listed
-    assert "is there already" in desk("policy", "new", "mine").err
+    assert "already exists" in desk("policy", "new", "mine").err
     assert "did you mean 'drop-net-raw'?" in desk("policy", "new", "other", "--from", "drop-netraw").err
     assert "no-engine-socket" in desk.check("policy", "new", "--list")
-    assert "metadata.name: it must be made of small letters" in desk("policy", "new", "Not/This").err
+    assert "metadata.name: it must be made of lower-case letters" in desk("policy", "new", "Not/This").err
 
 
 def test_lint(desk: Desk, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_lint_for_machines(desk: Desk) -> None:
     metadata = {"name": "a", "description": "of a", "owner": "team red", "severity": "high"}
     path = desk.policy("a", {"match": {"engine": "dokcer"}}, metadata=metadata)
     desk.policy("b", {"mode": "audit"}, tests=[{"name": "t", "expect": {"matched": True}}])
-    text = "spec.match.engine: no engine is called 'dokcer'; did you mean 'docker'?"
+    text = "spec.match.engine: unknown engine 'dokcer'; did you mean 'docker'?"
     result = desk("policy", "lint", "--format", "json")
     warning, note = json.loads(result.out)
     assert result.status == 1
@@ -273,6 +273,6 @@ def test_lint_warns_where_yaml_1_1_differs(desk: Desk, tmp_path: Path) -> None:
     result = desk("policy", "lint", path)
     assert result.status == 1
     assert result.out.splitlines()[:2] == [
-        f"{tmp_path}/l.yaml:1:3: yes is the text 'yes' here, in YAML 1.2, but true to YAML 1.1: write it in quotes",
-        f"{path}:5:24: on is the text 'on' here, in YAML 1.2, but true to YAML 1.1: write it in quotes",
+        f"{tmp_path}/l.yaml:1:3: yes is the string 'yes' here, in YAML 1.2, but true to YAML 1.1: write it in quotes",
+        f"{path}:5:24: on is the string 'on' here, in YAML 1.2, but true to YAML 1.1: write it in quotes",
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hookrun.wrapper.admin import doctor, launcher
+from hookrun.wrapper.admin.finding import GOOD, Finding
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.start import program
 from tests.support import warm
@@ -83,23 +84,21 @@ def test_what_doctor_advises_mends_the_start(desk: Desk, tmp_path: Path) -> None
     machine = Host(desk.config, desk.state)
     for name, (damage, words) in DAMAGES.items():
         damage(desk.state)
-        found = [finding for finding in findings(machine) if finding.state != doctor.GOOD]
+        found = [finding for finding in findings(machine) if finding.state != GOOD]
         assert words in " ".join(finding.text for finding in found), name
         assert all("`hookctl refresh`" in finding.advice or "first call" in finding.text for finding in found), (
             name,
             found,
         )
         launcher.refresh(desk.state)  # as `hookctl refresh`, without its own start
-        launched = [desk.state / "launchers/hookrun", "--root", tmp_path / "root", "state", "none"]
+        launched = [str(desk.state / "launchers/hookrun"), "--root", str(tmp_path / "root"), "state", "none"]
         (tmp_path / "root").mkdir(exist_ok=True)
         done = subprocess.run(
             launched, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
         )
         assert "container does not exist" in done.stderr, name
-        assert {finding.state for finding in findings(machine) if "first call" not in finding.text} == {doctor.GOOD}, (
-            name
-        )
+        assert {finding.state for finding in findings(machine) if "first call" not in finding.text} == {GOOD}, name
 
 
-def findings(machine: Host) -> list[doctor.Finding]:
+def findings(machine: Host) -> list[Finding]:
     return [doctor._seal(machine), doctor._start(machine), *doctor._launchers(machine)]

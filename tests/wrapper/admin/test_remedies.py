@@ -13,7 +13,7 @@ import pytest
 
 from hookrun.wrapper.admin import doctor, engines
 from hookrun.wrapper.admin.app import app
-from hookrun.wrapper.admin.finding import GOOD, Finding
+from hookrun.wrapper.admin.finding import BAD, GOOD, Finding
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.start import program
 from tests.wrapper.admin.support import Desk
@@ -138,7 +138,7 @@ BREAKS: dict[str, tuple[Break, str, Break | None]] = {
         "too many levels",
         lambda w: (w.record / "record.jsonl").rename(w.record / "aside"),
     ),
-    "a record that others can read": (lambda w: w.record.chmod(0o755), "others can look", None),
+    "a record that others can read": (lambda w: w.record.chmod(0o755), "users other than root can look", None),
     "damaged notes of register": (
         lambda w: (w.state / "registrations.json").write_text("["),
         "damaged",
@@ -172,6 +172,6 @@ def unmended(
 
 
 def test_a_host_where_all_is_well(ward: Ward) -> None:
-    assert [one for one in ward.content if one.state == doctor.BAD] == []
+    assert [one for one in ward.content if one.state == BAD] == []
     subjects = {one.subject for one in doctor.examine(ward.machine) if one.state == GOOD}
     assert {"snapshot", "configuration", "hook programs", "files", "record", "docker", "launcher hookrun"} <= subjects

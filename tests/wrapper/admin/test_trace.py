@@ -26,7 +26,7 @@ from tests.support import recorded
 from tests.support.runtimes import HOOKCTL, Result, wait_for
 
 BEFORE = {"hostname": "a", "process": {"env": ["A=1"]}, "mounts": [1, 2]}
-PATCH = [
+PATCH: list[dict[str, Any]] = [
     {"op": "replace", "path": "/hostname", "value": "b"},
     {"op": "remove", "path": "/mounts/1"},
     {"op": "add", "path": "/process/noNewPrivileges", "value": True},
@@ -83,13 +83,13 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def made(number: int, **changes: Any) -> dict[str, Any]:
+def made(number: int, **changes: Any) -> Any:
     return recorded.call(
         number, random.Random(1), **{"status": 0, "error": "", "decisions": [], "hook_results": [], **changes}
     )
 
 
-def create(bench: Bench, **changes: Any) -> dict[str, Any]:
+def create(bench: Bench, **changes: Any) -> Any:
     """A create whose config hookrun changed."""
     config = {"before": "1" * 64, "after": "2" * 64, "patch": PATCH}
     (bench.directory / "configs").mkdir(parents=True, exist_ok=True)
@@ -248,8 +248,18 @@ def test_report_sums_up_by_policy_and_by_container(bench: Bench) -> None:
         ("q", 1, 1, 0, 1, 0, 0, "a0", zero, zero),
         ("r", 2, 1, 0, 0, 1, 1, "a0", zero, two),
     ]
-    names = ("container", "engine", "running", "policies", "denied", "changed", "would_deny", "would_change", "example")
-    assert [tuple(row[name] for name in names) for row in found["containers"]] == [
+    of_containers = (
+        "container",
+        "engine",
+        "running",
+        "policies",
+        "denied",
+        "changed",
+        "would_deny",
+        "would_change",
+        "example",
+    )
+    assert [tuple(row[name] for name in of_containers) for row in found["containers"]] == [
         ("one", "docker", True, ["p", "q", "r"], 0, 1, 1, 1, "a0"),
         ("two", "podman", False, ["p"], 1, 0, 0, 0, "a1"),
     ]
@@ -349,15 +359,16 @@ def test_show_tells_everything(bench: Bench) -> None:
 def test_show_marks_the_phase_that_failed(bench: Bench) -> None:
     hook = {"stage": "createRuntime", "index": 1, "path": "/net", "ms": 30.0, "status": 3, "stderr": ""}
     done = [["decide", 1.0], ["check", 1.0], ["cgroups", 1.0], ["plan", 1.0], ["clone", 2.0]]
-    for number, (changes, failed_in, marked) in enumerate((
+    rows: list[tuple[dict[str, Any], str | None, str | None]] = [
         ({"phases": done, "hook_results": [hook]}, "init, hook createRuntime #1: /net, 30.0 ms, exit status 3", "init          34.000 ms"),
         ({"phases": done[:1], "delegate": "/usr/sbin/runc"}, "runc", "runc          39.000 ms"),
         ({"phases": []}, "decide", "decide        40.000 ms"),
         ({"phases": [], "command": "exec"}, "decide", "decide        40.000 ms"),
         ({"phases": [*done, ["init", 3.0], ["finish", 1.0]], "command": "run"}, None, None),
         ({"phases": done, "status": 0, "error": ""}, None, None),
-    )):  # fmt: skip
-        call = {"command": "create", "milliseconds": 40.0, "status": 1, "error": "no", **changes}
+    ]  # fmt: skip
+    for number, (changes, failed_in, marked) in enumerate(rows):
+        call: dict[str, Any] = {"command": "create", "milliseconds": 40.0, "status": 1, "error": "no", **changes}
         lines = list(trace_show.describe(made(number, **call)))
         found = [line.partition("failed in  ")[2] for line in lines if line.startswith("failed in")]
         assert found == [failed_in] if failed_in else found == [], changes
@@ -403,7 +414,7 @@ def test_diff_and_config(bench: Bench) -> None:
 
 def test_large_changes_take_a_line(bench: Bench) -> None:
     before = {**BEFORE, "linux": {"seccomp": {"names": [str(number) for number in range(100)]}}}
-    patch = [
+    patch: list[dict[str, Any]] = [
         {"op": "replace", "path": "/hostname", "value": "b"},
         {"op": "remove", "path": "/linux/seccomp"},
         *({"op": "add", "path": f"/process/env/{number}", "value": "B=1"} for number in range(9)),

@@ -84,7 +84,7 @@ def _wait_for(engine: Engine, change: Change, words: list[str]) -> None:
     deadline = time.monotonic() + _RELOAD_PATIENCE
     while not engine.has_read(change, words):
         if time.monotonic() > deadline:
-            raise Failure(f"{engine.program} does not go by {change.path}: see its log for what it says of the file")
+            raise Failure(f"{engine.program} ignores {change.path}: see its log")
         time.sleep(0.05)
 
 

@@ -40,7 +40,7 @@ class Docker(Engine):
         text, values = self._read()
         runtimes = values.setdefault("runtimes", {})
         if not isinstance(runtimes, dict):
-            raise Failure(f"{self.file}: runtimes: it must be an object")
+            raise Failure(f"{self.file}: runtimes must be an object")
         known = runtimes.get(name)
         if isinstance(known, dict) and known.get("path") == str(launcher):
             known.pop("runtimeArgs", None)
@@ -120,7 +120,7 @@ def _parsed(path: Path, text: str | None) -> dict[str, Any]:
     except RecursionError:
         raise Failure(f"{path}: nested too deeply; nothing was changed") from None
     if not isinstance(values, dict):
-        raise Failure(f"{path}: it must hold a JSON object; nothing was changed")
+        raise Failure(f"{path}: not a JSON object; nothing was changed")
     return values
 
 
@@ -130,7 +130,7 @@ def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Failure(f"{path}: the key {twice!r} is there twice; nothing was changed")
+        raise Failure(f"{path}: duplicate key {twice!r}; nothing was changed")
     return values
 
 

@@ -49,7 +49,7 @@ class Change:
     def make(self) -> None:
         """Put the new text in place. Raises Failure, also if the text there is no longer the one before."""
         if files.read(self.path) != self.before:
-            raise Failure(f"{self.path}: it was changed meanwhile: try again; nothing was changed")
+            raise Failure(f"{self.path}: it changed in the meantime: try again; nothing was changed")
         if self.after is None:
             files.remove(self.path)
         else:

@@ -65,7 +65,7 @@ class TomlFile:
             raise self._refusal() from None
 
     def _refusal(self) -> Failure:
-        return Failure(f"{self.path}: its layout can't be kept in this edit: make it by hand; nothing was changed")
+        return Failure(f"{self.path}: this edit would change the file's layout: make it by hand; nothing was changed")
 
     def _document(self) -> Document:
         try:

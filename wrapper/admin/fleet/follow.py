@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from tuf.api import exceptions as tuf
 from tuf.api.metadata import Metadata, TargetFile
@@ -30,6 +30,7 @@ from hookrun.wrapper.admin.trace import app as trace
 from hookrun.wrapper.admin.trace import index as trace_index
 from hookrun.wrapper.admin.trace.export import host as export_host
 from hookrun.wrapper.admin.trace.store import Query, Store
+from hookrun.wrapper.record.line import Line
 
 DENY = "deny"
 _SIMULATED = 2_000  # calls of the record, the newest
@@ -301,7 +302,7 @@ def host_id() -> str:
     return identity["host.id"] or identity["host.name"]
 
 
-def _denied_by(call: dict[str, Any], names: tuple[str, ...]) -> bool:
+def _denied_by(call: Line, names: tuple[str, ...]) -> bool:
     return trace_index.is_denied(call) and any(one["policy"] in names for one in call["decisions"])
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from loguru import logger
@@ -28,19 +28,20 @@ from hookrun.wrapper.admin.trace.export.formats import EXPORTERS, Format
 from hookrun.wrapper.admin.trace.export.selection import Selection
 from hookrun.wrapper.admin.trace.index import is_audited, is_denied, is_failed
 from hookrun.wrapper.admin.trace.store import Names, Query, Store, parsed_time
+from hookrun.wrapper.record.line import Decision, InjectedHook, Line, Operation
 
 app = typer.Typer(help="See what the engines really asked for.", no_args_is_help=True)
 
 
 Directory = Annotated[
-    Path | None, typer.Option("--directory", help="The record's directory, where the settings do not say it.")
+    Path | None, typer.Option("--directory", help="The record's directory, if it is not the one in the settings.")
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Start of a call's id, or of a container's.")]
 Full = Annotated[bool, typer.Option("--full", help="Show large changes field by field, too.")]
 Container = Annotated[str, typer.Option("--container", help="Only calls of containers whose id starts so.")]
 Engine = Annotated[str, typer.Option("--engine", help="Only calls of this engine: docker, podman, kubernetes ...")]
 Command = Annotated[str, typer.Option("--command", help="Only this command: create, start, state ...")]
-Policy = Annotated[str, typer.Option("--policy", help="Only calls that this policy had a say in.")]
+Policy = Annotated[str, typer.Option("--policy", help="Only calls that this policy judged.")]
 Since = Annotated[str, typer.Option("--since", help="Only calls after: 15m, 2h, 3d ago, or a date and time.")]
 Until = Annotated[str, typer.Option("--until", help="Only calls before.")]
 Failed = Annotated[bool, typer.Option("--failed", help="Only calls that failed.")]
@@ -62,7 +63,7 @@ def store_of(context: typer.Context) -> Store:
     chosen: Path | None = context.meta["record"]
     directory = chosen.absolute() if chosen else directory_of(host.of(context))
     if os.geteuid() and not chosen:
-        logger.warning("this is your own record, {}: the host's is root's", directory)
+        logger.warning("this is your own record, {}: only root can read the host's", directory)
     return Store(directory)
 
 
@@ -114,7 +115,7 @@ def list_calls(
     failed: Failed = False,
     denied: Denied = False,
     audited: Audited = False,
-    last: Annotated[int, typer.Option("--last", min=0, help="Only that many of the newest; 0 for all.")] = 50,
+    last: Annotated[int, typer.Option("--last", min=0, help="Only this many of the newest; 0 for all.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List calls, the newest last."""
@@ -198,7 +199,7 @@ def tail(
     failed: Failed = False,
     denied: Denied = False,
     audited: Audited = False,
-    last: Annotated[int, typer.Option("--last", min=0, help="Begin with so many calls from before.")] = 10,
+    last: Annotated[int, typer.Option("--last", min=0, help="Begin with this many earlier calls.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Show calls as they happen, a line each, until ^C."""
@@ -280,7 +281,7 @@ def replay(
     context: typer.Context,
     call: Id,
     rootfs: Annotated[
-        Path | None, typer.Option("--rootfs", help="Root filesystem, where the bundle's own is gone.")
+        Path | None, typer.Option("--rootfs", help="Root filesystem, if the bundle's own is gone.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what hookrun would decide now.")] = False,
     timeout: Annotated[
@@ -293,15 +294,15 @@ def replay(
     store = store_of(context)
     found = store.find(call)
     if as_json and not dry_run:
-        raise Failure("--json goes with --dry-run: else what the container prints is all there is")
+        raise Failure("--json needs --dry-run: without it, all that is printed is the container's output")
     if not dry_run:
         raise typer.Exit(trace_replay.run(store, found, rootfs, timeout))
     outcome, patch = trace_replay.decide(store, found, host.of(context).state)
+    decisions, hooks = cast(list[Decision], outcome.decisions), cast(list[InjectedHook], outcome.hooks)
     if as_json:
-        names = ("denied", "decisions", "hooks")
-        output.as_json({**{name: getattr(outcome, name) for name in names}, "patch": patch})
+        output.as_json({"denied": outcome.denied, "decisions": decisions, "hooks": hooks, "patch": patch})
         return
-    _print(trace_show.decided({"decisions": outcome.decisions, "hooks": outcome.hooks}))
+    _print(trace_show.decided(decisions, hooks))
     typer.echo(f"denied: {outcome.denied}" if outcome.denied else "it would run")
     _print_changes(store.before(found), patch, full=full)
 
@@ -310,7 +311,9 @@ def replay(
 def export(
     context: typer.Context,
     form: Annotated[Format, typer.Option("--format", help="What to write.")],
-    to: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else standard output.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; standard output by default.")
+    ] = None,
     container: Container = "",
     engine: Engine = "",
     command: Command = "",
@@ -320,7 +323,7 @@ def export(
     failed: Failed = False,
     denied: Denied = False,
     audited: Audited = False,
-    last: Annotated[int, typer.Option("--last", min=0, help="Only that many of the newest; 0 for all.")] = 5000,
+    last: Annotated[int, typer.Option("--last", min=0, help="Only this many of the newest; 0 for all.")] = 5000,
 ) -> None:
     """Write calls as a report in HTML, for Perfetto, for OpenTelemetry, or as CSV."""
     query = query_of(container, engine, command, policy, since, until, failed, denied, audited)
@@ -362,8 +365,8 @@ def push(
 @app.command("prune")
 def prune(
     context: typer.Context,
-    max_total: Annotated[int | None, typer.Option("--max-total", min=0, help="Bytes; else record.maxTotal.")] = None,
-    max_age: Annotated[int | None, typer.Option("--max-age", min=0, help="Seconds; else record.maxAge.")] = None,
+    max_total: Annotated[int | None, typer.Option("--max-total", min=0, help="Bytes, else record.maxTotal.")] = None,
+    max_age: Annotated[int | None, typer.Option("--max-age", min=0, help="Seconds, else record.maxAge.")] = None,
     rotate: Annotated[bool, typer.Option("--rotate", help="Begin a new file now, not only after a day.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -383,13 +386,13 @@ def prune(
     typer.echo(f"compressed {done.compressed} configs, {done.saved_bytes} bytes saved")
 
 
-def _print_changes(before: Any, patch: list[dict[str, Any]], *, full: bool) -> None:
+def _print_changes(before: Any, patch: list[Operation], *, full: bool) -> None:
     out = output.console()
     for sign, path, value in trace_diff.by_field(before, patch, full=full):
         out.print(trace_diff.line(sign, harmless(path), value), style=COLOURS[sign], soft_wrap=True)
 
 
-def _before_or_none(store: Store, call: dict[str, Any]) -> Any:
+def _before_or_none(store: Store, call: Line) -> Any:
     try:
         return store.before(call)
     except Failure as failure:
@@ -403,7 +406,7 @@ WHOLE = ("ID", "CONTAINER")
 HEADINGS = ("TIME", "ID", "ENGINE", "COMMAND", "CONTAINER", "STATUS", "MS", "POLICY", "ERROR")
 
 
-def row(call: dict[str, Any], names: Names) -> list[object]:
+def row(call: Line, names: Names) -> list[object]:
     """A call in a table's line."""
     status = "-" if call["status"] is None else call["status"]
     time = f"{call['time'][:23]}Z"
@@ -411,14 +414,14 @@ def row(call: dict[str, Any], names: Names) -> list[object]:
     return [time, call["id"], call["engine"], call["command"], names.label(call), *ended]
 
 
-def refusal(call: dict[str, Any]) -> str:
+def refusal(call: Line) -> str:
     """Whether policies refused the call, or in audit mode would have, in a word."""
     if is_denied(call):
         return "denied"
     return "audited" if is_audited(call) else "-"
 
 
-def style(call: dict[str, Any]) -> str:
+def style(call: Line) -> str:
     """The colour of a call's line."""
     return "red" if is_failed(call) else ""
 

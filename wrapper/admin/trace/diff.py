@@ -11,6 +11,7 @@ import jsonpatch
 from jsonpointer import JsonPointerException, resolve_pointer
 
 from hookrun.wrapper.admin.output import harmless
+from hookrun.wrapper.record.line import Operation
 
 ADDED = "+"
 REMOVED = "-"
@@ -21,7 +22,7 @@ _MANY = 8  # operations in one place, from which on they are a large change
 _LONG = 200  # characters of a value, the same
 _DEPTH = 2  # names of a pointer that make a place: /linux/seccomp
 
-Patch = list[dict[str, Any]]
+Patch = list[Operation]
 
 
 def by_field(before: Any, patch: Patch, *, full: bool = True) -> Iterator[tuple[str, str, str]]:
@@ -77,7 +78,7 @@ def _summary(where: str, operations: Patch) -> tuple[str, str]:
     return where, f"replaced ({len(operations)} changes)"
 
 
-def _is_long(operation: dict[str, Any], before: Any) -> bool:
+def _is_long(operation: Operation, before: Any) -> bool:
     values = [operation.get("value"), None if operation["op"] == "add" else _at(before, operation["path"])]
     return any(len(_text(value)) > _LONG for value in values if value is not _MISSING)
 
@@ -87,7 +88,7 @@ def place(path: str) -> str:
     return "/".join(path.split("/")[: _DEPTH + 1])
 
 
-def _values(config: Any, operation: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _values(config: Any, operation: Operation) -> Iterator[tuple[str, str, str]]:
     path = operation["path"]
     if operation["op"] != "add":
         old = _at(config, path)

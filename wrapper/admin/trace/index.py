@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from loguru import logger
 
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper.admin import output
 from hookrun.wrapper.record import record
+from hookrun.wrapper.record.line import Decision, Line
 
 NAME = "index.sqlite"
 _VERSION = 3
@@ -74,18 +75,18 @@ class Place(NamedTuple):
     length: int
 
 
-def parsed(line: bytes) -> dict[str, Any] | None:
+def parsed(line: bytes) -> Line | None:
     """A line of the record; None for a notice. Raises ValueError for what is no record.
 
     A full disk leaves a torn line, which the next one follows without a newline.
     """
     try:
-        call = json.loads(line)
+        call: Any = json.loads(line)
     except ValueError:
         call = json.loads(line[max(0, line.rfind(_BEGIN)) :])
     if not isinstance(call, dict) or not ("argv" in call or "notice" in call):
         raise ValueError("it has no command line")
-    return None if "notice" in call else call
+    return None if "notice" in call else cast(Line, call)
 
 
 def seconds_of(time: str) -> float:
@@ -93,7 +94,7 @@ def seconds_of(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
 
 
-def effect_of(decision: dict[str, Any]) -> Effect:
+def effect_of(decision: Decision) -> Effect:
     """What a policy's decision did about its call."""
     if decision["action"] != "audited":
         return _EFFECTS.get(decision["action"], Effect.none)
@@ -101,22 +102,22 @@ def effect_of(decision: dict[str, Any]) -> Effect:
     return _AUDITED.get(_EFFECTS.get(found[1], Effect.none), Effect.none) if found else Effect.none
 
 
-def is_denied(call: dict[str, Any]) -> bool:
+def is_denied(call: Line) -> bool:
     """Whether a policy forbade the call."""
     return any(effect_of(decision) is Effect.denied for decision in call["decisions"])
 
 
-def is_audited(call: dict[str, Any]) -> bool:
+def is_audited(call: Line) -> bool:
     """Whether a policy in audit mode would have forbidden the call."""
     return any(effect_of(decision) is Effect.would_deny for decision in call["decisions"])
 
 
-def is_failed(call: dict[str, Any]) -> bool:
+def is_failed(call: Line) -> bool:
     """Whether the command failed; of another runtime, `run` and `exec` may give back their process's own status."""
     return bool(call["error"]) or bool(call["delegate"] and call["status"] and call["command"] not in _GIVING_STATUS)
 
 
-def result(call: dict[str, Any]) -> str:
+def result(call: Line) -> str:
     """How the call ended, in one word: `denied` by a policy, `failed` for any other reason, or `ok`."""
     if is_denied(call):
         return "denied"
@@ -137,7 +138,7 @@ class Index:
         try:
             return _connected(path)
         except (OSError, sqlite3.DatabaseError) as error:
-            logger.info("{} is built anew: {}", path, error)
+            logger.info("{} is rebuilt: {}", path, error)
         try:
             path.unlink(missing_ok=True)
             return _connected(path)
@@ -154,7 +155,7 @@ class Index:
                 self._forget_missing()
                 self._read_new()
         except sqlite3.Error as error:
-            raise Failure(f"{self._directory / NAME}: {error}; remove the file, it is built anew") from None
+            raise Failure(f"{self._directory / NAME}: {error}; remove the file: it is then rebuilt") from None
 
     def _forget_missing(self) -> None:
         for inode, head in self.database.execute("SELECT inode, head FROM files").fetchall():
@@ -196,9 +197,9 @@ class Index:
             if call is not None:
                 self._insert(call, place)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("{}: no record at byte {}: {}", path, place.offset, error)
+            logger.warning("{}: not a line of the record at byte {}: {}", path, place.offset, error)
 
-    def _insert(self, call: dict[str, Any], place: Place) -> None:
+    def _insert(self, call: Line, place: Place) -> None:
         execute = self.database.execute
         key = execute(
             "INSERT INTO calls(id, time, container, engine, command, ms, failed, denied, audited, root, inode,"

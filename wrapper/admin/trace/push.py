@@ -33,6 +33,7 @@ from hookrun.wrapper.admin.record_position import Position
 from hookrun.wrapper.admin.trace import index as trace_index
 from hookrun.wrapper.admin.trace.export import as_otlp as export_otlp
 from hookrun.wrapper.admin.trace.store import Names, Store
+from hookrun.wrapper.record.line import Line
 
 # Its words for a collector that is gone are Python's.
 logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
@@ -55,7 +56,7 @@ def push(directory: Path, kept: Path, endpoint: str) -> int:
     sent = 0
     try:
         names = Names(Store(directory))
-        calls = ({**call, "name": names.of(call)} for call in position.new_calls(directory))
+        calls = (names.on(call) for call in position.new_calls(directory))
         while batch := list(itertools.islice(calls, _BATCH)):
             _send(spans, logs, batch, resource, endpoint)
             files.replace(kept, json.dumps({"ends": position.ends}), 0o600)
@@ -73,9 +74,7 @@ def _position(kept: Path) -> Position:
         return Position()
 
 
-def _send(
-    spans: OTLPSpanExporter, logs: OTLPLogExporter, batch: list[dict[str, Any]], resource: Resource, endpoint: str
-) -> None:
+def _send(spans: OTLPSpanExporter, logs: OTLPLogExporter, batch: list[Line], resource: Resource, endpoint: str) -> None:
     made = [span for call in batch for span in (_span(call, resource), *_phases(call, resource))]
     if (
         spans.export(made) is not SpanExportResult.SUCCESS
@@ -84,7 +83,7 @@ def _send(
         raise Failure(f"the collector at {endpoint} did not take the record; what is missing is sent the next time")
 
 
-def _context(call: dict[str, Any], span: str = "") -> SpanContext:
+def _context(call: Line, span: str = "") -> SpanContext:
     """That of a call's own span, or of another one in its trace."""
     trace, own = export_otlp.ids(call)
     return SpanContext(
@@ -92,7 +91,7 @@ def _context(call: dict[str, Any], span: str = "") -> SpanContext:
     )
 
 
-def _span(call: dict[str, Any], resource: Resource) -> ReadableSpan:
+def _span(call: Line, resource: Resource) -> ReadableSpan:
     start, end = export_otlp.times(call)
     is_good = trace_index.result(call) == "ok"
     return ReadableSpan(
@@ -108,7 +107,7 @@ def _span(call: dict[str, Any], resource: Resource) -> ReadableSpan:
     )
 
 
-def _phases(call: dict[str, Any], resource: Resource) -> Iterator[ReadableSpan]:
+def _phases(call: Line, resource: Resource) -> Iterator[ReadableSpan]:
     for name, span, start, end in export_otlp.phases(call):
         yield ReadableSpan(
             name,
@@ -122,7 +121,7 @@ def _phases(call: dict[str, Any], resource: Resource) -> Iterator[ReadableSpan]:
         )
 
 
-def _log(call: dict[str, Any], resource: Resource) -> ReadableLogRecord:
+def _log(call: Line, resource: Resource) -> ReadableLogRecord:
     severity = _SEVERITIES[trace_index.result(call)]
     record = LogRecord(
         timestamp=export_otlp.times(call)[0],
@@ -135,11 +134,11 @@ def _log(call: dict[str, Any], resource: Resource) -> ReadableLogRecord:
     return ReadableLogRecord(record, resource, _SCOPE)
 
 
-def _said(call: dict[str, Any]) -> str:
+def _said(call: Line) -> str:
     return export_otlp.valid(call["error"] or f"exit status {call['status']}")
 
 
-def _attributes(call: dict[str, Any]) -> dict[str, Any]:
+def _attributes(call: Line) -> dict[str, Any]:
     return {name: _plain(value) for name, value in export_otlp.facts(call).items()}
 
 

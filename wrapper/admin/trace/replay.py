@@ -31,6 +31,7 @@ from hookrun.wrapper.decision import gate
 from hookrun.wrapper.decision.invocation import of_call
 from hookrun.wrapper.patch.bundle import Bundle
 from hookrun.wrapper.record import changes
+from hookrun.wrapper.record.line import Line, Operation
 
 MAKING = ("create", "run")
 _READING = ("state", "ps", "list", "features", "exec")
@@ -40,7 +41,7 @@ _TIMED_OUT = 124  # as timeout(1) has it
 Config = dict[str, Any]
 
 
-def decide(store: Store, call: dict[str, Any], state: Path) -> tuple[Outcome, list[dict[str, Any]]]:
+def decide(store: Store, call: Line, state: Path) -> tuple[Outcome, list[Operation]]:
     """What hookrun would decide about the call now, and the change it would make as an RFC 6902 patch.
 
     Raises Failure where the call made no container, or its config is gone.
@@ -55,7 +56,7 @@ def decide(store: Store, call: dict[str, Any], state: Path) -> tuple[Outcome, li
         return outcome, changes.between(bundle.config, outcome.config)
 
 
-def run(store: Store, call: dict[str, Any], rootfs: Path | None, seconds: float) -> int:
+def run(store: Store, call: Line, rootfs: Path | None, seconds: float) -> int:
     """Run the call again, for `seconds` at most (0: without a limit); returns its exit status.
 
     Nothing of it goes on afterwards. Raises Failure where that can't be done apart from the engine, and at the limit.
@@ -71,12 +72,12 @@ def run(store: Store, call: dict[str, Any], rootfs: Path | None, seconds: float)
     return _run(call["argv"], seconds)
 
 
-def _demand_config(call: dict[str, Any]) -> None:
+def _demand_config(call: Line) -> None:
     if call["command"] not in MAKING or not call["config"]:
         raise Failure(f"call {call['id']} ({call['command']}) made no container, or failed before it had a config")
 
 
-def _make_container(call: dict[str, Any], config: Config, rootfs: Path | None, seconds: float) -> int:
+def _make_container(call: Line, config: Config, rootfs: Path | None, seconds: float) -> int:
     name = f"replay-{call['id']}"
     prepared = _apart(config, name, rootfs or _recorded_rootfs(call, config))
     with _bundle(prepared) as directory:
@@ -87,7 +88,7 @@ def _make_container(call: dict[str, Any], config: Config, rootfs: Path | None, s
             subprocess.run([*words, "delete", "--force", name], stdin=subprocess.DEVNULL, timeout=120, check=False)
 
 
-def _recorded_rootfs(call: dict[str, Any], config: Config) -> Path:
+def _recorded_rootfs(call: Line, config: Config) -> Path:
     path = Path(call["bundle"] or "/", (config.get("root") or {}).get("path") or "rootfs")
     if not path.is_dir() or not any(path.iterdir()):
         raise Failure(f"the root filesystem {path} is gone: give another one by --rootfs")
@@ -104,7 +105,7 @@ def _apart(config: Config, name: str, rootfs: Path) -> Config:
         logger.warning("the engine's hooks are left out")
     masked = [entry.partition("=")[0] for entry in process.get("env") or () if _MASK in entry]
     if masked:
-        logger.warning("masked in the record, and so not what they were: {}", ", ".join(masked))
+        logger.warning("masked in the record, so their values are lost: {}", ", ".join(masked))
     gone = [mount for mount in made.get("mounts") or () if _is_bind(mount) and not os.path.exists(mount["source"])]
     for mount in gone:
         logger.warning("{} is left out: {} is gone", mount["destination"], mount["source"])

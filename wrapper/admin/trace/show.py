@@ -13,6 +13,7 @@ from hookrun.wrapper.admin.output import harmless
 from hookrun.wrapper.admin.trace import diff as trace_diff
 from hookrun.wrapper.admin.trace.index import Effect, effect_of, is_failed
 from hookrun.wrapper.cli import grammar
+from hookrun.wrapper.record.line import Decision, HookResult, InjectedHook, Line
 
 _WIDTH = 40
 # In their order (runtime/process/creation.py, runtime/process/execution.py).
@@ -45,14 +46,14 @@ def _shell_character(character: str) -> str:
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
-def describe(call: dict[str, Any], name: str = "", end: dict[str, Any] | None = None) -> Iterator[str]:
+def describe(call: Line, name: str = "", end: Line | None = None) -> Iterator[str]:
     """The lines about a call: why it failed comes first, what is long and seldom wanted last.
 
     `name` is what the engine calls the container, `end` the call that deleted it.
     """
     yield from _facts(_cause(call, end or call))
     yield from _facts(_head(call, name))
-    yield from decided(call)
+    yield from decided(call["decisions"], call["hooks"])
     yield from _section("Hooks that ran", _ran(call["hook_results"]))
     yield from _section("CRIU", _statistics(call.get("criu") or {}))
     yield from _section("Phases", _phases(call))
@@ -62,28 +63,28 @@ def describe(call: dict[str, Any], name: str = "", end: dict[str, Any] | None = 
     yield from _section("Flags", _flags(call))
 
 
-def decided(call: dict[str, Any]) -> Iterator[str]:
+def decided(decisions: list[Decision], hooks: list[InjectedHook]) -> Iterator[str]:
     """The lines about what policies and hooks decided."""
-    yield from _section("Decisions", _decisions(call["decisions"]))
-    yield from _section("Hooks put in", _injected(call["hooks"]))
+    yield from _section("Decisions", _decisions(decisions))
+    yield from _section("Hooks put in", _injected(hooks))
 
 
-def outcome(call: dict[str, Any]) -> str:
+def outcome(call: Line) -> str:
     """How a call ended, in a word or two."""
     if call["status"] is None:
         return f"went on as {call['delegate'] or 'another runtime'}"
-    return f"exit status {call['status']}{_signal(call)}"
+    return f"exit status {call['status']}{_signal(call['command'], call['status'])}"
 
 
-def _signal(call: dict[str, Any]) -> str:
+def _signal(command: str, status: int) -> str:
     """The signal that an exit status of `run` or `exec` stands for; a process may also choose such a status itself."""
-    number = call["status"] - _BY_SIGNAL
-    if call["command"] not in _GIVING_STATUS or number not in _SIGNALS:
+    number = status - _BY_SIGNAL
+    if command not in _GIVING_STATUS or number not in _SIGNALS:
         return ""
     return f" ({_BY_SIGNAL} + {number}, {_SIGNALS[number]})"
 
 
-def harm(call: dict[str, Any]) -> str:
+def harm(call: Line) -> str:
     """What the kernel had done to a container until this call deleted it, "" for nothing."""
     found = call.get("harm") or {}
     said = []
@@ -107,7 +108,7 @@ def _bytes(number: int) -> str:
     return f"{number // 1024**power} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
 
 
-def _cause(call: dict[str, Any], end: dict[str, Any]) -> dict[str, str]:
+def _cause(call: Line, end: Line) -> dict[str, str]:
     """What a call that failed says of it, and where it was then; and what ended the container it made."""
     ended = harm(end)
     cause = {"ended": f"{ended}; deleted by call {end['id']}" if ended and end is not call else ended}
@@ -119,7 +120,7 @@ def _cause(call: dict[str, Any], end: dict[str, Any]) -> dict[str, str]:
     return {**cause, "error": call["error"], "failed in": ", ".join([place, *reasons] if place else reasons)}
 
 
-def _failing_phase(call: dict[str, Any]) -> str:
+def _failing_phase(call: Line) -> str:
     """The phase that a failed call was in, for a phase is noted at its end; "" where that is not known."""
     delegate: str = call["delegate"]
     if call["phases"] and delegate:
@@ -129,7 +130,7 @@ def _failing_phase(call: dict[str, Any]) -> str:
     return dict(itertools.pairwise(order)).get(last, "")
 
 
-def _head(call: dict[str, Any], name: str) -> dict[str, Any]:
+def _head(call: Line, name: str) -> dict[str, Any]:
     runtime = f"{call['runtime']['name']} {call['runtime']['version']}"
     return {
         "call": call["id"],
@@ -160,7 +161,7 @@ def _section(title: str, lines: Any) -> Iterator[str]:
         yield from (f"  {line}" for line in found)
 
 
-def _flags(call: dict[str, Any]) -> Iterator[str]:
+def _flags(call: Line) -> Iterator[str]:
     command = grammar.command(call["command"])
     for flags, given in ((grammar.GLOBALS, call["globals"]), (command.flags if command else (), call["options"])):
         usages = {flag.name: flag.usage for flag in flags}
@@ -181,7 +182,7 @@ def _explained(word: str, meaning: str) -> Iterator[str]:
         yield f"{'':<{_WIDTH}}  {meaning}".rstrip()
 
 
-def _callers(call: dict[str, Any]) -> Iterator[str]:
+def _callers(call: Line) -> Iterator[str]:
     for process in (call["caller"], call["caller"].get("above")):
         if process:
             yield harmless(f"{process['pid']:>7} {process['exe'] or '(its executable is not known)'}")
@@ -189,14 +190,14 @@ def _callers(call: dict[str, Any]) -> Iterator[str]:
                 yield f"        {shell_line(process['cmdline'])}"
 
 
-def _decisions(decisions: list[dict[str, Any]]) -> Iterator[str]:
+def _decisions(decisions: list[Decision]) -> Iterator[str]:
     for decision in decisions:
         message = f": {decision['message']}" if decision["message"] else ""
         yield harmless(f"{decision['policy']} ({decision['mode']}) {decision['action']}{message}")
         yield harmless(f"    {decision['ms']} ms, {decision['file']}:{decision['line']}")
 
 
-def _injected(hooks: list[dict[str, Any]]) -> Iterator[str]:
+def _injected(hooks: list[InjectedHook]) -> Iterator[str]:
     for hook in hooks:
         # A policy's hook has its file for a source; others have the kind of source, and the file.
         source = f"policy {hook['policy']}" if "policy" in hook else hook["source"]
@@ -204,7 +205,7 @@ def _injected(hooks: list[dict[str, Any]]) -> Iterator[str]:
         yield harmless(f"{hook['stage']}: {hook['path']}, from {source}, {place}:{hook['line']}")
 
 
-def _ran(results: list[dict[str, Any]]) -> Iterator[str]:
+def _ran(results: list[HookResult]) -> Iterator[str]:
     for hook in results:
         yield harmless(_hook(hook))
         yield from (f"    {harmless(line)}" for line in hook["stderr"].splitlines())
@@ -216,12 +217,12 @@ def _statistics(statistics: dict[str, int]) -> Iterator[str]:
         yield f"{what.replace('_', ' '):14} {number / 1000:10.3f} ms" if microseconds else f"{name:14} {number:10}"
 
 
-def _hook(hook: dict[str, Any]) -> str:
+def _hook(hook: HookResult) -> str:
     ended = "did not end" if hook["status"] is None else f"exit status {hook['status']}"
     return f"{hook['stage']} #{hook['index']}: {hook['path']}, {hook['ms']} ms, {ended}"
 
 
-def _config(call: dict[str, Any]) -> Iterator[str]:
+def _config(call: Line) -> Iterator[str]:
     config = call["config"]
     if config:
         yield f"before  {config['before']}"
@@ -233,7 +234,7 @@ def _config(call: dict[str, Any]) -> Iterator[str]:
             yield from (f"  {harmless(line)}" for line in trace_diff.in_brief(config["patch"]))
 
 
-def _phases(call: dict[str, Any]) -> Iterator[str]:
+def _phases(call: Line) -> Iterator[str]:
     """Each phase in milliseconds with its share as a bar, and under it the hooks that ran in it.
 
     What no phase accounts for went into the one that failed, else into `other`.
@@ -242,7 +243,7 @@ def _phases(call: dict[str, Any]) -> Iterator[str]:
     failing = _failing_phase(call) if is_failed(call) else ""
     rest = round(call["milliseconds"] - sum(milliseconds for _, milliseconds in phases), 3)
     if failing or (phases and rest > 0):
-        phases.append([failing or "other", max(rest, 0.0)])
+        phases.append((failing or "other", max(rest, 0.0)))
     longest = max((milliseconds for _, milliseconds in phases), default=0) or 1
     for number, (name, milliseconds) in enumerate(phases, 1):
         mark = "  <- failed here" if failing and number == len(phases) else ""

@@ -33,7 +33,7 @@ Row = dict[str, Any]
 
 def calls(index: Index, query: Query) -> list[Row]:
     """By engine and command: count, failed, denied of these, audited, p50, p95, p99 and max in milliseconds."""
-    return _rows(index, _CALLS, *query.condition())
+    return _Timed(index, _CALLS, *query.condition()).rows()
 
 
 def hooks(index: Index, query: Query) -> list[Row]:
@@ -49,41 +49,47 @@ def policies(index: Index, query: Query) -> list[Row]:
 def _slowest(index: Index, source: _Source, query: Query) -> list[Row]:
     where, values = query.condition()
     condition = "1" if query.is_empty else f"call IN (SELECT calls.key FROM calls WHERE {where})"
-    return sorted(_rows(index, source, condition, values), key=lambda row: -(row["p95"] or 0))
+    return sorted(_Timed(index, source, condition, values).rows(), key=lambda row: -(row["p95"] or 0))
 
 
-def _rows(index: Index, source: _Source, where: str, values: list[Any]) -> list[Row]:
-    names = ", ".join(source.keys)
-    sums = ", ".join(f"sum({condition})" for condition in source.counted.values())
-    groups = index.database.execute(
-        f"SELECT {names}, max(ms), count(ms), count(*), {sums} FROM {source.table}"
-        f" WHERE {where} GROUP BY {names} ORDER BY {names}",
-        values,
-    ).fetchall()
-    rows = []
-    width = len(source.keys)
-    for group in groups:
-        found, (longest, timed, *counts) = group[:width], group[width:]
-        row: Row = dict(zip((*source.keys, "count", *source.counted), (*found, *counts), strict=True))
-        for name, share in _SHARES.items():
-            row[name] = _percentile(index, source, where, values, found, timed, share)
-        rows.append(row | {"max": longest})
-    return rows
+@dataclass(frozen=True)
+class _Timed:
+    """What of a source fulfils `where`, an SQL condition with its values."""
 
+    index: Index
+    source: _Source
+    where: str
+    values: list[Any]
 
-def _percentile(
-    index: Index, source: _Source, where: str, values: list[Any], group: list[Any], timed: int, share: float
-) -> float | None:
-    """The nearest-rank percentile, exact: the index of the group is in the order of milliseconds.
+    def rows(self) -> list[Row]:
+        """A row for each group."""
+        keys, counted = self.source.keys, self.source.counted
+        names = ", ".join(keys)
+        sums = ", ".join(f"sum({condition})" for condition in counted.values())
+        groups = self.index.database.execute(
+            f"SELECT {names}, max(ms), count(ms), count(*), {sums} FROM {self.source.table}"
+            f" WHERE {self.where} GROUP BY {names} ORDER BY {names}",
+            self.values,
+        ).fetchall()
+        rows = []
+        for group in groups:
+            found, (longest, timed, *counts) = group[: len(keys)], group[len(keys) :]
+            row: Row = dict(zip((*keys, "count", *counted), (*found, *counts), strict=True))
+            shares = {name: self._percentile(found, timed, share) for name, share in _SHARES.items()}
+            rows.append(row | shares | {"max": longest})
+        return rows
 
-    It is walked from the nearer end.
-    """
-    if not timed:
-        return None
-    rank = max(0, math.ceil(timed * share) - 1)
-    order, steps = ("ms", rank) if share <= _MIDDLE else ("ms DESC", timed - 1 - rank)
-    same = " AND ".join(f"{name} = ?" for name in source.keys)
-    condition = f"{same} AND ms IS NOT NULL AND ({where})"
-    query = f"SELECT ms FROM {source.table} WHERE {condition} ORDER BY {order} LIMIT 1 OFFSET ?"
-    (found,) = index.database.execute(query, (*group, *values, steps)).fetchone()
-    return float(found)
+    def _percentile(self, group: list[Any], timed: int, share: float) -> float | None:
+        """The nearest-rank percentile, exact: the index of the group is in the order of milliseconds.
+
+        It is walked from the nearer end.
+        """
+        if not timed:
+            return None
+        rank = max(0, math.ceil(timed * share) - 1)
+        order, steps = ("ms", rank) if share <= _MIDDLE else ("ms DESC", timed - 1 - rank)
+        same = " AND ".join(f"{name} = ?" for name in self.source.keys)
+        condition = f"{same} AND ms IS NOT NULL AND ({self.where})"
+        query = f"SELECT ms FROM {self.source.table} WHERE {condition} ORDER BY {order} LIMIT 1 OFFSET ?"
+        (found,) = self.index.database.execute(query, (*group, *self.values, steps)).fetchone()
+        return float(found)

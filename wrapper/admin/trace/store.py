@@ -20,8 +20,7 @@ from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper.admin.trace import index as trace_index
 from hookrun.wrapper.admin.trace.index import Index
 from hookrun.wrapper.record import kept_configs, record
-
-Call = dict[str, Any]
+from hookrun.wrapper.record.line import Line
 
 MAKING = ("create", "run", "restore")
 _NAMING = ("docker", "podman")  # the engines that give names
@@ -72,7 +71,7 @@ class Query:
         flags = [name for name in ("failed", "denied", "audited") if getattr(self, name)]
         return " AND ".join([*chosen, *flags]) or "1", list(itertools.chain(*chosen.values()))
 
-    def fits(self, call: Call, name: str = "") -> bool:
+    def fits(self, call: Line, name: str = "") -> bool:
         """Whether a call is one that is asked for; `name` is its container's."""
         time = trace_index.seconds_of(call["time"])
         return (
@@ -99,7 +98,7 @@ def parsed_time(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        raise Failure(f"{text!r} is no time: give 15m, 2h, 3d or 2026-01-31T12:00:00Z") from None
+        raise Failure(f"invalid time {text!r}: give 15m, 2h, 3d or 2026-01-31T12:00:00Z") from None
 
 
 class Store:
@@ -109,9 +108,9 @@ class Store:
         self.directory = directory
         self._index: Index | None = None
 
-    def last(self, count: int) -> list[Call]:
+    def last(self, count: int) -> list[Line]:
         """The last calls, the oldest first, read from the end without an index."""
-        found: list[Call] = []
+        found: list[Line] = []
         for path in reversed(trace_index.record_files(self.directory)):
             for line in lines_backwards(path):
                 if len(found) == count:
@@ -121,7 +120,7 @@ class Store:
                     found.append(call)
         return found[::-1]
 
-    def follow(self, last: int) -> Iterator[Call]:
+    def follow(self, last: int) -> Iterator[Line]:
         """The last calls, then each new one as it happens; never ends."""
         path = self.directory / record.CURRENT
         file: BinaryIO | None = None
@@ -145,7 +144,7 @@ class Store:
         self._index.update()
         return self._index
 
-    def select(self, query: Query, last: int | None = None) -> Iterator[Call]:
+    def select(self, query: Query, last: int | None = None) -> Iterator[Line]:
         """The calls that were asked for, the oldest first; `last` keeps only that many of the newest."""
         if query.is_empty and last is not None:
             yield from self.last(last)
@@ -161,7 +160,7 @@ class Store:
             if call is not None:
                 yield call
 
-    def find(self, prefix: str) -> Call:
+    def find(self, prefix: str) -> Line:
         """The call whose id starts so; of a container, also by its name, the call that made it, else its last one.
 
         Raises Failure where there is none, or more than one id starts so.
@@ -177,7 +176,7 @@ class Store:
             return self._call_of_container(index, containers, prefix)
         return json.loads(index.line(found[0]))  # type: ignore[no-any-return]
 
-    def _call_of_container(self, index: Index, containers: list[str], prefix: str) -> Call:
+    def _call_of_container(self, index: Index, containers: list[str], prefix: str) -> Line:
         if not containers:
             raise Failure(f"no call and no container in {self.directory} has an id that starts with {prefix}")
         name = prefix if prefix in containers else containers[0]
@@ -208,14 +207,14 @@ class Store:
         )
         return [name for (name,) in index.database.execute(query, (f"{prefix}*",))]
 
-    def end_of(self, call: Call) -> Call:
+    def end_of(self, call: Line) -> Line:
         """The call that deleted the container which a call made; the call itself where there is none yet."""
         if call["command"] not in MAKING:
             return call
         query = Query(call["container"], command="delete", since=trace_index.seconds_of(call["time"]), exact=True)
         return next(self.select(query), call)
 
-    def before(self, call: Call) -> Any:
+    def before(self, call: Line) -> Any:
         """The config as the engine wrote it, masked. Raises Failure where the call has none or it is gone."""
         if not call["config"]:
             raise Failure(f"call {call['id']}: `{call['command']}` got no config from the engine, or failed before it")
@@ -231,9 +230,10 @@ class Store:
             text = reason(error) if isinstance(error, OSError) else error
             raise Failure(f"cannot read {path}.json: {text}") from None
 
-    def after(self, call: Call) -> Any:
+    def after(self, call: Line) -> Any:
         """The config that the container ran with, masked. Raises Failure as `before` does."""
-        return jsonpatch.apply_patch(self.before(call), call["config"]["patch"])
+        before, change = self.before(call), call["config"]
+        return jsonpatch.apply_patch(before, change["patch"]) if change else before
 
 
 class Names:
@@ -244,7 +244,7 @@ class Names:
         self._index: Index | None = None
         self._known: dict[str, str] = {}
 
-    def of(self, call: Call) -> str:
+    def of(self, call: Line) -> str:
         """The name of a call's container, "" where no engine gave one. It is in the line of the call that made it."""
         container: str = call["container"]
         if call.get("name"):
@@ -254,12 +254,16 @@ class Names:
             self._known[container] = self._index.called(container)
         return self._known.get(container, "")
 
-    def label(self, call: Call) -> str:
+    def on(self, call: Line) -> Line:
+        """A call with its container's name."""
+        return {**call, "name": self.of(call)}
+
+    def label(self, call: Line) -> str:
         """The container as people know it: by its name, else by its whole id."""
         return self.of(call) or str(call["container"])
 
 
-def parsed(line: bytes) -> Call | None:
+def parsed(line: bytes) -> Line | None:
     """A line of the record; None for a notice and for what is no record."""
     try:
         return trace_index.parsed(line)
@@ -267,7 +271,7 @@ def parsed(line: bytes) -> Call | None:
         return None
 
 
-def _new_calls(file: BinaryIO | None) -> Iterator[Call]:
+def _new_calls(file: BinaryIO | None) -> Iterator[Line]:
     """The whole lines that a file has beyond where it was read up to."""
     while file is not None:
         start = file.tell()
@@ -310,4 +314,4 @@ def lines_backwards(path: Path) -> Iterator[bytes]:
 
 def _check_prefix(prefix: str) -> None:
     if not _PREFIX.fullmatch(prefix):
-        raise Failure(f"{prefix!r} is no id: letters, digits and _+-. only")
+        raise Failure(f"invalid id {prefix!r}: letters, digits and _+-. only")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hookrun.wrapper.admin.trace.index import seconds_of
+from hookrun.wrapper.record.line import Line
 
 _WIDTH = 40
 
@@ -18,18 +19,24 @@ class Step:
     `start` counts from the first call, `gap` from the end of all calls before (0 where they overlap).
     """
 
-    call: dict[str, Any]
+    call: Line
     start: float
     gap: float
     waited: float
 
     def as_dict(self) -> dict[str, Any]:
-        names = ("id", "time", "command", "status", "error")
-        times = {"start": self.start, "gap": self.gap, "waited": self.waited}
-        return {**{name: self.call[name] for name in names}, **times}
+        call = self.call
+        told = {
+            "id": call["id"],
+            "time": call["time"],
+            "command": call["command"],
+            "status": call["status"],
+            "error": call["error"],
+        }
+        return {**told, "start": self.start, "gap": self.gap, "waited": self.waited}
 
 
-def steps(calls: list[dict[str, Any]]) -> Iterator[Step]:
+def steps(calls: list[Line]) -> Iterator[Step]:
     """The calls of a container, the oldest first, with the times between them."""
     first = end = None
     for call in calls:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from hookrun.wrapper.admin.output import harmless
 from hookrun.wrapper.admin.trace.export import host as export_host
@@ -47,10 +48,11 @@ def render(selection: Selection) -> Iterator[str]:
     machine = export_host.identity()
     yield _line(_HEADINGS)
     for call in selection.calls():
+        values: Mapping[str, Any] = call
         config = call["config"] or {"before": "", "after": ""}
         yield _line(
             [
-                *("" if call[name] is None else call[name] for name in _PLAIN),
+                *("" if values[name] is None else values[name] for name in _PLAIN),
                 machine["host.name"],
                 machine["host.id"],
                 result(call),

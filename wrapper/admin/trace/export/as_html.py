@@ -10,7 +10,7 @@ import base64
 import itertools
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from hookrun.wrapper.admin.trace import show as trace_show
 from hookrun.wrapper.admin.trace.export.selection import Selection
 from hookrun.wrapper.admin.trace.index import effect_of, is_audited, result, seconds_of
 from hookrun.wrapper.admin.trace.store import Store
+from hookrun.wrapper.record.line import Line
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _DATA = "/*CALLS*/"
@@ -42,10 +43,11 @@ def render(selection: Selection) -> Iterator[str]:
     yield after
 
 
-def _entry(call: dict[str, Any]) -> dict[str, Any]:
+def _entry(call: Line) -> dict[str, Any]:
     """What the overview knows of a call; `start` is in milliseconds since 1970."""
+    values: Mapping[str, Any] = call
     return {
-        **{name: call[name] for name in _FIELDS},
+        **{name: values[name] for name in _FIELDS},
         "error": call["error"] or trace_show.harm(call),
         "start": round(seconds_of(call["time"]) * 1000, 3),
         "result": result(call),
@@ -55,7 +57,7 @@ def _entry(call: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _details(store: Store, call: dict[str, Any]) -> dict[str, Any]:
+def _details(store: Store, call: Line) -> dict[str, Any]:
     """What the call's own page shows besides."""
     return {"text": "\n".join(trace_show.describe(call, call["name"])), "diff": list(_diff(store, call))}
 
@@ -65,7 +67,7 @@ def _packed(value: Any) -> str:
     return base64.b64encode(zlib.compress(json.dumps(value).encode())).decode()
 
 
-def _diff(store: Store, call: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _diff(store: Store, call: Line) -> Iterator[tuple[str, str, str]]:
     if not call["config"] or not call["config"]["patch"]:
         return
     try:

@@ -17,6 +17,7 @@ from hookrun.wrapper.admin.trace import index as trace_index
 from hookrun.wrapper.admin.trace.export import host as export_host
 from hookrun.wrapper.admin.trace.export.selection import Selection
 from hookrun.wrapper.admin.trace.index import Effect
+from hookrun.wrapper.record.line import Line
 
 _SPAN_INTERNAL = 1
 _SPAN_SERVER = 2
@@ -38,18 +39,18 @@ def render(selection: Selection) -> Iterator[str]:
     yield "]}]}]}\n"
 
 
-def ids(call: dict[str, Any]) -> tuple[str, str]:
+def ids(call: Line) -> tuple[str, str]:
     """Trace and span of a call, the same at each export: what is sent twice is known again."""
     return _hash(call["container"] or call["id"], 32), _hash(call["id"], 16)
 
 
-def times(call: dict[str, Any]) -> tuple[int, int]:
+def times(call: Line) -> tuple[int, int]:
     """Begin and end of a call in nanoseconds since 1970."""
     start = nanoseconds(call["time"])
     return start, start + round(call["milliseconds"] * _MILLISECOND)
 
 
-def _spans(call: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _spans(call: Line) -> Iterator[dict[str, Any]]:
     start, end = times(call)
     trace, own = ids(call)
     span = {
@@ -74,7 +75,7 @@ def _spans(call: dict[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def phases(call: dict[str, Any]) -> Iterator[tuple[str, str, int, int]]:
+def phases(call: Line) -> Iterator[tuple[str, str, int, int]]:
     """A call's phases: name, span, begin and end as `times` has them."""
     start, end = times(call)
     for number, (name, milliseconds) in enumerate(call["phases"]):
@@ -89,11 +90,11 @@ def resource_facts() -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _attributes(call: dict[str, Any]) -> list[dict[str, Any]]:
+def _attributes(call: Line) -> list[dict[str, Any]]:
     return [_attribute(name, value) for name, value in facts(call).items()]
 
 
-def facts(call: dict[str, Any]) -> dict[str, Any]:
+def facts(call: Line) -> dict[str, Any]:
     """What is told of a call, named by OpenTelemetry's semantic conventions where they have a name."""
     ended = trace_index.result(call)
     values = {
@@ -115,7 +116,7 @@ def facts(call: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in ("", None, [])}
 
 
-def _policies(call: dict[str, Any], effect: Effect) -> list[str]:
+def _policies(call: Line, effect: Effect) -> list[str]:
     return [one["policy"] for one in call["decisions"] if trace_index.effect_of(one) is effect]
 
 

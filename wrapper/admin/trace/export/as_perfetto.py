@@ -12,6 +12,7 @@ from typing import Any
 
 from hookrun.wrapper.admin.trace.export.selection import Selection
 from hookrun.wrapper.admin.trace.index import seconds_of
+from hookrun.wrapper.record.line import Line
 
 _HOST = "(no container)"
 
@@ -36,7 +37,7 @@ def _name(number: int, container: str) -> dict[str, Any]:
     return {"name": "process_name", "ph": "M", "ts": 0, "pid": number, "tid": 0, "args": {"name": container}}
 
 
-def _events(call: dict[str, Any], number: int) -> Iterator[dict[str, Any]]:
+def _events(call: Line, number: int) -> Iterator[dict[str, Any]]:
     """Times in microseconds, as the format wants them."""
     start = round(seconds_of(call["time"]) * 1_000_000)
     end = start + max(1, round(call["milliseconds"] * 1000))
@@ -48,6 +49,6 @@ def _events(call: dict[str, Any], number: int) -> Iterator[dict[str, Any]]:
         start = until
 
 
-def _event(name: str, category: str, start: int, end: int, call: dict[str, Any], number: int) -> dict[str, Any]:
+def _event(name: str, category: str, start: int, end: int, call: Line, number: int) -> dict[str, Any]:
     times = {"ts": start, "dur": end - start}
     return {"name": name or "none", "cat": category, "ph": "X", **times, "pid": number, "tid": call["pid"]}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from hookrun.policies.policy import Policy
 from hookrun.wrapper.admin.trace.store import Names, Query, Store
+from hookrun.wrapper.record.line import Line
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Selection:
     containers: set[str] | None = None
     policies: dict[str, Policy] = field(default_factory=dict)
 
-    def calls(self) -> Iterator[dict[str, Any]]:
+    def calls(self) -> Iterator[Line]:
         """The calls, the oldest first, each with the name of its container."""
         names = Names(self.store)
-        return ({**call, "name": names.of(call)} for call in self.store.select(self.query, self.last))
+        return (names.on(call) for call in self.store.select(self.query, self.last))
 
 
 Exporter = Callable[[Selection], Iterator[str]]

@@ -77,7 +77,7 @@ def arguments(secret: Planted) -> list[str]:
     ]
 
 
-def annotations(secret: Planted) -> dict[str, str]:
+def labels(secret: Planted) -> dict[str, str]:
     return {
         "plain": "text",
         "com.example/token": secret(),
@@ -91,7 +91,7 @@ def config(secret: Planted) -> dict[str, Any]:
     hook = {"path": "/h", "args": ["h", "--api-key", secret()], "env": [f"VAULT_TOKEN={secret()}"]}
     return {
         "process": {"env": environment(secret), "args": arguments(secret)},
-        "annotations": annotations(secret),
+        "annotations": labels(secret),
         "hooks": {"poststop": [hook]},
         "mounts": [{"destination": "/m", "type": "cifs", "source": "//s/m", "options": ["ro", f"password={secret()}"]}],
     }

@@ -1,6 +1,6 @@
 """Calls from eight processes while a new heap is renamed into place every second: none may fail.
 
-.venv/bin/python -m tests.wrapper.heap_soak [--calls 100000]
+.venv/bin/python -m tests.wrapper.start.heap_soak [--calls 100000]
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def test_it_takes_and_gives_what_pythons_does(tmp_path: Path, answer: Any) -> No
     (tmp_path / "texts").write_bytes(b"\n--\n".join(given))
     packages = warm.with_entry(tmp_path / "packages", MAIN)
     warm.fill(tmp_path / "heap", packages)
-    words = [warm.START, tmp_path / "heap", "launcher", tmp_path / "texts", tmp_path / "answers"]
+    words = [str(warm.START), *(str(tmp_path / name) for name in ("heap", "launcher", "texts", "answers"))]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     answers = (tmp_path / "answers").read_text(encoding="utf-8", errors="surrogatepass").split("\n")

@@ -58,7 +58,7 @@ def test_a_read_only_record_is_no_matter_of_the_engines(host: ConfiguredHost, bu
     host.apply()
     name = host.runtime.run_detached(bundle.command("sleep", "1000").path)
     record = host.state / "record"
-    for words in (["--bind", record, record], ["-o", "remount,bind,ro", record]):
+    for words in (("--bind", record, record), ("-o", "remount,bind,ro", record)):
         subprocess.run(["mount", *words], stdin=subprocess.DEVNULL, check=True, timeout=60)
     log = host.log / "log.json"
     try:

@@ -24,7 +24,7 @@ from tests.support import warm
 from tests.support.bundles import Bundle
 from tests.support.places import short_place
 from tests.support.runtimes import CHECKOUT, Runtime
-from tests.wrapper import heap_soak
+from tests.wrapper.start import heap_soak
 
 pytestmark = pytest.mark.skipif(
     not warm.START.exists(), reason="hookrun-start was not built: see packaging/build-start.sh"
@@ -142,7 +142,7 @@ def be_of_another_program(host: Host) -> None:
         file.write(bytes(20))
 
 
-UNUSABLE: dict[str, tuple[Callable[[Host], None], str]] = {
+UNUSABLE: dict[str, tuple[Callable[[Host], object], str]] = {
     "missing": (lambda host: host.heap.unlink(), "there is none"),
     "empty": (lambda host: host.heap.write_bytes(b""), "it is damaged"),
     "short": (shorten, "it is damaged"),
@@ -185,7 +185,7 @@ def test_a_heap_of_other_sources_is_passed_over(tmp_path: Path, change: str) -> 
     packages = warm.copied(tmp_path / "packages")
     heap = tmp_path / "heap"
     warm.fill(heap, packages)
-    checked = [warm.START, "--check", heap]
+    checked = [str(warm.START), "--check", str(heap)]
     assert subprocess.run(checked, check=False).returncode == 0
     source = packages / "runtime/commands/ps.py"
     status = source.stat()
@@ -322,10 +322,10 @@ def test_who_may_not_mount_fills_a_heap_too() -> None:
             "--reuid",
             "65534",
             "--clear-groups",
-            warm.START,
+            str(warm.START),
             "--fill",
-            place / "heap",
-            program.packages(),
+            str(place / "heap"),
+            str(program.packages()),
         ]
         done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
         assert (done.returncode, done.stderr) == (0, "")
@@ -590,7 +590,7 @@ def test_too_little_memory_for_a_cold_start_too(host: Host) -> None:
 
 def test_a_heap_that_does_not_fit_is_passed_over(host: Host) -> None:
     kibibytes = warm.START.stat().st_size // 1024 + 2000  # enough for the program, not for the heap
-    words = [warm.START, "--check", host.heap]
+    words = [str(warm.START), "--check", str(host.heap)]
     done = subprocess.run(
         ["sh", "-c", f'ulimit -v {kibibytes}; exec "$@"', "sh", *words], capture_output=True, text=True, check=False
     )

@@ -16,7 +16,7 @@ import hookrun.wrapper
 from hookrun.runtime.commands import spec
 
 PACKAGES = Path(hookrun.wrapper.__file__).parents[1]
-LAUNCHER = Path(__file__).parents[2] / "packaging" / "launcher" / "hookrun"
+LAUNCHER = Path(__file__).parents[3] / "packaging" / "launcher" / "hookrun"
 PYTHON = Path(os.path.realpath(sys.executable))
 
 

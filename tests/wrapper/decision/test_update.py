@@ -19,7 +19,7 @@ from tests.runtime.cgroup_support import MIB, UNIFIED, sleeping, v1_only
 from tests.support.bundles import Bundle
 from tests.support.configured import ConfiguredHost
 from tests.support.runtimes import RUNC, Result
-from tests.wrapper.test_gate import in_force
+from tests.wrapper.decision.test_gate import in_force
 
 DENIED = {"deny": [{"when": {"field": "/linux/resources/blockIO/weight", "equals": 777}, "message": "not 777"}]}
 CEILING = {"resources": {"max": {"memory": "64Mi", "cpus": 0.5, "pids": 100}}}

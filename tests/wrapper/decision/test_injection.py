@@ -94,8 +94,8 @@ def test_oci_add_hooks_on_the_command_line(host: Host, bundle: Bundle) -> None:
 def test_a_cdi_device_is_in_the_container(host: Host, bundle: Bundle, kind: str) -> None:
     cdi = host.config / "cdi"
     cdi.mkdir()
-    edits = {"env": ["GPU=0"], "deviceNodes": [{"path": "/dev/gpu", "hostPath": "/dev/zero"}]}
-    edits["hooks"] = [{"hookName": "createRuntime", "path": host.script("note", f"echo x >>{host.log}/said")}]  # type: ignore[list-item]
+    edits: dict[str, Any] = {"env": ["GPU=0"], "deviceNodes": [{"path": "/dev/gpu", "hostPath": "/dev/zero"}]}
+    edits["hooks"] = [{"hookName": "createRuntime", "path": host.script("note", f"echo x >>{host.log}/said")}]
     text = json.dumps(
         {"cdiVersion": "0.5.0", "kind": "vendor.com/gpu", "devices": [{"name": "a", "containerEdits": edits}]}, indent=1
     )

@@ -15,7 +15,7 @@ import pytest
 from hookrun.wrapper.caller import bolt, claims, engine
 from tests.support.bundles import BUSYBOX
 from tests.support.places import short_place
-from tests.wrapper.test_engine import USER
+from tests.wrapper.caller.test_engine import USER
 
 ID = "e56af804b82e724070d82dbce6f5dcca764198bb121f1177d3e42e87dcee602d"
 CRIO = "io.kubernetes.cri-o.Labels"
