@@ -24,9 +24,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--all"):
-        left = [item for item in items if item.get_closest_marker("release")]
+        left = [item for item in items if is_for_a_release(item)]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+
+
+def is_for_a_release(item: pytest.Item) -> bool:
+    """Whether a test waits for the days before a release: of later engines, a few run every day."""
+    markers = {marker.name for marker in item.iter_markers()}
+    return "release" in markers or ("later" in markers and "daily" not in markers)
 
 
 @pytest.fixture

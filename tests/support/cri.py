@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 
 from tests.support.containerd import Containerd
+from tests.support.generations import HERE, Machine
 from tests.support.runtimes import fresh_id, wait_for
 
 Fields = dict[int, Any]
@@ -120,13 +121,13 @@ class Cri:
 
 @contextmanager
 def daemon(
-    place: Path, image_rootfs: Path, register: Callable[[Path], None], path: str = ""
+    place: Path, image_rootfs: Path, register: Callable[[Path], None], path: str = "", machine: Machine = HERE
 ) -> Iterator[tuple[Containerd, Cri]]:
-    """A containerd with its CRI plugin and the image of the engine tests, found in `path` if it is not the system's.
+    """A containerd with its CRI plugin and the image of the engine tests, found in `path` if it is not `machine`'s own.
 
     `register` is given its config.toml.
     """
-    made = Containerd(place, _PLUGIN.format(image=IMAGE, place=place), namespace="k8s.io", path=path)
+    made = Containerd(place, _PLUGIN.format(image=IMAGE, place=place), namespace="k8s.io", path=path, machine=machine)
     register(made.config)
     (place / "image.tar").write_bytes(image_archive(image_rootfs, "/bin/sleep", "100000"))
     client = Cri(made.socket)
