@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bundles import busybox_rootfs
 from tests.support import generations
+from tests.support.bundles import busybox_rootfs
 from tests.support.docker import Docker, running
 from tests.support.generations import HERE, Machine
+from tests.support.places import short_place
 from tests.support.runtimes import HOOKRUN
 
 IMAGE = "hookrun-test"
@@ -36,6 +37,13 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """The engines of each generation in turn: this host's, and those of the later Debians."""
     with generations.running(request.param) as machine:
         yield machine
+
+
+@pytest.fixture(scope="module")
+def place(machine: Machine) -> Iterator[Path]:
+    """A directory for what is on one machine: sockets, and the configuration of an engine."""
+    with short_place("hrd-") as place:
+        yield place
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from tests.support import port_forward
 from tests.support.configured import ConfiguredHost
 from tests.support.containerd import CONTAINERD, CTR
 from tests.support.cri import EXITED, RUNNING, Cri, Pod, decode
+from tests.support.generations import HERE, Machine
 from tests.support.runtimes import wait_for
 
 pytestmark = pytest.mark.skipif(
@@ -32,9 +33,9 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def host(place: Path) -> Iterator[ConfiguredHost]:
+def host(place: Path, machine: Machine) -> Iterator[ConfiguredHost]:
     """A host with a hook for containers of the namespace `audited`, a CDI device, and a policy."""
-    made = ConfiguredHost(place / "host")
+    made = ConfiguredHost(place / "host", machine)
     made.settings(cdi={"directories": ["cdi"]})
     (made.config / "cdi").mkdir()
     edits = {"env": ["GPU=0"]}
@@ -50,8 +51,9 @@ def host(place: Path) -> Iterator[ConfiguredHost]:
 
 
 @pytest.fixture(scope="module")
-def cri(place: Path, host: ConfiguredHost, image_rootfs: Path) -> Iterator[Cri]:
-    with cris.daemon(place, image_rootfs, lambda config: host.register("containerd", config)) as (_, client):
+def cri(place: Path, host: ConfiguredHost, image_rootfs: Path, machine: Machine) -> Iterator[Cri]:
+    daemon = cris.daemon(place, image_rootfs, lambda config: host.register("containerd", config), machine)
+    with daemon as (_, client):
         yield client
 
 
@@ -86,14 +88,15 @@ def test_the_end_of_a_container_by_itself(pod: Pod) -> None:
 
 
 @pytest.mark.matrix(engine="containerd, CRI", feature="port-forward")
-def test_port_forward(pod: Pod) -> None:
+def test_port_forward(pod: Pod, machine: Machine) -> None:
     script = "mkdir /w; echo through >/w/index.html; exec httpd -f -p 127.0.0.1:38473 -h /w"
     pod.start(pod.create("main", "/bin/sh", "-c", script))
 
     def answers() -> bool:
         url = pod.cri("PortForward", {1: pod.id, 2: [38473]})[1].decode()
         try:
-            answer = port_forward.ask(url, 38473, b"GET / HTTP/1.0\r\n\r\n")
+            with machine.network():
+                answer = port_forward.ask(url, 38473, b"GET / HTTP/1.0\r\n\r\n")
         except ConnectionError:
             return False
         return answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(b"through\n")
@@ -122,6 +125,7 @@ def test_a_refusal_reaches_the_kubelet(pod: Pod) -> None:
     assert "policy no-root: not in my cluster" in str(refusal.value)
 
 
+@pytest.mark.parametrize("machine", [HERE.release], indirect=True)
 def test_this_containerd_has_no_checkpoints(pod: Pod) -> None:
     """Debian 12's has never been told of them, whatever the runtime can; test_cri_checkpoint.py has a later one."""
     container = pod.start(pod.create("main", "/bin/sleep", "600"))

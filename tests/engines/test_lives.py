@@ -6,8 +6,6 @@ import copy
 import json
 import re
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,18 +41,6 @@ shift
 umount /sys/fs/cgroup/unified 2>/dev/null
 exec {crun} "$@"
 """
-
-
-@pytest.fixture(scope="module")
-def place(machine: Machine) -> Iterator[Path]:
-    """A directory for what is on one machine."""
-    # Sockets' paths are short: not below pytest's own directories.
-    directory = Path(tempfile.mkdtemp(prefix="hrclf-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    subprocess.run(
-        ["rm", "-rf", "--one-file-system", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120
-    )
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +94,7 @@ def on_docker(docker: Docker, host: ConfiguredHost) -> Iterator[DockerDriver]:
 def containerd(
     place: Path, host: ConfiguredHost, image_rootfs: Path, machine: Machine
 ) -> Iterator[tuple[Containerd, Cri]]:
-    with cris.daemon(place, image_rootfs, lambda config: register(host, "containerd", config), machine=machine) as made:
+    with cris.daemon(place, image_rootfs, lambda config: register(host, "containerd", config), machine) as made:
         yield made
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.generations import HERE, Machine
 from tests.support.places import short_place
-from tests.support.runtimes import Result, Runtime
+from tests.support.runtimes import HOOKCTL, Result, Runtime
 
 
 class ConfiguredHost:
@@ -51,7 +51,7 @@ class ConfiguredHost:
 
     def hookctl(self, *words: str) -> Result:
         done = subprocess.run(
-            self._machine.hookctl("--config", self.config, "--state", self.state, *words),
+            self._machine.command(HOOKCTL, "--config", self.config, "--state", self.state, *words),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -21,12 +20,9 @@ class Containerd:
     than the system's with its shim.
     """
 
-    def __init__(
-        self, directory: Path, plugins: str = "", namespace: str = "default", path: str = "", machine: Machine = HERE
-    ) -> None:
+    def __init__(self, directory: Path, plugins: str = "", namespace: str = "default", machine: Machine = HERE) -> None:
         self.machine = machine
         self.directory = directory
-        self._environment = {**os.environ, **({"PATH": path} if path else {})}
         self.namespace = namespace
         self.socket = directory / "c.sock"
         self.log = directory / "containerd.log"
@@ -48,7 +44,6 @@ class Containerd:
         with self.log.open("ab") as log:
             self._daemon = subprocess.Popen(
                 self.machine.command("containerd", "--config", str(self.config)),
-                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

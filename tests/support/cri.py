@@ -121,19 +121,19 @@ class Cri:
 
 @contextmanager
 def daemon(
-    place: Path, image_rootfs: Path, register: Callable[[Path], None], path: str = "", machine: Machine = HERE
+    place: Path, image_rootfs: Path, register: Callable[[Path], None], machine: Machine = HERE
 ) -> Iterator[tuple[Containerd, Cri]]:
-    """A containerd with its CRI plugin and the image of the engine tests, found in `path` if it is not `machine`'s own.
+    """A containerd with its CRI plugin and the image of the engine tests on `machine`.
 
     `register` is given its config.toml.
     """
-    made = Containerd(place, _PLUGIN.format(image=IMAGE, place=place), namespace="k8s.io", path=path, machine=machine)
+    made = Containerd(place, _PLUGIN.format(image=IMAGE, place=place), namespace="k8s.io", machine=machine)
     register(made.config)
     (place / "image.tar").write_bytes(image_archive(image_rootfs, "/bin/sleep", "100000"))
     client = Cri(made.socket)
     try:
         made.start()
-        made.check("image", "import", "--snapshotter", "native", str(place / "image.tar"))
+        made.check("image", "import", "--no-unpack", str(place / "image.tar"))
         wait_for(lambda: _answers(client), f"the CRI plugin: {made.log}", 60)
         yield made, client
     finally:

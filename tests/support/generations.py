@@ -2,11 +2,12 @@
 
 A machine is a mount and a network namespace whose root is a release's packages; what is written there is gone with it.
 The host's /proc, /sys, /dev, /tmp, /var/tmp and the checkout are in it under their own names, and so are its processes:
-a pid is a pid. hookctl runs there with that Debian's Python and libraries.
+a pid is a pid. hookctl, under its own name too, runs with that Debian's Python and libraries.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -24,32 +25,45 @@ RELEASES = {"bookworm": "12", **LATER}
 _PACKAGES = (
     *("docker.io", "docker-cli", "docker-buildx", "containerd", "podman", "buildah", "runc", "crun", "conmon", "criu"),
     *("base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "findutils", "grep", "iproute2"),
-    *("iptables", "mount", "procps", "sed", "tini", "util-linux"),
+    *("iptables", "mount", "procps", "sed", "strace", "tini", "util-linux"),
     # What hookctl needs, and its tests.
     *("python3", "python3-jsonpatch", "python3-jsonschema", "python3-loguru", "python3-protobuf", "python3-rich"),
     *("python3-ruamel.yaml", "python3-tomlkit", "python3-typer", "python3-pytest", "python3-pytest-mock"),
-    *("python3-pytest-xdist", "python3-hypothesis"),
+    *("python3-pytest-xdist", "python3-hypothesis", "python3-prometheus-client"),
 )
 _SHARED = ("/tmp", "/var/tmp", str(CHECKOUT))
 
-# What another Python compiles stays in the machine.
-_PYTHON = (f"PYTHONPATH={CHECKOUT}/.venv/src", "PYTHONPYCACHEPREFIX=/var/cache/python")
-_HOOKCTL = "import sys; sys.argv[0] = 'hookctl'; from hookrun.wrapper.admin.app import main; sys.exit(main())"
+# The checkout's own, as it is there; what that Python compiles stays in the machine.
+_HOOKCTL = f"""#!/usr/bin/python3
+import sys
+
+sys.dont_write_bytecode, sys.pycache_prefix = False, "/var/cache/python"
+sys.path.insert(0, "{CHECKOUT}/.venv/src")
+from hookrun.wrapper.admin.app import main
+
+sys.exit(main())
+"""
 
 # What the packages' scripts would have done follows their files. The machine stands as long as somebody may write to it.
 _INIT = """
-packages=$1; scratch=$2; shift 2
+packages=$1; scratch=$2; hookctl=$3; text=$4; shift 4
 mount -t tmpfs -o mode=755 tmpfs "$scratch"
 mkdir "$scratch/upper" "$scratch/work" "$scratch/root"
 mount -t overlay -o "lowerdir=$packages,upperdir=$scratch/upper,workdir=$scratch/work" overlay "$scratch/root"
 cd "$scratch/root"
 for kernels in proc sys dev; do mount --rbind "/$kernels" "$kernels"; done
 for shared in "$@"; do mkdir -p ".$shared"; mount --bind "$shared" ".$shared"; done
+mount -t tmpfs -o mode=755 tmpfs run
 cp usr/share/base-passwd/passwd.master etc/passwd
 cp usr/share/base-passwd/group.master etc/group
-for name in iptables ip6tables; do ln -s xtables-nft-multi "usr/sbin/$name"; done
+for version in iptables ip6tables; do
+    for name in "$version" "$version-save" "$version-restore"; do ln -s xtables-nft-multi "usr/sbin/$name"; done
+done
 echo 127.0.0.1 localhost > etc/hosts
 : > etc/resolv.conf
+printf %s "$text" > usr/bin/hookctl
+chmod 755 usr/bin/hookctl
+mount --bind usr/bin/hookctl ".$hookctl"
 ip link set lo up
 mkdir old
 pivot_root . old
@@ -66,20 +80,23 @@ class Machine:
         self.release = release
         self._holder = namespaces
 
-    def __str__(self) -> str:
-        return self.release
-
-    def command(self, *words: str) -> list[str]:
+    def command(self, *words: str | Path) -> list[str]:
         """The words of a command that runs there. Its working directory is `/`."""
-        if self._holder is None:
-            return list(words)
-        return ["nsenter", "--target", str(self._holder), "--mount", "--net", "--", *words]
+        there = ["nsenter", "--target", str(self._holder), "--mount", "--net", "--"] if self._holder else []
+        return [*there, *map(str, words)]
 
-    def hookctl(self, *words: str | Path) -> list[str]:
-        """The words of a hookctl command, of this checkout, that runs there."""
+    @contextmanager
+    def network(self) -> Iterator[None]:
+        """What this thread opens meanwhile, servers and connections, is of the machine's network."""
         if self._holder is None:
-            return [str(HOOKCTL), *map(str, words)]
-        return self.command("env", *_PYTHON, "python3", "-c", _HOOKCTL, *map(str, words))
+            yield
+            return
+        with open("/proc/thread-self/ns/net") as before, open(f"/proc/{self._holder}/ns/net") as there:
+            _enter(there.fileno())
+            try:
+                yield
+            finally:
+                _enter(before.fileno())
 
     def unmount_below(self, directory: Path) -> None:
         """Take away what an engine has left mounted there."""
@@ -88,6 +105,11 @@ class Machine:
         for mount in reversed([mount for mount in mounts if mount.startswith(f"{directory}/")]):
             words = self.command("umount", "-l", mount)
             subprocess.run(words, stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE)
+
+
+def _enter(namespace: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 HERE = Machine("bookworm")
@@ -103,7 +125,7 @@ def running(release: str) -> Iterator[Machine]:
     with tempfile.TemporaryDirectory(prefix="hr-gen-", dir="/run") as scratch:
         words = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-euc", _INIT, "sh"]
         holder = subprocess.Popen(
-            [*words, str(packages), scratch, *_SHARED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*words, str(packages), scratch, str(HOOKCTL), _HOOKCTL, *_SHARED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert holder.stdin and holder.stdout
         try:
