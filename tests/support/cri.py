@@ -27,12 +27,14 @@ Fields = dict[int, Any]
 IMAGE = "docker.io/library/hookrun-test:latest"
 RUNNING, EXITED = 1, 2
 _NODE = 2  # the host's network: a pod that needs no CNI plugin
+# Where CDI is the engine's work (containerd 2), it looks below its own directory.
 # A handler is like the default runtime: what is registered inherits the state directory of the test's own.
 _PLUGIN = """
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{image}"
 restrict_oom_score_adj = true
 stream_server_port = "0"
+cdi_spec_dirs = ["{place}/cdi"]
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{place}/cni/bin"
 conf_dir = "{place}/cni/conf"
