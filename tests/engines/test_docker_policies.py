@@ -57,7 +57,9 @@ class Site:
 
     def hookctl(self, *words: str) -> str:
         done = subprocess.run(
-            self.docker.machine.command(HOOKCTL, "--config", self.place / "etc", "--state", self.place / "state", *words),
+            self.docker.machine.command(
+                HOOKCTL, "--config", self.place / "etc", "--state", self.place / "state", *words
+            ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

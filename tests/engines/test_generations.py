@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -12,7 +11,11 @@ from tests.support import generations, leaks
 from tests.support.generations import Machine
 from tests.support.runtimes import CHECKOUT, HOOKCTL, PATIENCE, Result
 
-PURE = ("tests/policies", "tests/hooks", "tests/wrapper/admin")
+# A call of Python that compiles nothing into the checkout.
+PYTEST = (
+    *("env", "-C", CHECKOUT, f"PYTHONPATH={CHECKOUT}/.venv/src", "PYTHONPYCACHEPREFIX=/var/cache/python"),
+    *("PYTHONDONTWRITEBYTECODE=", "python3", "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+)
 
 
 def told(machine: Machine, *words: str | Path, timeout: float = PATIENCE) -> Result:
@@ -41,3 +44,20 @@ def test_a_machine_leaves_nothing(release: str, tmp_path: Path) -> None:
     assert [mount for mount in leaks.mounts() if mount not in before] == []
     with generations.running(release) as machine:
         assert told(machine, "test", "-e", "/etc/written").status == 1
+
+
+def passes(machine: Machine, *words: str, timeout: float) -> None:
+    done = told(machine, *PYTEST, *words, timeout=timeout)
+    assert done.status == 0, done.out + done.err
+
+
+@pytest.mark.daily
+@pytest.mark.parametrize("machine", generations.LATER, indirect=True)
+def test_policies_under_its_python(machine: Machine) -> None:
+    passes(machine, "tests/policies/test_library.py", timeout=PATIENCE)
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("machine", generations.LATER, indirect=True)
+def test_hookctl_under_its_python(machine: Machine) -> None:
+    passes(machine, "tests/policies", "tests/hooks", "tests/wrapper/admin", timeout=3600)

@@ -125,7 +125,9 @@ def running(release: str) -> Iterator[Machine]:
     with tempfile.TemporaryDirectory(prefix="hr-gen-", dir="/run") as scratch:
         words = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-euc", _INIT, "sh"]
         holder = subprocess.Popen(
-            [*words, str(packages), scratch, str(HOOKCTL), _HOOKCTL, *_SHARED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*words, str(packages), scratch, str(HOOKCTL), _HOOKCTL, *_SHARED],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert holder.stdin and holder.stdout
         try:
