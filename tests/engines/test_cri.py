@@ -113,11 +113,11 @@ def test_a_hook_for_a_namespace(pod: Pod, host: ConfiguredHost) -> None:
 
 
 def test_a_cdi_device(pod: Pod) -> None:
-    """By hookrun, or by containerd 2 itself: once."""
-    command = ["/bin/sh", "-c", "tr '\\0' '\\n' </proc/self/environ | grep ^GPU >/gpu; exec sleep 600"]
+    """By hookrun, or by containerd 2 itself, which knows the same directory."""
+    command = ["/bin/sh", "-c", "echo $GPU >/gpu; exec sleep 600"]
     container = pod.start(pod.create("main", *command, annotations={"cdi.k8s.io/test": "vendor.com/gpu=a"}))
     wait_for(
-        lambda: pod.execute(container, "cat", "/gpu")[1] == "GPU=0\n", "the container to see its device's variable"
+        lambda: pod.execute(container, "cat", "/gpu")[1] == "0\n", "the container to see its device's variable"
     )
 
 
