@@ -78,7 +78,7 @@ exec $1 "\$@"
 END
     chmod 755 "$front"
     for test in $(chosen tests .py); do
-        case $test in */test_*) OCI_RUNTIME=$front INIT=tests/init timeout --foreground 600 python3 "$test" ;; esac
+        case $test in */test_*) OCI_RUNTIME=$front INIT=tests/init timeout --foreground 120 python3 "$test" ;; esac
     done
     rm "$front"
 }
