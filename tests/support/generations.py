@@ -24,8 +24,8 @@ RELEASES = {"bookworm": "12", **LATER}
 
 _PACKAGES = (
     *("docker.io", "docker-cli", "docker-buildx", "containerd", "podman", "buildah", "runc", "crun", "conmon", "criu"),
-    *("base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "findutils", "grep", "iproute2"),
-    *("iptables", "mount", "procps", "sed", "strace", "tar", "tini", "util-linux"),
+    *("base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "findutils", "grep", "gzip"),
+    *("iproute2", "iptables", "mount", "procps", "sed", "strace", "tar", "tini", "util-linux"),
     # What hookctl needs, and its tests.
     *("python3", "python3-jsonpatch", "python3-jsonschema", "python3-loguru", "python3-protobuf", "python3-rich"),
     *("python3-ruamel.yaml", "python3-tomlkit", "python3-typer", "python3-pytest", "python3-pytest-mock"),
