@@ -116,9 +116,7 @@ def test_a_cdi_device(pod: Pod) -> None:
     """By hookrun, or by containerd 2 itself, which knows the same directory."""
     command = ["/bin/sh", "-c", "echo $GPU >/gpu; exec sleep 600"]
     container = pod.start(pod.create("main", *command, annotations={"cdi.k8s.io/test": "vendor.com/gpu=a"}))
-    wait_for(
-        lambda: pod.execute(container, "cat", "/gpu")[1] == "0\n", "the container to see its device's variable"
-    )
+    wait_for(lambda: pod.execute(container, "cat", "/gpu")[1] == "0\n", "the container to see its device's variable")
 
 
 def test_a_refusal_reaches_the_kubelet(pod: Pod) -> None:

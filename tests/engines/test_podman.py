@@ -297,7 +297,9 @@ def hooks_of(podman: Podman, name: str, *words: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("words", CONTAINERS.values(), ids=CONTAINERS)
-def test_the_same_hooks_as_podmans_own(place: Path, both: tuple[Podman, Podman], words: list[str]) -> None:
+def test_the_same_hooks_as_podmans_own(
+    place: Path, both: tuple[Podman, Podman], words: list[str], machine: Machine
+) -> None:
     found = []
     noted = place / "noted"
     for podman in both:
@@ -306,9 +308,16 @@ def test_the_same_hooks_as_podmans_own(place: Path, both: tuple[Podman, Podman],
         hooks = hooks_of(podman, name, *[IMAGE if word == "IMAGE" else word for word in words])
         hooks.pop("poststop", None)  # Podman runs those itself
         configured = {stage: [hook["args"][1] for hook in listed] for stage, listed in hooks.items()}
-        found.append((configured, noted.read_text().split()))
+        ran = noted.read_text().split()
+        found.append((configured, ran) if machine.release != "forky" else (_with_prestart(configured), sorted(ran)))
     assert found[0] == found[1]
     assert found[0][0]["createContainer"] == ["10-always"]
+
+
+def _with_prestart(configured: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Podman 5.8 has a file's prestart hooks among those of createRuntime; the runtime runs either at the same point."""
+    early = configured.get("prestart", []) + configured.get("createRuntime", [])
+    return {**configured, "prestart": [], "createRuntime": sorted(early)}
 
 
 def test_hooks_that_podman_added_are_not_added_again(

@@ -39,6 +39,7 @@ class Podman:
             "HOME": str(directory),
             "XDG_RUNTIME_DIR": str(directory),
             "CONTAINERS_CONF": str(directory / "containers.conf"),
+            "PODMAN_IGNORE_CGROUPSV1_WARNING": "yes",
         }
         self._words = [
             PODMAN,
