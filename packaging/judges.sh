@@ -56,11 +56,31 @@ run_tools() {
     done
 }
 
+# Two flags of crun's own come with nearly every call of its suite: they name what other runtimes do without being told.
 run_crun() {
     cd "$CRUN_SUITE" || return
+    front=$(mktemp)
+    cat > "$front" << END
+#!/bin/sh
+left=\$#
+while [ \$left -gt 0 ]; do
+    case \$1 in
+        --cgroup-manager | --config)
+            shift
+            left=\$((left - 1))
+            ;;
+        *) set -- "\$@" "\$1" ;;
+    esac
+    shift
+    left=\$((left - 1))
+done
+exec $1 "\$@"
+END
+    chmod 755 "$front"
     for test in $(chosen tests .py); do
-        case $test in */test_*) OCI_RUNTIME=$1 INIT=tests/init python3 "$test" ;; esac
+        case $test in */test_*) OCI_RUNTIME=$front INIT=tests/init timeout --foreground 120 python3 "$test" ;; esac
     done
+    rm "$front"
 }
 
 # The shim finds its runtime under runc's name in $PATH.

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests import parallel
+from tests.support.generations import HERE, RELEASES
 
 CHECKOUT = Path(__file__).parents[1]
 README = CHECKOUT / "README.md"
@@ -41,11 +42,12 @@ FEATURES = (
     "rootless",
     "checkpoint and restore",
 )
+COLUMNS = tuple(f"{engine} ({number})" for engine in ENGINES for number in RELEASES.values())
 PASSED, FAILED = "passed", "failed"
 _SIGNS = {PASSED: "yes", FAILED: "**no**"}
 _BEGIN, _END = "<!-- matrix: written by `python -m tests.matrix` from a test run -->", "<!-- end of the matrix -->"
 
-Cell = tuple[str, str]  # feature, engine
+Cell = tuple[str, str]  # feature, column
 Outcomes = dict[Cell, str]
 
 
@@ -54,15 +56,19 @@ def artefact() -> Path:
     return Path(os.environ.get("HOOKRUN_ARTEFACTS") or CHECKOUT / "artefacts") / "matrix.json"
 
 
-def cells_of(markers: Iterable[pytest.Mark]) -> list[Cell]:
-    """The cells that a test's markers name: each feature of theirs with each engine. Raises ValueError for others."""
+def cells_of(markers: Iterable[pytest.Mark], release: str) -> list[Cell]:
+    """The cells that a test's markers name: each feature of theirs with each engine, of that release of Debian.
+
+    Raises ValueError for others.
+    """
     named = [(mark.kwargs.get("feature", ()), mark.kwargs.get("engine", ())) for mark in markers]
     features = [name for some, _ in named for name in _names(some)]
     engines = [name for _, some in named for name in _names(some)]
     strange = {*features, *engines} - {*FEATURES, *ENGINES}
     if strange:
         raise ValueError(f"tests/matrix.py has no {', '.join(sorted(strange))}")
-    return list(itertools.product(features, engines))
+    columns = [f"{name} ({RELEASES[release]})" for name in engines]
+    return list(itertools.product(features, columns))
 
 
 def _names(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -71,9 +77,9 @@ def _names(value: str | tuple[str, ...]) -> tuple[str, ...]:
 
 def table(outcomes: Outcomes) -> str:
     """The Markdown of the matrix; rows that no test fills are left out."""
-    rows = [f"| | {' | '.join(ENGINES)} |", f"| --- |{' --- |' * len(ENGINES)}"]
+    rows = [f"| | {' | '.join(COLUMNS)} |", f"| --- |{' --- |' * len(COLUMNS)}"]
     for feature in FEATURES:
-        signs = [_SIGNS.get(outcomes.get((feature, engine), ""), "") for engine in ENGINES]
+        signs = [_SIGNS.get(outcomes.get((feature, column), ""), "") for column in COLUMNS]
         if any(signs):
             rows.append(f"| {feature} | {' | '.join(signs)} |")
     return "\n".join(rows)
@@ -128,7 +134,7 @@ class Collector:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Note the cells before -k and -m leave tests out: a cell is judged by all of its tests."""
         for item in items:
-            cells = cells_of(item.iter_markers("matrix"))
+            cells = cells_of(item.iter_markers("matrix"), _release_of(item))
             if cells:
                 self.cells[item.nodeid] = cells
 
@@ -174,6 +180,13 @@ class Collector:
         if self.problems:
             terminalreporter.section("the README's matrix is stale: `python -m tests.matrix`", red=True)
             terminalreporter.write_line("\n".join(self.problems))
+
+
+def _release_of(item: pytest.Item) -> str:
+    """The Debian whose engines a test is of (the fixture `machine`)."""
+    callspec = getattr(item, "callspec", None)
+    release: str = callspec.params.get("machine", HERE.release) if callspec else HERE.release
+    return release
 
 
 def _is_whole(config: pytest.Config) -> bool:

@@ -1,6 +1,7 @@
 """A run on several processors (pytest-xdist): which tests share a worker, in which order, and each worker's own mounts.
 
-Tests of one file share a worker, and so do those of one folder where its daemons, packages or machine are made once.
+Tests of one file share a worker, and so do those of one folder where its daemons, packages or machine are made once:
+for engines, those of each generation.
 The long ones begin. A pytest plugin, which does nothing to a run on one processor.
 """
 
@@ -8,10 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+from tests.support.generations import LATER
 
 # The folders and files that share what one of their fixtures makes, the longest first.
 TOGETHER = {
@@ -27,14 +31,16 @@ MS_REC, MS_PRIVATE = 0x4000, 0x40000
 
 def group_of(nodeid: str) -> str:
     """The name of the share that a test is part of, which one worker gets as a whole."""
-    path = nodeid.partition("::")[0].removeprefix("tests/")
-    return next((group for start, group in TOGETHER.items() if path.startswith(start)), path)
+    path, _, test = nodeid.removeprefix("tests/").partition("::")
+    group = next((group for start, group in TOGETHER.items() if path.startswith(start)), path)
+    later = [release for release in LATER if release in test]
+    return " ".join([group, *later])
 
 
 def rank_of(group: str) -> int:
     """Groups of a low rank begin."""
     first = [*dict.fromkeys(TOGETHER.values()), *LONG]
-    return next((rank for rank, name in enumerate(first) if group.partition("/")[0] == name), len(first))
+    return next((rank for rank, name in enumerate(first) if re.split("[/ ]", group)[0] == name), len(first))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from tests import matrix
 
 FEATURE, OTHER = matrix.FEATURES[:2]
-DOCKER, CTR = matrix.ENGINES[:2]
+ENGINE = matrix.ENGINES[0]
+DOCKER, _, LATER_DOCKER, CTR = matrix.COLUMNS[:4]
 
 
 def test_what_is_written_can_be_read() -> None:
@@ -32,11 +33,12 @@ def test_stale() -> None:
 
 
 def test_cells_of_markers() -> None:
-    marks = [pytest.mark.matrix(feature=(FEATURE, OTHER)).mark, pytest.mark.matrix(engine=DOCKER).mark]
-    assert matrix.cells_of(marks) == [(FEATURE, DOCKER), (OTHER, DOCKER)]
-    assert matrix.cells_of([]) == []
+    marks = [pytest.mark.matrix(feature=(FEATURE, OTHER)).mark, pytest.mark.matrix(engine=ENGINE).mark]
+    assert matrix.cells_of(marks, "bookworm") == [(FEATURE, DOCKER), (OTHER, DOCKER)]
+    assert matrix.cells_of(marks, "forky") == [(FEATURE, LATER_DOCKER), (OTHER, LATER_DOCKER)]
+    assert matrix.cells_of([], "bookworm") == []
     with pytest.raises(ValueError, match="has no Dockre"):
-        matrix.cells_of([pytest.mark.matrix(engine="Dockre").mark])
+        matrix.cells_of([pytest.mark.matrix(engine="Dockre").mark], "bookworm")
 
 
 def test_a_cell_is_judged_by_all_of_its_tests() -> None:
@@ -57,8 +59,9 @@ from tests import matrix
 
 @pytest.mark.matrix(engine={engine!r}, feature={feature!r})
 @pytest.mark.parametrize("name", ["first", "second"])
-def test_it(name: str) -> None:
-    assert name
+@pytest.mark.parametrize("machine", ["bookworm", "forky"])
+def test_it(name: str, machine: str) -> None:
+    assert name and machine
 """
 
 
@@ -71,7 +74,7 @@ def test_a_run_fails_with_a_stale_readme(
     status: int,
 ) -> None:
     test = tmp_path / f"test_run_{status}.py"
-    test.write_text(RUN.format(engine=DOCKER, feature=FEATURE))
+    test.write_text(RUN.format(engine=ENGINE, feature=FEATURE))
     readme = tmp_path / "README.md"
     readme.write_text(f"{matrix._BEGIN}\n{matrix._END}\n")
     monkeypatch.setattr(matrix, "README", readme)
@@ -94,5 +97,7 @@ def test_a_run_fails_with_a_stale_readme(
     if status:
         monkeypatch.setattr("sys.argv", ["matrix"])
         assert matrix.main() == 0
-        assert matrix.published(readme.read_text()) == {(FEATURE, DOCKER): matrix.PASSED}
+        assert matrix.published(readme.read_text()) == dict.fromkeys(
+            [(FEATURE, DOCKER), (FEATURE, LATER_DOCKER)], matrix.PASSED
+        )
         assert pytest.main(arguments, plugins=[matrix.Collector()]) == 0

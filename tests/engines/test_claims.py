@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from tests.support.configured import ConfiguredHost
 from tests.support.containerd import CONTAINERD, CTR, Containerd
 from tests.support.cri import Cri, Pod
 from tests.support.docker import DOCKERD, Docker
+from tests.support.generations import Machine
 from tests.support.podman import PODMAN, Podman
 from tests.support.runtimes import Result, fresh_id, wait_for
 
@@ -45,17 +44,8 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    # Sockets' paths are short: not below pytest's own directories.
-    directory = Path(tempfile.mkdtemp(prefix="hrclm-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    subprocess.run(["rm", "-rf", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120)
-
-
-@pytest.fixture(scope="module")
-def host(place: Path) -> Iterator[ConfiguredHost]:
-    made = ConfiguredHost(place / "host")
+def host(place: Path, machine: Machine) -> Iterator[ConfiguredHost]:
+    made = ConfiguredHost(place / "host", machine)
     (made.config / "policies.d").mkdir()
     for name, spec in POLICIES.items():
         policy = {"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": name}, "spec": spec}
@@ -90,8 +80,8 @@ def docker_run(docker: Docker, host: ConfiguredHost) -> Iterator[Callable[..., R
 
 
 @pytest.fixture(scope="module")
-def podman(place: Path, host: ConfiguredHost, image_rootfs: Path) -> Iterator[Podman]:
-    made = Podman(place / "podman", host.launcher)
+def podman(place: Path, host: ConfiguredHost, image_rootfs: Path, machine: Machine) -> Iterator[Podman]:
+    made = Podman(place / "podman", host.launcher, machine=machine)
     made.import_image(image_rootfs, "localhost/hookrun-test")
     made.check("tag", "localhost/hookrun-test", "localhost/forbidden")
     yield made
@@ -99,8 +89,8 @@ def podman(place: Path, host: ConfiguredHost, image_rootfs: Path) -> Iterator[Po
 
 
 @pytest.fixture(scope="module")
-def cri(place: Path, host: ConfiguredHost, image_rootfs: Path) -> Iterator[tuple[Containerd, Cri]]:
-    with cris.daemon(place, image_rootfs, lambda config: host.register("containerd", config)) as made:
+def cri(place: Path, host: ConfiguredHost, image_rootfs: Path, machine: Machine) -> Iterator[tuple[Containerd, Cri]]:
+    with cris.daemon(place, image_rootfs, lambda config: host.register("containerd", config), machine) as made:
         yield made
 
 

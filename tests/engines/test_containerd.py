@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.configured import ConfiguredHost
 from tests.support.containerd import CONTAINERD, CTR, Containerd
+from tests.support.generations import Machine
 from tests.support.runtimes import Result, fresh_id
 
 pytestmark = pytest.mark.skipif(
@@ -19,9 +20,9 @@ CREATED = ["prestart", "createRuntime", "createContainer", "poststart"]
 
 
 @pytest.fixture(scope="module")
-def host(place: Path) -> Iterator[ConfiguredHost]:
+def host(place: Path, machine: Machine) -> Iterator[ConfiguredHost]:
     """A host whose hooks note each stage of each container, and that refuses containers with a certain label."""
-    made = ConfiguredHost(place / "host")
+    made = ConfiguredHost(place / "host", machine)
     note = made.script("note", f'cat >/dev/null; echo "$1" >>{made.log}/stages')
     for stage in (*CREATED, "poststop"):
         made.hook(f"{stage}.json", note, stage, args=["note", stage])
@@ -34,8 +35,8 @@ def host(place: Path) -> Iterator[ConfiguredHost]:
 
 
 @pytest.fixture(scope="module")
-def containerd(place: Path) -> Iterator[Containerd]:
-    daemon = Containerd(place)
+def containerd(place: Path, machine: Machine) -> Iterator[Containerd]:
+    daemon = Containerd(place, machine=machine)
     try:
         daemon.start()
         yield daemon

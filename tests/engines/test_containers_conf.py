@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 from tests.engines.conftest import IMAGE
 from tests.support.bundles import busybox_rootfs
 from tests.support.configured import ConfiguredHost
+from tests.support.generations import Machine
 from tests.support.podman import PODMAN
 from tests.support.runtimes import Result
 
@@ -45,9 +44,11 @@ log_driver = "k8s-file"
 class Etc:
     """Commands that see `place`/etc as /etc/containers, with storage of their own."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, machine: Machine) -> None:
         self.directory = place / "etc"
-        shutil.copytree("/etc/containers", self.directory)
+        self._machine = machine
+        copy = machine.command("cp", "-r", "/etc/containers", str(self.directory))
+        subprocess.run(copy, stdin=subprocess.DEVNULL, check=True, timeout=60)
         (self.directory / "containers.conf").write_text(MAIN)
         self.drop_in = self.directory / "containers.conf.d/50-hookrun.conf"
         self._place = place
@@ -57,20 +58,10 @@ class Etc:
         script = f'mount --bind {self.directory} /etc/containers && exec "$@"'
         own = ["--tmpdir", f"{self._place}/tmp"] if program == PODMAN else []
         done = subprocess.run(
-            [
-                "unshare",
-                "--mount",
-                "--propagation",
-                "slave",
-                "sh",
-                "-c",
-                script,
-                "sh",
-                program,
-                *self._storage,
-                *own,
-                *words,
-            ],
+            self._machine.command(
+                *("unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh"),
+                *(program, *self._storage, *own, *words),
+            ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -87,16 +78,8 @@ class Etc:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="hrpcc-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    subprocess.run(["rm", "-rf", "--one-file-system", directory], stdin=subprocess.DEVNULL, check=False, timeout=120)
-
-
-@pytest.fixture(scope="module")
-def host(place: Path) -> Iterator[ConfiguredHost]:
-    made = ConfiguredHost(place / "host")
+def host(place: Path, machine: Machine) -> Iterator[ConfiguredHost]:
+    made = ConfiguredHost(place / "host", machine)
     (made.config / "policies.d").mkdir()
     (made.config / "policies.d/policy.yaml").write_text(POLICY.format(log=made.log))
     made.apply()
@@ -105,8 +88,8 @@ def host(place: Path) -> Iterator[ConfiguredHost]:
 
 
 @pytest.fixture(scope="module")
-def etc(place: Path) -> Etc:
-    return Etc(place)
+def etc(place: Path, machine: Machine) -> Etc:
+    return Etc(place, machine)
 
 
 @pytest.fixture

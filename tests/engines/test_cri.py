@@ -14,6 +14,7 @@ from tests.support import port_forward
 from tests.support.configured import ConfiguredHost
 from tests.support.containerd import CONTAINERD, CTR
 from tests.support.cri import EXITED, RUNNING, Cri, Pod, decode
+from tests.support.generations import HERE, Machine
 from tests.support.runtimes import wait_for
 
 pytestmark = pytest.mark.skipif(
@@ -32,14 +33,14 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def host(place: Path) -> Iterator[ConfiguredHost]:
+def host(place: Path, machine: Machine) -> Iterator[ConfiguredHost]:
     """A host with a hook for containers of the namespace `audited`, a CDI device, and a policy."""
-    made = ConfiguredHost(place / "host")
-    made.settings(cdi={"directories": ["cdi"]})
-    (made.config / "cdi").mkdir()
+    made = ConfiguredHost(place / "host", machine)
+    made.settings(cdi={"directories": [str(place / "cdi")]})
+    (place / "cdi").mkdir(mode=0o755)
     edits = {"env": ["GPU=0"]}
     spec = {"cdiVersion": "0.5.0", "kind": "vendor.com/gpu", "devices": [{"name": "a", "containerEdits": edits}]}
-    (made.config / "cdi/gpu.json").write_text(json.dumps(spec))
+    (place / "cdi/gpu.json").write_text(json.dumps(spec))
     (made.config / "policies.d").mkdir()
     (made.config / "policies.d/policy.yaml").write_text(POLICY)
     note = made.script("note", f"echo x >>{made.log}/audited")
@@ -50,8 +51,9 @@ def host(place: Path) -> Iterator[ConfiguredHost]:
 
 
 @pytest.fixture(scope="module")
-def cri(place: Path, host: ConfiguredHost, image_rootfs: Path) -> Iterator[Cri]:
-    with cris.daemon(place, image_rootfs, lambda config: host.register("containerd", config)) as (_, client):
+def cri(place: Path, host: ConfiguredHost, image_rootfs: Path, machine: Machine) -> Iterator[Cri]:
+    daemon = cris.daemon(place, image_rootfs, lambda config: host.register("containerd", config), machine)
+    with daemon as (_, client):
         yield client
 
 
@@ -86,14 +88,15 @@ def test_the_end_of_a_container_by_itself(pod: Pod) -> None:
 
 
 @pytest.mark.matrix(engine="containerd, CRI", feature="port-forward")
-def test_port_forward(pod: Pod) -> None:
+def test_port_forward(pod: Pod, machine: Machine) -> None:
     script = "mkdir /w; echo through >/w/index.html; exec httpd -f -p 127.0.0.1:38473 -h /w"
     pod.start(pod.create("main", "/bin/sh", "-c", script))
 
     def answers() -> bool:
         url = pod.cri("PortForward", {1: pod.id, 2: [38473]})[1].decode()
         try:
-            answer = port_forward.ask(url, 38473, b"GET / HTTP/1.0\r\n\r\n")
+            with machine.network():
+                answer = port_forward.ask(url, 38473, b"GET / HTTP/1.0\r\n\r\n")
         except ConnectionError:
             return False
         return answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(b"through\n")
@@ -110,6 +113,7 @@ def test_a_hook_for_a_namespace(pod: Pod, host: ConfiguredHost) -> None:
 
 
 def test_a_cdi_device(pod: Pod) -> None:
+    """By hookrun, or by containerd 2 itself, which knows the same directory."""
     command = ["/bin/sh", "-c", "echo $GPU >/gpu; exec sleep 600"]
     container = pod.start(pod.create("main", *command, annotations={"cdi.k8s.io/test": "vendor.com/gpu=a"}))
     wait_for(lambda: pod.execute(container, "cat", "/gpu")[1] == "0\n", "the container to see its device's variable")
@@ -122,6 +126,7 @@ def test_a_refusal_reaches_the_kubelet(pod: Pod) -> None:
     assert "policy no-root: not in my cluster" in str(refusal.value)
 
 
+@pytest.mark.parametrize("machine", [HERE.release], indirect=True)
 def test_this_containerd_has_no_checkpoints(pod: Pod) -> None:
     """Debian 12's has never been told of them, whatever the runtime can; test_cri_checkpoint.py has a later one."""
     container = pod.start(pod.create("main", "/bin/sleep", "600"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,25 +9,25 @@ from pathlib import Path
 import pytest
 
 from tests.support import cri as cris
-from tests.support import criu, later
+from tests.support import criu
 from tests.support.configured import ConfiguredHost
 from tests.support.cri import RUNNING, Cri, Pod
+from tests.support.generations import Machine
 from tests.support.runtimes import wait_for
 
 COUNTER = ("/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.05; done")
 
 
 @pytest.fixture
-def cri(place: Path, image_rootfs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cri]:
+def cri(place: Path, image_rootfs: Path, machine: Machine) -> Iterator[Cri]:
     """A containerd 2 by whose CRI a pod's handler `hookrun` is hookrun."""
-    monkeypatch.setenv("PATH", criu.path())
     if criu.problem():
         pytest.skip(f"CRIU does not work on this kernel: {criu.problem()}")
-    path = f"{later.unpacked('containerd', alone=True)}/usr/bin:{os.environ['PATH']}"
-    host = ConfiguredHost(place / "host")
+    host = ConfiguredHost(place / "host", machine)
     host.apply()
     try:
-        with cris.daemon(place, image_rootfs, lambda config: host.register("containerd", config), path) as (_, client):
+        daemon = cris.daemon(place, image_rootfs, lambda config: host.register("containerd", config), machine)
+        with daemon as (_, client):
             yield client
     finally:
         host.close()
@@ -44,6 +43,7 @@ def counted(pod: Pod, container: str, least: int) -> int:
 
 
 @pytest.mark.matrix(engine="containerd, CRI", feature="checkpoint and restore")
+@pytest.mark.parametrize("machine", ["forky"], indirect=True)
 def test_a_container_is_saved_and_goes_on(cri: Cri, place: Path) -> None:
     pod, archive = Pod(cri, "default"), place / "checkpoint.tar"
     try:

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -38,17 +37,9 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="hrd-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
-
-
-@pytest.fixture(scope="module")
 def host(place: Path, docker: Docker) -> Iterator[ConfiguredHost]:
     """The default runtime of the shared daemon while these tests run."""
-    made = ConfiguredHost(place / "host")
+    made = ConfiguredHost(place / "host", docker.machine)
     (made.config / "policies.d").mkdir()
     (made.config / "policies.d/policy.yaml").write_text(POLICY.format(log=made.log))
     made.apply()

@@ -10,6 +10,7 @@ import pytest
 from tests.engines.test_docker_scenarios import Desk
 from tests.support.bundles import busybox_rootfs
 from tests.support.docker import DOCKER, DOCKERD, Docker
+from tests.support.generations import HERE
 from tests.support.runtimes import RUNC
 
 FAILING = "failing-commands"
@@ -108,7 +109,7 @@ def test_run_and_exec_end_as_with_runc(docker: Docker, image: str, everything: b
         finally:
             desk.close()
     theirs, ours = told.values()
-    for name in WITH_NEWER_GO.keys() & ours.keys():
+    for name in WITH_NEWER_GO.keys() & ours.keys() if docker.machine is HERE else ():
         (status, words), lines = WITH_NEWER_GO[name], ours.pop(name)
         assert (lines[0], words in lines[1]) == (status, True), lines
     differing = {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}

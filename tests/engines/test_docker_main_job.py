@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from tests.engines.conftest import IMAGE
 from tests.support import leaks
 from tests.support.docker import Docker
+from tests.support.generations import Machine
 from tests.support.runtimes import HOOKCTL, fresh_id
 
 POLICY = """apiVersion: hookrun/v1
@@ -33,14 +33,15 @@ spec:
 class Site:
     """A host's directories, a daemon of its own, and hookctl on both."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, machine: Machine) -> None:
         self.place = place
+        self._machine = machine
         self.daemon_json = place / "daemon.json"
-        self.docker = Docker(place, self.daemon_json)
+        self.docker = Docker(place, self.daemon_json, machine=machine)
 
     def hookctl(self, *words: str) -> str:
         done = subprocess.run(
-            [HOOKCTL, "--config", self.place / "etc", "--state", self.place / "state", *words],
+            self._machine.command(HOOKCTL, "--config", self.place / "etc", "--state", self.place / "state", *words),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -65,10 +66,8 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(image_rootfs: Path) -> Iterator[Site]:
-    place = Path(tempfile.mkdtemp(prefix="hrd-", dir="/var/tmp"))
-    place.chmod(0o755)
-    site = Site(place)
+def site(place: Path, machine: Machine, image_rootfs: Path) -> Iterator[Site]:
+    site = Site(place, machine)
     try:
         site.policy("all.yaml", POLICY.format(place=place))
         site.hookctl("apply", "--yes")
@@ -78,10 +77,6 @@ def site(image_rootfs: Path) -> Iterator[Site]:
         yield site
     finally:
         site.docker.stop()
-        subprocess.run(
-            ["umount", "-l", place / "state/seal"], stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
-        subprocess.run(["rm", "-rf", "--one-file-system", place], stdin=subprocess.DEVNULL, check=False, timeout=120)
 
 
 def test_hook_overlay_and_record(site: Site) -> None:

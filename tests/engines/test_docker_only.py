@@ -20,6 +20,7 @@ from hookrun.wrapper.admin.engines import stock_runc
 from tests.engines.conftest import IMAGE
 from tests.support.configured import ConfiguredHost
 from tests.support.docker import Docker, running
+from tests.support.generations import Machine
 from tests.support.runtimes import PATIENCE, RUNC, fresh_id
 
 POLICY = {
@@ -34,13 +35,8 @@ POLICY = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("o")
-
-
-@pytest.fixture(scope="module")
-def host(place: Path) -> Iterator[ConfiguredHost]:
-    made = ConfiguredHost(place / "host")
+def host(place: Path, machine: Machine) -> Iterator[ConfiguredHost]:
+    made = ConfiguredHost(place / "host", machine)
     (made.config / "policies.d").mkdir()
     (made.config / "policies.d/policy.yaml").write_text(json.dumps(POLICY))
     made.apply()
@@ -50,14 +46,15 @@ def host(place: Path) -> Iterator[ConfiguredHost]:
 
 
 @pytest.fixture(scope="module")
-def docker(place: Path, host: ConfiguredHost, image_rootfs: Path) -> Iterator[Docker]:
+def docker(place: Path, host: ConfiguredHost, image_rootfs: Path, machine: Machine) -> Iterator[Docker]:
     """A dockerd as systemd would start it with the drop-in: its containerd and their shims inherit the path."""
     text = (place / "units/docker.service.d/50-hookrun.conf").read_text()
     path = re.search(r"^Environment=PATH=(.*)$", text, re.MULTILINE)
     assert path
     assert text == (place / "units/containerd.service.d/50-hookrun.conf").read_text()
     (place / "d").mkdir()
-    with running(Docker(place / "d", place / "daemon.json", {"PATH": path[1]}), image_rootfs, IMAGE) as daemon:
+    daemon = Docker(place / "d", place / "daemon.json", {"PATH": path[1]}, machine)
+    with running(daemon, image_rootfs, IMAGE):
         yield daemon
 
 
@@ -93,7 +90,8 @@ def built_by_buildkit(docker: Docker, place: Path, *steps: str) -> str:
         timeout=PATIENCE,
         stdin=subprocess.DEVNULL,
     )
-    files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(place)))
+    with docker.machine.network():
+        files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(place)))
     threading.Thread(target=files.serve_forever, daemon=True).start()
     try:
         connection = _UnixConnection(docker.socket.removeprefix("unix://"))

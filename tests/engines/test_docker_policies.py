@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from hookrun import policies
 from tests.engines.conftest import IMAGE
 from tests.support import leaks
 from tests.support.docker import Docker
+from tests.support.places import short_place
 from tests.support.runtimes import HOOKCTL, Result, fresh_id, wait_for
 
 LIBRARY = Path(policies.__file__).parent / "library"
@@ -53,15 +52,14 @@ class Site:
             lambda: RUNTIME not in self.docker.check("info", "--format", "{{json .Runtimes}}"),
             "dockerd to forget the runtime",
         )
-        seal = self.place / "state/seal"
-        if str(seal) in leaks.mounts():  # Path.is_mount() knows no bind mount within one filesystem
-            subprocess.run(["umount", "-l", seal], stdin=subprocess.DEVNULL, check=True, timeout=60)
-        assert str(seal) not in leaks.mounts()
-        shutil.rmtree(self.place)
+        self.docker.machine.unmount_below(self.place / "state")
+        assert not [mount for mount in leaks.mounts() if mount.startswith(f"{self.place}/")]
 
     def hookctl(self, *words: str) -> str:
         done = subprocess.run(
-            [HOOKCTL, "--config", self.place / "etc", "--state", self.place / "state", *words],
+            self.docker.machine.command(
+                HOOKCTL, "--config", self.place / "etc", "--state", self.place / "state", *words
+            ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -100,11 +98,10 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(docker: Docker) -> Iterator[Site]:
-    place = Path(tempfile.mkdtemp(prefix="hr-policies-", dir="/var/tmp"))
-    place.chmod(0o755)
-    site = Site(docker, place)
-    yield site
-    site.close()
+    with short_place("hr-policies-") as place:  # no engine's: its mounts are counted
+        site = Site(docker, place)
+        yield site
+        site.close()
 
 
 # The policy, what is refused, a part of its message, and the neighbour that is not.

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.engines.conftest import IMAGE
-from tests.support.docker import DOCKER, Docker
+from tests.support.docker import Docker
 from tests.support.runtimes import Result, fresh_id, wait_for
 
 Lines = list[str]
@@ -185,7 +185,7 @@ def published_port(desk: Desk) -> Lines:
 
     def answered() -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", 38471), 5) as line:
+            with desk.docker.machine.network(), socket.create_connection(("127.0.0.1", 38471), 5) as line:
                 line.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 answers.append(line.makefile("rb").read())
         except OSError:
@@ -395,7 +395,7 @@ def _on_terminal(desk: Desk, arguments: list[str]) -> Lines:
     master, slave = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     client = subprocess.Popen(
-        [DOCKER, "--host", desk.docker.socket, *arguments],
+        desk.docker.client(*arguments),
         stdin=slave,
         stdout=slave,
         stderr=slave,

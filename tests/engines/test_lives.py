@@ -6,8 +6,6 @@ import copy
 import json
 import re
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from tests.support.conmon import CONMON, Crio
 from tests.support.containerd import CONTAINERD, CTR, Containerd
 from tests.support.cri import Cri
 from tests.support.docker import DOCKERD, Docker
+from tests.support.generations import Machine
 from tests.support.podman import PODMAN, Podman
 from tests.support.runtimes import RUNC, fresh_id, wait_for
 
@@ -45,17 +44,6 @@ exec {crun} "$@"
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    # Sockets' paths are short: not below pytest's own directories.
-    directory = Path(tempfile.mkdtemp(prefix="hrclf-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    subprocess.run(
-        ["rm", "-rf", "--one-file-system", str(directory)], stdin=subprocess.DEVNULL, check=False, timeout=120
-    )
-
-
-@pytest.fixture(scope="module")
 def delegates(place: Path) -> dict[str, str]:
     """The program that each profile delegates to."""
     crun = place / "crun"
@@ -65,9 +53,9 @@ def delegates(place: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def host(place: Path, delegates: dict[str, str]) -> Iterator[ConfiguredHost]:
+def host(place: Path, delegates: dict[str, str], machine: Machine) -> Iterator[ConfiguredHost]:
     """A host with three profiles, a hook that notes the beginning and the end of containers, and a policy."""
-    made = ConfiguredHost(place / "host")
+    made = ConfiguredHost(place / "host", machine)
     profiles = {name: {"runtime": path} for name, path in delegates.items()}
     settings = {"record": {"directory": str(made.state / "record")}, "profiles": profiles}
     (made.config / "config.yaml").write_text(json.dumps(settings))
@@ -103,8 +91,10 @@ def on_docker(docker: Docker, host: ConfiguredHost) -> Iterator[DockerDriver]:
 
 
 @pytest.fixture(scope="module")
-def containerd(place: Path, host: ConfiguredHost, image_rootfs: Path) -> Iterator[tuple[Containerd, Cri]]:
-    with cris.daemon(place, image_rootfs, lambda config: register(host, "containerd", config)) as made:
+def containerd(
+    place: Path, host: ConfiguredHost, image_rootfs: Path, machine: Machine
+) -> Iterator[tuple[Containerd, Cri]]:
+    with cris.daemon(place, image_rootfs, lambda config: register(host, "containerd", config), machine) as made:
         yield made
 
 
@@ -121,18 +111,20 @@ def on_cri(containerd: tuple[Containerd, Cri]) -> CriDriver:
 
 
 @pytest.fixture(scope="module")
-def on_podman(place: Path, host: ConfiguredHost, image_rootfs: Path) -> Iterator[PodmanDriver]:
+def on_podman(place: Path, host: ConfiguredHost, image_rootfs: Path, machine: Machine) -> Iterator[PodmanDriver]:
     """One storage, and a podman for each runtime of its containers.conf."""
-    podmans = {name: Podman(place / "podman", name) for name in RUNTIMES}
-    register(host, "podman", place / "podman/containers.conf")
+    directory = place / "podman"
+    podmans = {name: Podman(directory, name, machine=machine) for name in RUNTIMES}
+    register(host, "podman", directory / "containers.conf")
     podmans[CORE].import_image(image_rootfs, f"localhost/{IMAGE}")
     yield PodmanDriver(podmans)
     podmans[CORE].close()
 
 
 @pytest.fixture(scope="module")
-def on_crio(place: Path, host: ConfiguredHost) -> CrioDriver:
-    return CrioDriver(Crio(place / "crio"), host, place / "crio")
+def on_crio(place: Path, host: ConfiguredHost, machine: Machine) -> CrioDriver:
+    directory = place / "crio"
+    return CrioDriver(Crio(directory, machine), host, directory)
 
 
 PROGRAMS = {
@@ -160,20 +152,24 @@ ENGINES = {
     "podman": "Podman",
     "crio": "CRI-O, replayed",
 }
-FRONTS: dict[str, tuple[str, ...]] = {CORE: (), TO_RUNC: ("in front of runc",), TO_CRUN: ("in front of crun",)}
+FRONTS = {
+    CORE: pytest.mark.daily,
+    TO_RUNC: pytest.mark.matrix(feature="in front of runc"),
+    TO_CRUN: pytest.mark.matrix(feature="in front of crun"),
+}
 
 
 @pytest.fixture(
     params=[pytest.param(name, marks=pytest.mark.matrix(engine=engine)) for name, engine in ENGINES.items()]
 )
-def driver(request: pytest.FixtureRequest) -> Driver:
-    """Each engine in turn."""
+def driver(request: pytest.FixtureRequest, machine: Machine) -> Driver:
+    """Each engine of the machine in turn."""
     skip_without(request.param)
     found: Driver = request.getfixturevalue(f"on_{request.param}")
     return found
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.matrix(feature=front)) for name, front in FRONTS.items()])
+@pytest.fixture(params=[pytest.param(name, marks=mark) for name, mark in FRONTS.items()])
 def runtime(request: pytest.FixtureRequest) -> str:
     """Each profile in turn."""
     skip_without(request.param)

@@ -18,6 +18,7 @@ from tests.engines.conftest import IMAGE
 from tests.support import docker as dockers
 from tests.support import leaks
 from tests.support.docker import Docker
+from tests.support.generations import Machine
 from tests.support.runtimes import HOOKCTL, wait_for
 
 STRACE = """#!/bin/sh
@@ -46,8 +47,9 @@ spec:
 class Day:
     """hookrun registered with a traced dockerd, in directories of the test's own."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, machine: Machine) -> None:
         self.place = place
+        self._machine = machine
         self.state = place / "state"
         self.trace = place / "strace.log"
         config = place / "etc"
@@ -64,11 +66,11 @@ class Day:
         wrapper = place / "dockerd"
         wrapper.write_text(STRACE.format(log=self.trace))
         wrapper.chmod(0o755)
-        self.docker = Docker(place, place / "daemon.json")
+        self.docker = Docker(place, place / "daemon.json", machine=machine)
 
     def ctl(self, *words: str) -> str:
         done = subprocess.run(
-            [HOOKCTL, "--config", self.place / "etc", "--state", self.state, *words],
+            self._machine.command(HOOKCTL, "--config", self.place / "etc", "--state", self.state, *words),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -98,10 +100,10 @@ def unescaped(text: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def day(image_rootfs: Path) -> Iterator[Day]:
+def day(image_rootfs: Path, machine: Machine) -> Iterator[Day]:
     """The day, over: what was asked of dockerd, recorded and traced."""
     place = Path(tempfile.mkdtemp(prefix="hrs-", dir="/var/tmp"))
-    day = Day(place)
+    day = Day(place, machine)
     patch = pytest.MonkeyPatch()
     try:
         patch.setattr(dockers, "DOCKERD", str(place / "dockerd"))
@@ -169,7 +171,9 @@ def test_command_lines_are_the_same_to_the_byte(day: Day) -> None:
 def test_who_called(day: Day) -> None:
     for call in day.calls():
         assert call["engine"] == "docker"
-        assert call["caller"]["exe"].endswith("containerd-shim-runc-v2")
+        # Since Docker 25 the daemon itself asks what a runtime knows.
+        asks = "dockerd" if call["command"] == "features" else "containerd-shim-runc-v2"
+        assert os.path.basename(call["caller"]["exe"]) == asks
     for call in day.calls():
         if call["command"] == "create":
             assert os.path.basename(call["caller"]["above"]["exe"]) == "dockerd"

@@ -20,6 +20,7 @@ import pytest
 
 from hookrun.wrapper.admin.fleet import keys, rollout
 from tests.fleet.fleets import Publisher, denial, policy
+from tests.support import generations
 from tests.support.bundles import busybox_rootfs
 from tests.support.configured import ConfiguredHost
 from tests.support.docker import DOCKER, DOCKERD, Docker
@@ -68,7 +69,9 @@ class Member(ConfiguredHost):
         settings["fleet"] = {"url": url, "ca": str(ca), "labels": {"name": machine.name}}
         (self.config / "config.yaml").write_text(json.dumps(settings))
         (place / "docker").mkdir()
-        self.docker = Docker(place / "docker", place / "daemon.json", enter=machine.enter)
+        self.docker = Docker(
+            place / "docker", place / "daemon.json", machine=generations.Machine("bookworm", machine.pid)
+        )
 
     @property
     def exporter(self) -> str:

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from hookrun import policies
-from tests.engines.conftest import IMAGE, docker, image_rootfs  # noqa: F401
+from tests.engines.conftest import IMAGE, docker, image_rootfs, machine  # noqa: F401
 from tests.security.test_gate import Ground
 from tests.support import leaks
 from tests.support.configured import ConfiguredHost
 from tests.support.containerd import Containerd
 from tests.support.docker import Docker
+from tests.support.generations import Machine
 from tests.support.podman import Podman
 from tests.support.runtimes import Result, fresh_id, wait_for
 from tests.wrapper.decision.test_gate import in_force
@@ -43,10 +44,10 @@ def ground() -> Iterator[Ground]:
 
 
 @pytest.fixture(scope="module")
-def host(ground: Ground) -> Iterator[ConfiguredHost]:
+def host(ground: Ground, machine: Machine) -> Iterator[ConfiguredHost]:  # noqa: F811
     place = Path(tempfile.mkdtemp(prefix="hr-gate-", dir="/var/tmp"))
     place.chmod(0o755)
-    host = ConfiguredHost(place)
+    host = ConfiguredHost(place, machine)
     in_force(host, {"mounts": {"forbid": [{"source": str(ground.socket), "message": "no socket"}]}})
     yield host
     host.close()
@@ -145,9 +146,9 @@ def test_dockers_harmless_neighbours(engine: Docker, ground: Ground) -> None:
         engine.check("volume", "rm", name)
 
 
-def test_ctr_users_get_no_socket(host: ConfiguredHost, ground: Ground, image_rootfs: Path) -> None:  # noqa: F811
+def test_ctr_users_get_no_socket(host: ConfiguredHost, ground: Ground, image_rootfs: Path, machine: Machine) -> None:  # noqa: F811
     place = Path(tempfile.mkdtemp(prefix="hrctr-", dir="/var/tmp"))
-    containerd = Containerd(place)
+    containerd = Containerd(place, machine=machine)
     try:
         containerd.start()
         for mount, is_refused in (
@@ -169,10 +170,10 @@ def test_ctr_users_get_no_socket(host: ConfiguredHost, ground: Ground, image_roo
         shutil.rmtree(place)
 
 
-def test_podman_users_get_no_socket(host: ConfiguredHost, ground: Ground, image_rootfs: Path) -> None:  # noqa: F811
+def test_podman_users_get_no_socket(host: ConfiguredHost, ground: Ground, image_rootfs: Path, machine: Machine) -> None:  # noqa: F811
     place = Path(tempfile.mkdtemp(prefix="hrpod-", dir="/var/tmp"))
     place.chmod(0o755)
-    podman = Podman(place, host.launcher)
+    podman = Podman(place, host.launcher, machine=machine)
     try:
         podman.import_image(image_rootfs, "localhost/gate")
         podman.check("volume", "create", "-o", "type=none", "-o", "o=bind", "-o", f"device={ground.run}", "evil")

@@ -210,7 +210,9 @@ NEWER = (
 TAKEN = ("linux.mountLabel", "hooks.", "mounts", "process.terminal")
 # What runc passes on and hookrun refuses: values that mean something else by the time they reach the kernel, and hooks
 # that only a directory of the moment would find.
-REFUSED = re.compile(r"contains a null byte|is out of range|must be|must not|first argument is empty|cpu\.idle|kmem\.tcp")
+REFUSED = re.compile(
+    r"contains a null byte|is out of range|must be|must not|first argument is empty|cpu\.idle|kmem\.tcp"
+)
 # Commands of another program's; what leaves a container or a file; what waits.
 NOT_CALLED = ("checkpoint", "restore", "create", "spec", "events")
 ON_A_CONTAINER = ("exec", "update", "state", "ps")

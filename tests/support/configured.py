@@ -9,14 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.generations import HERE, Machine
 from tests.support.places import short_place
 from tests.support.runtimes import HOOKCTL, Result, Runtime
 
 
 class ConfiguredHost:
-    """`config` and `state` as hookctl has them; `log` for what hooks write; `runtime` calls the launcher."""
+    """`config` and `state` as hookctl has them; `log` for what hooks write; `runtime` calls the launcher.
 
-    def __init__(self, place: Path) -> None:
+    hookctl runs on `machine`.
+    """
+
+    def __init__(self, place: Path, machine: Machine = HERE) -> None:
+        self._machine = machine
         self.config = place / "etc"
         self.state = place / "state"
         self.log = place / "log"
@@ -46,7 +51,7 @@ class ConfiguredHost:
 
     def hookctl(self, *words: str) -> Result:
         done = subprocess.run(
-            [HOOKCTL, "--config", self.config, "--state", self.state, *words],
+            self._machine.command(HOOKCTL, "--config", self.config, "--state", self.state, *words),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

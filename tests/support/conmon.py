@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.bundles import BUSYBOX, Bundle
+from tests.support.generations import HERE, Machine
 from tests.support.runtimes import PATIENCE, Result, wait_for
 
 CONMON = shutil.which("conmon", path="/usr/libexec/podman:/usr/bin:/usr/sbin") or ""
 
 
 class Crio:
-    """The part of CRI-O that makes and ends containers; `directory` holds what it writes."""
+    """The part of CRI-O that makes and ends containers, with the conmon of `machine`; `directory` holds what it writes."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, machine: Machine = HERE) -> None:
+        self._machine = machine
         self._exits = directory / "exits"
         self._sockets = directory / "sockets"
         self._root = directory / "root"
@@ -90,7 +92,7 @@ class Crio:
         waits, go = os.pipe()
         environment = {**self._environment, "_OCI_SYNCPIPE": str(tell), "_OCI_STARTPIPE": str(waits)}
         monitor = subprocess.Popen(
-            [CONMON, *words],
+            self._machine.command(CONMON, *words),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -109,8 +111,10 @@ class Crio:
     def call(self, runtime: Path, *words: str, stdin: str = "") -> Result:
         """RuntimeCmd: what crio calls by itself, `--root` first. Called by a process that is crio, as the record asks."""
         done = subprocess.run(
-            ["busybox", "sh", "-c", '"$@"; exit $?', "sh", runtime, "--root", self._root, *words],
-            executable=self._program,
+            self._machine.command(
+                *("bash", "-c", 'exec -a busybox "$0" "$@"', self._program),
+                *("sh", "-c", '"$@"; exit $?', "sh", runtime, "--root", self._root, *words),
+            ),
             input=stdin,
             capture_output=True,
             text=True,

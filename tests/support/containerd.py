@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
+from tests.support.generations import HERE, Machine
 from tests.support.runtimes import PATIENCE, Result, wait_for
 
 CONTAINERD = "/usr/bin/containerd"
@@ -14,15 +14,15 @@ CTR = "/usr/bin/ctr"
 
 
 class Containerd:
-    """A running containerd, and `ctr` for it.
+    """A running containerd, and `ctr` for it, both on `machine`.
 
     `plugins` are TOML lines for its configuration, without which CRI is off. `path` is its $PATH, for another containerd
     than the system's with its shim.
     """
 
-    def __init__(self, directory: Path, plugins: str = "", namespace: str = "default", path: str = "") -> None:
+    def __init__(self, directory: Path, plugins: str = "", namespace: str = "default", machine: Machine = HERE) -> None:
+        self.machine = machine
         self.directory = directory
-        self._environment = {**os.environ, **({"PATH": path} if path else {})}
         self.namespace = namespace
         self.socket = directory / "c.sock"
         self.log = directory / "containerd.log"
@@ -43,8 +43,7 @@ class Containerd:
         """Start the daemon and wait until it answers."""
         with self.log.open("ab") as log:
             self._daemon = subprocess.Popen(
-                ["containerd", "--config", str(self.config)],
-                env=self._environment,
+                self.machine.command("containerd", "--config", str(self.config)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -63,16 +62,14 @@ class Containerd:
             except subprocess.TimeoutExpired:
                 self._daemon.kill()
                 self._daemon.wait(60)
-        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        for mount in reversed([mount for mount in mounts if mount.startswith(f"{self.directory}/")]):
-            subprocess.run(["umount", "-l", mount], stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE)
+        self.machine.unmount_below(self.directory)
 
     def __call__(self, *words: str) -> Result:
         """Run a ctr command to its end; its output goes to files, as what it leaves behind may keep it open."""
         out, err = self.directory / "out", self.directory / "err"
         with out.open("wb") as output, err.open("wb") as errors:
             done = subprocess.run(
-                [CTR, "--address", str(self.socket), "--namespace", self.namespace, *words],
+                self.machine.command(CTR, "--address", str(self.socket), "--namespace", self.namespace, *words),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,

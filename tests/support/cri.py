@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 
 from tests.support.containerd import Containerd
+from tests.support.generations import HERE, Machine
 from tests.support.runtimes import fresh_id, wait_for
 
 Fields = dict[int, Any]
@@ -26,12 +27,14 @@ Fields = dict[int, Any]
 IMAGE = "docker.io/library/hookrun-test:latest"
 RUNNING, EXITED = 1, 2
 _NODE = 2  # the host's network: a pod that needs no CNI plugin
+# Where CDI is the engine's work (containerd 2), it looks below its own directory.
 # A handler is like the default runtime: what is registered inherits the state directory of the test's own.
 _PLUGIN = """
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{image}"
 restrict_oom_score_adj = true
 stream_server_port = "0"
+cdi_spec_dirs = ["{place}/cdi"]
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{place}/cni/bin"
 conf_dir = "{place}/cni/conf"
@@ -120,19 +123,19 @@ class Cri:
 
 @contextmanager
 def daemon(
-    place: Path, image_rootfs: Path, register: Callable[[Path], None], path: str = ""
+    place: Path, image_rootfs: Path, register: Callable[[Path], None], machine: Machine = HERE
 ) -> Iterator[tuple[Containerd, Cri]]:
-    """A containerd with its CRI plugin and the image of the engine tests, found in `path` if it is not the system's.
+    """A containerd with its CRI plugin and the image of the engine tests on `machine`.
 
     `register` is given its config.toml.
     """
-    made = Containerd(place, _PLUGIN.format(image=IMAGE, place=place), namespace="k8s.io", path=path)
+    made = Containerd(place, _PLUGIN.format(image=IMAGE, place=place), namespace="k8s.io", machine=machine)
     register(made.config)
     (place / "image.tar").write_bytes(image_archive(image_rootfs, "/bin/sleep", "100000"))
     client = Cri(made.socket)
     try:
         made.start()
-        made.check("image", "import", "--snapshotter", "native", str(place / "image.tar"))
+        made.check("image", "import", "--no-unpack", str(place / "image.tar"))
         wait_for(lambda: _answers(client), f"the CRI plugin: {made.log}", 60)
         yield made, client
     finally:

@@ -6,11 +6,12 @@ import itertools
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.generations import HERE, Machine
 from tests.support.runtimes import PATIENCE, Result, wait_for
 
 DOCKERD = "/usr/sbin/dockerd"
@@ -19,18 +20,18 @@ _bridges = itertools.count()
 
 
 class Docker:
-    """A running dockerd and its client. `enter` are words before the daemon's, which bring it into other namespaces."""
+    """A running dockerd and its client, both on `machine`."""
 
     def __init__(
-        self, directory: Path, config: Path, env: dict[str, str] | None = None, enter: Sequence[str] = ()
+        self, directory: Path, config: Path, env: dict[str, str] | None = None, machine: Machine = HERE
     ) -> None:
+        self.machine = machine
         self.directory = directory
         self.socket = f"unix://{directory}/d.sock"
         self.log = directory / "dockerd.log"
         self._bridge = f"hrbr{os.getpid()}-{next(_bridges)}"
         self._config = config
         self._env = {**os.environ, **(env or {})}
-        self._enter = enter
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -38,8 +39,7 @@ class Docker:
         self._make_bridge()
         with self.log.open("ab") as log:
             self._daemon = subprocess.Popen(
-                [
-                    *self._enter,
+                self.machine.command(
                     DOCKERD,
                     *("--config-file", str(self._config)),
                     *("--data-root", f"{self.directory}/data"),
@@ -47,7 +47,7 @@ class Docker:
                     *("--host", self.socket),
                     *("--pidfile", f"{self.directory}/d.pid"),
                     *("--bridge", self._bridge),
-                ],
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -73,27 +73,27 @@ class Docker:
                 self._daemon.kill()
                 self._daemon.wait(60)
             self._daemon = None
-        _unmount_below(self.directory)
-        subprocess.run(
-            [*self._enter, "ip", "link", "delete", self._bridge],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
+        self.machine.unmount_below(self.directory)
+        words = self.machine.command("ip", "link", "delete", self._bridge)
+        subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
     def _make_bridge(self) -> None:
         """A bridge of this daemon's own: docker0, and those of other tests, are other daemons'."""
         for words in (
             ["ip", "link", "add", self._bridge, "type", "bridge"],
-            ["ip", "address", "add", _free_address(self._enter), "dev", self._bridge],
+            ["ip", "address", "add", _free_address(), "dev", self._bridge],
             ["ip", "link", "set", self._bridge, "up"],
         ):
-            subprocess.run([*self._enter, *words], stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+            subprocess.run(self.machine.command(*words), stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+
+    def client(self, *arguments: str) -> list[str]:
+        """The words of a docker command for this daemon."""
+        return self.machine.command(DOCKER, "--host", self.socket, *arguments)
 
     def __call__(self, *arguments: str, stdin: bytes | None = None, timeout: float = PATIENCE) -> Result:
         """Run a docker command to its end."""
         done = subprocess.run(
-            [DOCKER, "--host", self.socket, *arguments],
+            self.client(*arguments),
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
@@ -148,10 +148,10 @@ def running(daemon: Docker, rootfs: Path, image: str) -> Iterator[Docker]:
         daemon.stop()
 
 
-def _free_address(enter: Sequence[str]) -> str:
+def _free_address() -> str:
     """An address of a network that this host has none of."""
     used = subprocess.run(
-        [*enter, "ip", "-o", "-4", "address"],
+        ["ip", "-o", "-4", "address"],
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -159,9 +159,3 @@ def _free_address(enter: Sequence[str]) -> str:
         timeout=PATIENCE,
     ).stdout
     return next(f"172.31.{number}.1/24" for number in range(213, 0, -1) if f" 172.31.{number}." not in used)
-
-
-def _unmount_below(directory: Path) -> None:
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for mount in reversed([mount for mount in mounts if mount.startswith(f"{directory}/")]):
-        subprocess.run(["umount", "-l", mount], stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE)

@@ -1,6 +1,7 @@
-"""Packages of Debian's release after next, unpacked beside the system's own.
+"""Packages of Debian's later releases, unpacked beside the system's own.
 
-Kept in a cache directory under their names and the hash of this file.
+Kept in a cache directory under the release's name, that of the first package, and the hash of this file and of what was
+asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 CACHE = Path("/var/tmp/hookrun-later")
-SUITE = "forky"
 _PATIENCE = 300
 _APT = """Dir::State "{place}";
 Dir::State::status "{place}/status";
@@ -30,38 +30,39 @@ Acquire::Languages "none";
 
 
 @functools.cache
-def unpacked(package: str, *, alone: bool = False) -> Path:
-    """The root of a package's files, with those of what it needs unless it comes `alone`.
+def unpacked(*packages: str, suite: str = "forky", alone: bool = False) -> Path:
+    """The root of the packages' files, with those of what they need unless they come `alone`.
 
     Raises AssertionError with apt's words, OSError where it can't be had.
     """
     CACHE.mkdir(exist_ok=True)
-    directory = CACHE / f"{package}-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}"
+    digest = hashlib.sha256(Path(__file__).read_bytes() + repr((packages, alone)).encode()).hexdigest()
+    directory = CACHE / f"{suite}-{packages[0]}-{digest[:16]}"
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not directory.exists():
             work = Path(tempfile.mkdtemp(prefix="unpack-", dir=CACHE))
             try:
-                _unpack(package, alone, work)
+                _unpack(packages, suite, alone, work)
                 (work / "root").rename(directory)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     return directory
 
 
-def _unpack(package: str, alone: bool, work: Path) -> None:
+def _unpack(packages: tuple[str, ...], suite: str, alone: bool, work: Path) -> None:
     apt = work / "apt"
     for name in ("lists/partial", "archives/partial", "none"):
         (apt / name).mkdir(parents=True)
     (apt / "status").touch()
     (apt / "sources.list").write_text(
-        f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {_mirror()} {SUITE} main\n"
+        f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {_mirror()} {suite} main\n"
     )
     (apt / "conf").write_text(_APT.format(place=apt))
     environment = {**os.environ, "APT_CONFIG": str(apt / "conf"), "DEBIAN_FRONTEND": "noninteractive"}
     _run("apt-get", "update", env=environment)
     how = ["download"] if alone else ["install", "--yes", "--download-only"]
-    _run("apt-get", *how, package, env=environment, cwd=apt / "archives")
+    _run("apt-get", *how, *packages, env=environment, cwd=apt / "archives")
     for archive in sorted((apt / "archives").glob("*.deb")):
         _run("dpkg-deb", "--extract", str(archive), str(work / "root"))
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.support.generations import HERE, Machine
 from tests.support.runtimes import PATIENCE, Result, wait_for
 
 PODMAN = "/usr/bin/podman"
@@ -23,11 +24,14 @@ log_driver = "k8s-file"
 
 
 class Podman:
-    """`podman` with a runtime; `directory` holds all that it writes. `user` is who calls it, None for this one."""
+    """`podman` with a runtime, on `machine`; `directory` holds all that it writes. `user` is who calls it, None for this one."""
 
-    def __init__(self, directory: Path, runtime: Path | str, *options: str, user: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, runtime: Path | str, *options: str, user: int | None = None, machine: Machine = HERE
+    ) -> None:
+        self.machine = machine
         self.directory = directory
-        self.user = user
+        self._as_user = [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         directory.mkdir(exist_ok=True)
         (directory / "containers.conf").write_text(_CONFIG)
         self._environment = {
@@ -35,6 +39,7 @@ class Podman:
             "HOME": str(directory),
             "XDG_RUNTIME_DIR": str(directory),
             "CONTAINERS_CONF": str(directory / "containers.conf"),
+            "PODMAN_IGNORE_CGROUPSV1_WARNING": "yes",
         }
         self._words = [
             PODMAN,
@@ -48,7 +53,7 @@ class Podman:
         out, err = self.directory / "out", self.directory / "err"
         with out.open("wb") as output, err.open("wb") as errors:
             done = subprocess.run(
-                [*self._words, *words],
+                self.machine.command(*self._as_user, *self._words, *words),
                 input=stdin,
                 stdin=subprocess.DEVNULL if stdin is None else None,
                 stdout=output,
@@ -56,9 +61,6 @@ class Podman:
                 timeout=timeout,
                 env=self._environment,
                 cwd=self.directory,
-                user=self.user,
-                group=self.user,
-                extra_groups=None if self.user is None else [],
                 check=False,
             )
         return Result(done.returncode, out.read_text(errors="replace"), err.read_text(errors="replace"))
@@ -90,6 +92,4 @@ class Podman:
         """Remove all containers and pods, and the mounts that their storage keeps."""
         self("pod", "rm", "--all", "--force", "--time", "0")
         self("rm", "--all", "--force", "--time", "0")
-        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        for mount in reversed([mount for mount in mounts if mount.startswith(f"{self.directory}/")]):
-            subprocess.run(["umount", "-l", mount], stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE)
+        self.machine.unmount_below(self.directory)

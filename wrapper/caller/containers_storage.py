@@ -19,10 +19,11 @@ _QUERY = """
 import sqlite3, sys
 try:
     database = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", timeout=1, uri=True)
-    row = database.execute("SELECT JSON FROM ContainerConfig WHERE ID = ?", sys.argv[2:]).fetchone()
+    query = "SELECT CAST(JSON AS BLOB) FROM ContainerConfig WHERE ID = ?"  # text of Podman 5.4, bytes of 5.8
+    row = database.execute(query, sys.argv[2:]).fetchone()
 except sqlite3.Error:
     row = None
-print(row[0] if row else "")
+sys.stdout.buffer.write(row[0] if row else b"")
 """
 _DEPTH = 4  # STORAGE/vfs/dir/ID, STORAGE/overlay/ID/merged
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from tests.support import recorded
 from tests.wrapper.admin.test_trace import CREATE, PATCH, Bench, create, made
 
+TracesData = pytest.importorskip("opentelemetry.proto.trace.v1.trace_pb2").TracesData
 EVIL = "</script><img src=x onerror=alert(1)>\x1b]0;x\x07"
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,8 @@ def test_the_storage_of_podman_and_cri_o(place: Path) -> None:
     assert claims.image("podman", ID, root) == ""
 
 
-def test_labels_in_libpods_newer_database(place: Path) -> None:
+@pytest.mark.parametrize("kept_as", [bytes.decode, bytes], ids=["Podman 5.4", "Podman 5.8"])
+def test_labels_in_libpods_newer_database(place: Path, kept_as: Callable[[bytes], str | bytes]) -> None:
     """Podman 4.8 and later: libpod/sqlite_state_internal.go."""
     (place / "storage/overlay-containers").mkdir(parents=True)
     file = place / "storage/db.sql"
@@ -182,7 +183,7 @@ def test_labels_in_libpods_newer_database(place: Path) -> None:
         "CREATE TABLE ContainerConfig(ID TEXT PRIMARY KEY NOT NULL, Name TEXT, PodID TEXT, JSON TEXT NOT NULL)"
     )
     database.execute(
-        "INSERT INTO ContainerConfig VALUES (?, 'web', NULL, ?)", (ID, json.dumps({"labels": {"tier": "front"}}))
+        "INSERT INTO ContainerConfig VALUES (?, 'web', NULL, ?)", (ID, kept_as(b'{"labels": {"tier": "front"}}'))
     )
     database.commit()
     database.close()
