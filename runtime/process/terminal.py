@@ -124,22 +124,31 @@ def become_standard_streams(descriptor: int) -> None:
         os.dup2(descriptor, stream)
 
 
+def _ioctl(descriptor: int, request: int, argument: bytes) -> bytes:
+    """ioctl(2), again where a signal broke it off: of a background process, SIGTTOU and SIGCONT do. Raises OSError."""
+    while True:
+        try:
+            return fcntl.ioctl(descriptor, request, argument)
+        except InterruptedError:
+            continue
+
+
 def clear_onlcr(descriptor: int) -> None:
     """Have the terminal leave a newline as it is: the outer terminal does the translation (docs/terminals.md).
 
     Called by the container's process, which does without termios.
     """
-    state = bytearray(fcntl.ioctl(descriptor, _TCGETS, bytes(_TERMIOS_SIZE)))
+    state = bytearray(_ioctl(descriptor, _TCGETS, bytes(_TERMIOS_SIZE)))
     # struct termios: c_iflag, then c_oflag, four bytes each.
     state[4:8] = (int.from_bytes(state[4:8], "little") & ~_ONLCR).to_bytes(4, "little")
-    fcntl.ioctl(descriptor, _TCSETS, bytes(state))
+    _ioctl(descriptor, _TCSETS, bytes(state))
 
 
 def set_raw(descriptor: int) -> bytes | None:
     """Put a terminal into raw mode; returns what `restore` takes, None for what is no terminal."""
     if not os.isatty(descriptor):
         return None
-    saved = fcntl.ioctl(descriptor, _TCGETS, bytes(_TERMIOS_SIZE))
+    saved = _ioctl(descriptor, _TCGETS, bytes(_TERMIOS_SIZE))
     raw = bytearray(saved)
     # cfmakeraw(3), on the four flags that struct termios begins with; as containerd's console package has it, the
     # outer terminal goes on making CR LF of a newline.
@@ -147,10 +156,10 @@ def set_raw(descriptor: int) -> bytes | None:
     for offset, cleared, added in changes:
         flags = int.from_bytes(raw[offset : offset + 4], "little") & ~cleared | added
         raw[offset : offset + 4] = flags.to_bytes(4, "little")
-    fcntl.ioctl(descriptor, _TCSETS, bytes(raw))
+    _ioctl(descriptor, _TCSETS, bytes(raw))
     return saved
 
 
 def restore(descriptor: int, saved: bytes) -> None:
     """Give a terminal its mode back."""
-    fcntl.ioctl(descriptor, _TCSETS, saved)
+    _ioctl(descriptor, _TCSETS, saved)

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from hookrun.wrapper.admin.fleet import keys
@@ -67,7 +68,7 @@ def race(contestants: list[Contestant], rounds: int, timer: Callable[[], None]) 
         table.add("exec", runner.name, runner.exec("bench-following", "true"))
         table.add("delete --force", runner.name, runner.remove("bench-following"))
 
-    stopwatch.interleave(rounds, {runner.name: lambda runner=runner: lap(runner) for runner in contestants})
+    stopwatch.interleave(rounds, {runner.name: partial(lap, runner) for runner in contestants})
     return table
 
 

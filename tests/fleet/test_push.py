@@ -159,9 +159,9 @@ def test_through_a_collector(tmp_path: Path) -> None:
     recorded.write(tmp_path / "record", written := numbered(0, 20))
     receiver, endpoint = Receiver(), f"127.0.0.1:{free_port()}"
     words = [
-        *(OTLP_COLLECTOR, "start", "--otlp-http-endpoint", endpoint, "--otlp-grpc-endpoint", "127.0.0.1:0"),
+        *(str(OTLP_COLLECTOR), "start", "--otlp-http-endpoint", endpoint, "--otlp-grpc-endpoint", "127.0.0.1:0"),
         *("--exporter", "otlp", "--otlp-exporter-protocol", "http", "--otlp-exporter-endpoint", receiver.endpoint),
-        *("--pid-file", tmp_path / "pid", "--log-file", tmp_path / "collector.log"),
+        *("--pid-file", str(tmp_path / "pid"), "--log-file", str(tmp_path / "collector.log")),
     ]
     with receiver.running(), (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

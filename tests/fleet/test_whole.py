@@ -147,7 +147,7 @@ def serve_by_nginx(place: Path, directory: Path, server: Machine | None = None) 
         + f"server {{ listen {address}:{port} ssl; root {directory};\n"
         f"ssl_certificate {place}/ca.pem; ssl_certificate_key {place}/key.pem; }} }}\n"
     )
-    words = ["/usr/sbin/nginx", "-c", place / "nginx.conf", "-e", place / "nginx.err"]
+    words = ["/usr/sbin/nginx", "-c", str(place / "nginx.conf"), "-e", str(place / "nginx.err")]
     with running(*(server.enter if server else ()), *words, log=place / "nginx.log") as pid:
         wait_for((place / "nginx.pid").exists, "nginx to listen")
         yield f"https://{address}:{port}", pid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -100,3 +101,10 @@ def test_a_create_without_room_for_its_notify_socket_leaves_no_id(bundle: Bundle
         assert list(runtime.root.iterdir()) == []
     finally:
         subprocess.run(["umount", runtime.root], check=True, timeout=60)
+
+
+def test_an_ioctl_that_a_signal_broke_off_is_made_again(mocker: MockerFixture) -> None:
+    """As of `exec --tty` in the background that is brought to the front."""
+    ioctl = mocker.patch.object(fcntl, "ioctl", side_effect=[InterruptedError, b""])
+    terminal.restore(0, b"")
+    assert ioctl.call_count == 2

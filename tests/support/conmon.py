@@ -112,8 +112,8 @@ class Crio:
         """RuntimeCmd: what crio calls by itself, `--root` first. Called by a process that is crio, as the record asks."""
         done = subprocess.run(
             self._machine.command(
-                *("bash", "-c", 'exec -a busybox "$0" "$@"', self._program),
-                *("sh", "-c", '"$@"; exit $?', "sh", runtime, "--root", self._root, *words),
+                *("bash", "-c", 'exec -a busybox "$0" "$@"', str(self._program)),
+                *("sh", "-c", '"$@"; exit $?', "sh", str(runtime), "--root", str(self._root), *words),
             ),
             input=stdin,
             capture_output=True,

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.support import later
@@ -147,7 +148,11 @@ def _end_all_of(namespace: Path) -> None:
     holder = int(namespace.parts[2])
     for pid in _inhabitants(os.readlink(namespace)) - {holder}:
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists() or _is_dead(pid), f"{pid} to end")
+        wait_for(partial(_is_gone, pid), f"{pid} to end")
+
+
+def _is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists() or _is_dead(pid)
 
 
 def _inhabitants(namespace: str) -> set[int]:
