@@ -7,6 +7,9 @@ import os
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.runtime.linux.syscalls import NR, call, drop_copies
 
+CALLS = ("madvise", "mmap", "munmap", "pread64")
+"""What `Spare.give_back` asks of the kernel."""
+
 _MADV_DONTNEED = 4
 _UNCHANGED = (b"r-xp", b"r--p")
 _WRITABLE = b"rw-p"

@@ -12,7 +12,7 @@ import _blake2
 import errno
 import marshal
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from struct import pack
 from typing import TypedDict
@@ -79,6 +79,7 @@ ARCHITECTURES = {
     "SCMP_ARCH_S390X": 0x80000016,
 }
 _WITH_RETURN_CODE = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
+_PASSING = frozenset(("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"))
 _PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
 _ARGUMENTS = 6
 
@@ -133,6 +134,19 @@ class Program:
     def listens(self) -> bool:
         """Whether loading it gives a descriptor to answer calls with (SCMP_ACT_NOTIFY)."""
         return bool(self.flags & NEW_LISTENER)
+
+
+def allows(seccomp: Profile | None, calls: Iterable[str]) -> bool:
+    """Whether a profile lets calls of these names pass whatever their arguments; in doubt it does not."""
+    if not seccomp:
+        return True
+    rules = seccomp.get("syscalls") or []
+    for name in calls:
+        found = [rule for rule in rules if name in (rule.get("names") or ())]
+        actions = {rule.get("action") for rule in found} or {seccomp.get("defaultAction")}
+        if not actions <= _PASSING or any(rule.get("args") for rule in found):
+            return False
+    return True
 
 
 def program(seccomp: Profile | None, debug: Debug, cache: str = CACHE_DIRECTORY) -> Program | None:

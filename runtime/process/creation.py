@@ -14,7 +14,7 @@ from hookrun.runtime.container.container import Container
 from hookrun.runtime.context import Context, Options
 from hookrun.runtime.documents import Resources, SavedState
 from hookrun.runtime.errors import Failure, failing
-from hookrun.runtime.linux import memory, namespaces, pids
+from hookrun.runtime.linux import memory, namespaces, pids, seccomp
 from hookrun.runtime.process import channel, handover, mappings, net_devices, parent, spawn, standard_init
 from hookrun.runtime.process.channel import Message
 from hookrun.runtime.process.parent import Parent
@@ -157,6 +157,7 @@ class Creation(Parent):
 
     def _plan(self, manager: Manager) -> standard_init.Plan:
         context, request = self.context, self.request
+        filter_ = linux(self.config).get("seccomp")
         wanted = spawn.Namespaces(self.config, context.judged.namespaces)
         # An ordinary user's hookrun has to look into it itself, for the seccomp agent and for an `exec` before `start`;
         # and in namespaces that nobody else is in there is nobody to hide from (runc: nsexec.c).
@@ -175,6 +176,7 @@ class Creation(Parent):
             fifo=self._draft.make_exec_fifo(),
             entrance=manager.entrance(),
             spare=memory.Spare() if request.waits else None,
+            may_spare_later=request.waits and seccomp.allows(filter_, standard_init.CALLS_WHILE_WAITING),
         )
 
     def _oci_state(self, status: str, pid: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -25,6 +26,8 @@ from hookrun.runtime.rootfs.judged import Judged
 from hookrun.runtime.spec.hooks import STATUSES, of_stage
 from hookrun.runtime.spec.sections import namespace_paths
 
+_SOON_MILLISECONDS = 50
+CALLS_WHILE_WAITING = (*memory.CALLS, "close", "poll", "ppoll")
 _ENDING = tuple(map(int, (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)))
 
 
@@ -46,7 +49,9 @@ class Plan:
     fifo: int
     entrance: Entrance
     spare: memory.Spare | None
-    """What the process gives back before it waits for `start`."""
+    """What the process gives back while it waits for `start`."""
+    may_spare_later: bool
+    """Whether the process can do so once it has its filter."""
 
     def close(self) -> None:
         """Called in the parent, once the child has all this."""
@@ -164,6 +169,10 @@ class StandardInit(Init):
                 raise Failure(f"unable to apply apparmor profile: {failure.text}") from None
 
     def save_memory(self) -> None:
+        if not self.container.may_spare_later:
+            self._give_back()
+
+    def _give_back(self) -> None:
         if self.container.spare is not None:
             self.container.spare.give_back()
 
@@ -178,9 +187,17 @@ class StandardInit(Init):
         """Block until `start` writes into the exec fifo.
 
         The fifo is open for writing here too, so that a `start` that is killed half-way does not end the wait. It
-        stays open up to execve, whose success `start` sees by that.
+        stays open up to execve, whose success `start` sees by that. Most containers are started at once: only one that
+        is not gives memory back.
         """
+        if self.container.may_spare_later and not self._is_started_soon():
+            self._give_back()
         os.read(self.container.fifo, 1)
+
+    def _is_started_soon(self) -> bool:
+        poll = select.poll()
+        poll.register(self.container.fifo, select.POLLIN)
+        return bool(poll.poll(_SOON_MILLISECONDS))
 
     def _run_start_hooks(self, variables: dict[bytes, bytes]) -> None:
         stage = "startContainer"
