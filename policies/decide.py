@@ -168,7 +168,7 @@ def _change(one: Policy, step: Step, invocation: dict[str, Any]) -> None:
         draft = Draft(merged(draft.root, one.merge), invocation)
     step.hooks = _inject(one, draft)
     if not isinstance(draft.root, dict):
-        raise Fault("the patch leaves no config, but something that is no object")
+        raise Fault("the patch must leave an object")
     if not same(draft.root, step.config):
         step.config = draft.root
 

@@ -92,7 +92,7 @@ def _allowing(config: Config) -> list[Device]:
 def _listed(config: Config, *names: str) -> list[Device]:
     found = part(config, *names) or []
     if not isinstance(found, list) or not all(isinstance(device, dict) for device in found):
-        raise Fault(f"/{'/'.join(names)} is no list of objects")
+        raise Fault(f"/{'/'.join(names)} must be a list of objects")
     return found
 
 

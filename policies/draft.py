@@ -36,7 +36,7 @@ class Draft:
         for name in names:
             child = self._mine(node[name]) if node.get(name) is not None else self._mine({})
             if not isinstance(child, dict):
-                raise Fault(f"/{'/'.join(names)}: {name!r} is no object")
+                raise Fault(f"/{'/'.join(names)}: {name!r} must be an object")
             node[name] = child
             node = child
         found: dict[str, Any] = node
@@ -48,7 +48,7 @@ class Draft:
         found = parent.get(names[-1])
         found = self._mine(found if found is not None else [])
         if not isinstance(found, list):
-            raise Fault(f"/{'/'.join(names)} is no list")
+            raise Fault(f"/{'/'.join(names)} must be a list")
         parent[names[-1]] = found
         return found
 
@@ -60,7 +60,7 @@ class Draft:
         if id(value) in self._ours:
             return value
         if not isinstance(value, dict | list):
-            raise Fault("there is no object and no list")
+            raise Fault("it is neither an object nor a list")
         twin = value.copy()
         self._ours[id(twin)] = twin
         return twin

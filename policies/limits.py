@@ -59,7 +59,7 @@ def _number(config: Config, *names: str) -> float | None:
     """A number that limits something: absent, 0 and negative ones do not (runtime-spec config-linux.md)."""
     value = part(config, "linux", "resources", *names)
     if value is not None and not isinstance(value, int):
-        raise Fault(f"/linux/resources/{'/'.join(names)} is no number")
+        raise Fault(f"/linux/resources/{'/'.join(names)} must be a number")
     return value if value and value > 0 else None
 
 

@@ -16,11 +16,11 @@ def parsed(pointer: str) -> tuple[str, ...]:
     if not pointer:
         return ()
     if not pointer.startswith("/"):
-        raise ValueError(f"{pointer!r} is no JSON pointer: it must begin with '/'")
+        raise ValueError(f"invalid JSON pointer {pointer!r}: it must begin with '/'")
     tokens = pointer[1:].split("/")
     for token in tokens:
         if "~" in token.replace("~0", "").replace("~1", ""):
-            raise ValueError(f"{pointer!r} is no JSON pointer: '~' is written '~0'")
+            raise ValueError(f"invalid JSON pointer {pointer!r}: '~' is written '~0'")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in tokens)
 
 
@@ -32,7 +32,7 @@ def written(tokens: tuple[str, ...]) -> str:
 def index(items: list[Any], token: str) -> int:
     """The index that a token names in a list, which may be the one after the last. Raises Fault."""
     if not (token.isascii() and token.isdigit()) or (token[0] == "0" and token != "0"):
-        raise Fault(f"{token!r} is no index of a list")
+        raise Fault(f"{token!r} is not an index of a list")
     number = int(token)
     if number > len(items):
         raise Fault(f"the list has only {len(items)} elements")
@@ -50,7 +50,7 @@ def step(value: Any, token: str) -> Any:
         if number < len(value):
             return value[number]
         raise Fault(f"the list has only {len(value)} elements")
-    raise Fault(f"{token!r} is looked for in something that is no object and no list")
+    raise Fault(f"{token!r} is looked up in what is neither an object nor a list")
 
 
 def get(value: Any, tokens: tuple[str, ...]) -> Any:

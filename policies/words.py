@@ -63,7 +63,7 @@ def _user_id(config: Config, kind: str) -> int | None:
         return None
     number = part(config, "process", "user", kind) or 0
     if not isinstance(number, int):
-        raise Fault(f"/process/user/{kind} is no number")
+        raise Fault(f"/process/user/{kind} must be a number")
     return number
 
 

@@ -121,7 +121,7 @@ class Manager:
         return _pids(self.main_path, recursive=True)
 
     def kill(self) -> bool:
-        """Kill every process at once, through cgroup.kill; False where that can't be had."""
+        """Kill every process at once, through cgroup.kill; False if the kernel has none."""
         return False
 
     def signal_all(self, number: int, log: Log) -> None:

@@ -149,7 +149,7 @@ class Service:
         try:
             response.ParseFromString(data)
         except DecodeError:
-            raise problem or Failure("criu failed: what it answers is no message of its RPC") from None
+            raise problem or Failure("criu failed: its answer is not a message of its RPC") from None
         return response, int.from_bytes(control[0][2][:4], "little") if control else None
 
     def end(self) -> str:

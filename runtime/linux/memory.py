@@ -28,7 +28,7 @@ class Spare:
         """Read /proc/self/maps (proc_pid_maps(5)). Raises OSError.
 
         A read-only mapping right before a writable one of the same file is what the loader has relocated (RELRO):
-        those pages can't be had from the file.
+        the file does not have those pages.
         """
         lines = [line.split(maxsplit=5) for line in read_bytes("/proc/self/maps").splitlines()]
         self._unchanged: list[tuple[int, int]] = []

@@ -663,5 +663,5 @@ def test_a_source_that_others_can_exchange_is_not_left_to_another_runtime(
     assert host.runtime.call("--runtime-path", RUNC, "run", "--bundle", str(bundle.path), fresh_id()).out == "file\n"
     theirs.chmod(0o777)
     result = host.runtime.call("--runtime-path", RUNC, "run", "--bundle", str(bundle.path), fresh_id())
-    assert f"mount source {theirs}/good: others than root can change where it leads" in result.err
+    assert f"mount source {theirs}/good: users other than root can change where it leads" in result.err
     assert result.status == 1

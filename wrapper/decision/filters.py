@@ -69,11 +69,11 @@ def _filtered(entry: dict[str, Any], config: dict[str, Any], bundle: str) -> dic
     try:
         found, is_read_alike = jsonio.decoded(output)
     except ValueError as error:
-        raise Failure(f"{name}: what it wrote is no config: {error}") from None
+        raise Failure(f"{name}: its output is not a config: {error}") from None
     if not is_read_alike:  # json.Unmarshal, by which Podman reads it, takes one value and no text after it
-        raise Failure(f"{name}: what it wrote is no config: more than one value, or not UTF-8")
+        raise Failure(f"{name}: its output is not a config: more than one value, or not UTF-8")
     if not isinstance(found, dict):
-        raise Failure(f"{name}: what it wrote is no config: not a JSON object")
+        raise Failure(f"{name}: its output is not a config: not a JSON object")
     return found
 
 

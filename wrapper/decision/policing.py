@@ -76,7 +76,7 @@ def demand_settled(judged: Judged) -> None:
             is_settled = False
         if not is_settled:
             raise Failure(
-                f"{what} {path}: others than root can change where it leads, and another runtime would follow: "
+                f"{what} {path}: users other than root can change where it leads, and another runtime would follow: "
                 f"make it and the directories above it root's, or use hookrun's own runtime"
             )
 

@@ -132,7 +132,7 @@ static const char *check(int descriptor, int thoroughly, struct heap *heap)
     struct stat status;
 
     if (fstat(descriptor, &status) != 0 || !is_trusted(&status))
-        return "others than root can write it";
+        return "users other than root can write it";
     if (pread(descriptor, heap, sizeof(*heap), 0) != sizeof(*heap) || memcmp(heap->magic, MAGIC, sizeof(heap->magic)))
         return damaged;
     if (memcmp(heap->build_id, own_build_id(), BUILD_ID_SIZE) != 0)

@@ -4,7 +4,7 @@
 container that gets hold of it must find it on a read-only mount, or in a memfd that is sealed. `hookctl` prepares the
 directory `seal` beside the snapshot with a link to hookrun-start, and gives that link to the launchers as their `#!`.
 The first call after boot mounts the program's directory, where it is alone, read-only over `seal` and starts again
-from there; all later calls start sealed. Where that can't be had, and cold, each call that enters a container starts
+from there; all later calls start sealed. If that is impossible, and cold, each call that enters a container starts
 again from a memfd.
 """
 

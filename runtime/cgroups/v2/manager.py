@@ -172,7 +172,7 @@ def _available(directory: str) -> set[str]:
 
 
 def _hand_down(directory: str, controllers: list[str]) -> None:
-    """Enable controllers for the cgroups below; what can't be had shows when a limit of it is set."""
+    """Enable controllers for the cgroups below; what is unavailable shows when a limit of it is set."""
     try:
         present = set(files.read(directory, "cgroup.subtree_control").split())
         wanted = [f"+{name}" for name in controllers if name not in present]

@@ -67,7 +67,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no heap": (lambda state: (state / "heap").unlink(), "there is none"),
     "a short heap": (lambda state: os.truncate(state / "heap", 5000), "it is damaged"),
     "a damaged heap": (damage_content, program.DAMAGED),
-    "a heap that others can write": (lambda state: (state / "heap").chmod(0o666), "others than root can write it"),
+    "a heap that others can write": (lambda state: (state / "heap").chmod(0o666), "users other than root can write it"),
     "no seal": (lambda state: shutil.rmtree(state / "seal"), "hookrun-start is gone"),
     "a launcher that is noise": (lambda state: (state / "launchers/hookrun").write_bytes(b"\xff\xfe"), "is gone"),
     "an older launcher": (

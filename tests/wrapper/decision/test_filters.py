@@ -90,7 +90,7 @@ def test_one_that_reads_nothing(bundle: Path) -> None:
 
 @pytest.mark.parametrize("text", ["echo nonsense", "true", "echo '[]'", "echo '{} {}'", "printf '\\377'"])
 def test_no_config(bundle: Path, text: str) -> None:
-    assert failure(bundle, text).startswith("what it wrote is no config: ")
+    assert failure(bundle, text).startswith("its output is not a config: ")
 
 
 def test_one_that_fails_says_why(bundle: Path) -> None:

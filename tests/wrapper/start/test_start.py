@@ -148,13 +148,13 @@ UNUSABLE: dict[str, tuple[Callable[[Host], object], str]] = {
     "short": (shorten, "it is damaged"),
     "damaged": (damage, "it is damaged"),
     "another program's": (be_of_another_program, "another hookrun-start made it"),
-    "others can write it": (lambda host: host.heap.chmod(0o664), "others than root can write it"),
-    "somebody else's": (lambda host: os.chown(host.heap, 12345, 0), "others than root can write it"),
+    "others can write it": (lambda host: host.heap.chmod(0o664), "users other than root can write it"),
+    "somebody else's": (lambda host: os.chown(host.heap, 12345, 0), "users other than root can write it"),
     "a link": (
         lambda host: host.heap.rename(host.heap.with_name("x")) and host.heap.symlink_to("x"),
         "it cannot be opened",
     ),
-    "a directory": (lambda host: host.heap.unlink() or host.heap.mkdir(), "others than root can write it"),
+    "a directory": (lambda host: host.heap.unlink() or host.heap.mkdir(), "users other than root can write it"),
 }
 
 
@@ -576,7 +576,7 @@ def test_a_planted_heap_is_not_used(host: Host) -> None:
     """A user's own heap of the same program and sources, put where root's launcher looks."""
     os.chown(host.heap, 65534, 65534)
     assert host.call("list").returncode == 0
-    assert host.reason() == "others than root can write it"
+    assert host.reason() == "users other than root can write it"
 
 
 @pytest.mark.parametrize(

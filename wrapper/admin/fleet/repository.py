@@ -61,7 +61,7 @@ class FleetRepository(Repository):
         self._settings: dict[str, Any] = json.loads(files.read(directory / "fleet.json") or "{}")
         self._ask = cache(ask)
         if not self._settings:
-            raise Failure(f"{directory} is no fleet's directory: `hookctl fleet init {directory}` makes one")
+            raise Failure(f"{directory} is not a fleet's directory: `hookctl fleet init {directory}` makes one")
 
     # --- what tuf's Repository asks for
 

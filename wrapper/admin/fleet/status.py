@@ -25,7 +25,7 @@ def ask(prometheus: str, query: str) -> list[tuple[dict[str, str], float]]:
     except urllib3.exceptions.HTTPError:
         raise Failure(f"cannot reach Prometheus at {prometheus}") from None
     except (ValueError, KeyError, TypeError, IndexError):
-        raise Failure(f"{prometheus} is no Prometheus: it does not answer {url}") from None
+        raise Failure(f"{prometheus} is not a Prometheus server: no answer from {url}") from None
 
 
 def demand_good(prometheus: str, name: str, version: str) -> None:
