@@ -37,6 +37,8 @@ DEVICE = {
     ],
 }
 
+# But those that test_cgroups_rare mounts and takes away meanwhile (see tests/runtime/cgroup_support.py).
+OWN_CGROUPS = "grep -v -e net_cls -e net_prio -e '^[1-9][0-9]*::' /proc/self/cgroup | cut -d: -f2- | sort"
 # What is run, and its script. {place} has a mount below it, which whoever binds it recursively gets too.
 DOCKER_CALLS: dict[str, tuple[list[str], str]] = {
     "recursively read-only": (
@@ -48,7 +50,7 @@ DOCKER_CALLS: dict[str, tuple[list[str], str]] = {
     "-v ...:ro": (["-v", "{place}/tree:/h:ro"], WRITE),
     "CDI": (["--device", "vendor.com/thing=a"], ENVIRONMENT),
     "an annotation": (["--annotation", "some=thing"], "echo in"),
-    "an own cgroup namespace": (["--cgroupns", "private"], "cut -d: -f2- /proc/self/cgroup | sort"),
+    "an own cgroup namespace": (["--cgroupns", "private"], OWN_CGROUPS),
     "a part of a volume": (["--mount", "type=volume,src={volume},dst=/h"], "echo x >/h/x && cat /h/x"),
     "privileged": (
         ["--privileged"],
