@@ -8,7 +8,7 @@ form that `hooks.select` reads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypedDict
 
 Entry = dict[str, Any]
 Injected = dict[str, Any]
@@ -17,6 +17,29 @@ Injected = dict[str, Any]
 Read = Callable[[str], tuple[Any, str]]
 
 PRECREATE = "precreate"
+
+
+class CdiSettings(TypedDict):
+    """Where CDI specs are, later directories before earlier ones, and what asks for devices.
+
+    `environment` is a variable of a container that names CDI devices, separated by commas; "" for none.
+    """
+
+    directories: list[str]
+    environment: str
+
+
+class Devices(CdiSettings):
+    """The same for a call; `libraries` is the directory in which ruamel.yaml lies."""
+
+    libraries: str
+
+
+class Compiled(TypedDict, total=False):
+    """The snapshot's part `hooks`."""
+
+    entries: list[Entry]
+    cdi: Devices
 
 
 def add(config: dict[str, Any], entries: Iterable[Entry]) -> tuple[dict[str, Any], list[Injected]]:

@@ -22,6 +22,7 @@ from hookrun.policies import (
     reader,
     word_reader,
 )
+from hookrun.policies.decide import Plan
 from hookrun.policies.document import Invalid, Node, read
 from hookrun.policies.policy import Policy
 
@@ -99,7 +100,7 @@ def ordered(sources: list[Source]) -> list[Source]:
     return sorted(sources, key=lambda source: (source.priority, source.name))
 
 
-def plan(sources: list[Source]) -> dict[str, Any]:
+def plan(sources: list[Source]) -> Plan:
     """The plan for `decide.decide`. Raises Invalid if two policies have one name."""
     active = [source.policy for source in ordered(sources) if source.policy.mode != policy.OFF]
     always: list[int] = []

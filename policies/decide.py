@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from hookrun.policies import exceptions, match, messages, patch, policy, words
 from hookrun.policies.draft import Draft
@@ -21,7 +21,19 @@ from hookrun.policies.pointer import Fault, same
 from hookrun.policies.policy import Policy
 
 Config = dict[str, Any]
-Plan = dict[str, Any]
+
+
+class Plan(TypedDict):
+    """What the compiler makes of all policies in force."""
+
+    policies: list[bytes]
+    """Packed, in the order in which they judge."""
+    always: list[int]
+    """The numbers of those to look at for every call."""
+    index: list[tuple[match.Subject, dict[Any, list[int]]]]
+    """For those that want a certain value: what has it, and their numbers by value."""
+    asks: list[str]
+    """Facts that the caller has to find out."""
 
 
 @dataclass(slots=True)

@@ -175,7 +175,7 @@ def read(profile: str, values: Values, state: str = STATE) -> Settings:
     )
 
 
-def chosen(snapshot: dict[str, Any] | None, program: str, state: str = STATE) -> Settings:
+def chosen(snapshot: Mapping[str, Any] | None, program: str, state: str = STATE) -> Settings:
     """The settings of the profile that is named like the program, argv[0]'s last part; else the host's own.
 
     `state` is the snapshot's directory.

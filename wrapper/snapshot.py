@@ -13,9 +13,12 @@ import _imp
 import marshal
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, cast
 
+from hookrun.hooks.inject import Compiled
+from hookrun.policies.decide import Plan
 from hookrun.runtime.errors import Failure, reason
 from hookrun.runtime.linux.files import read_bytes
 from hookrun.wrapper import ownership
@@ -33,12 +36,25 @@ _CHECKSUM = 8
 _HEADER = len(_MAGIC) + 4 + _CHECKSUM
 
 
+class Content(TypedDict, total=False):
+    """What a snapshot file holds, all of it but for one that is yet to get its number."""
+
+    number: int
+    """Its place in the history."""
+    settings: Mapping[str, Any]
+    """`settings.Values`."""
+    profiles: Mapping[str, Mapping[str, Any]]
+    """The settings of each profile, by name."""
+    hooks: Compiled
+    policies: Plan
+
+
 @dataclass(slots=True)
 class Snapshot:
     """What was found. `content` is None without a usable snapshot; `notice` then says why, for the record."""
 
     directory: str
-    content: dict[str, Any] | None
+    content: Content | None
     notice: str = ""
     is_damaged: bool = False
 
@@ -58,9 +74,9 @@ class _Damaged(Exception):
     """Why a snapshot that is there cannot be used."""
 
 
-def packed(content: dict[str, Any]) -> bytes:
+def packed(content: Content) -> bytes:
     """A snapshot file's bytes. `content` is made of dicts, lists, tuples, strings, bytes, numbers, booleans, None."""
-    body = marshal.dumps(content)
+    body = marshal.dumps(cast("dict[str, Any]", content))
     return _MAGIC + _FORMAT.to_bytes(4, "big") + _checksum(body) + body
 
 
@@ -97,13 +113,13 @@ def _check_owner(path: str) -> None:
         raise _Damaged(problem)
 
 
-def _unpacked(data: bytes) -> dict[str, Any]:
+def _unpacked(data: bytes) -> Content:
     if not data.startswith(_MAGIC) or data[len(_MAGIC) : len(_MAGIC) + 4] != _FORMAT.to_bytes(4, "big"):
         raise _Damaged("it is of another format, or for another version of Python")
     body = memoryview(data)[_HEADER:]
     if _checksum(body) != data[_HEADER - _CHECKSUM : _HEADER]:
         raise _Damaged("its content does not match its checksum")
-    content: dict[str, Any] = marshal.loads(body)
+    content: Content = marshal.loads(body)
     return content
 
 

@@ -12,17 +12,7 @@ from hookrun.hooks import addhooks
 from hookrun.hooks.compiler import directories
 from hookrun.hooks.compiler.directories import Untrusted
 from hookrun.hooks.errors import HookError
-from hookrun.hooks.inject import Entry
-
-
-class CdiSettings(TypedDict):
-    """Where CDI specs are, later directories before earlier ones, and what asks for devices.
-
-    `environment` is a variable of a container that names CDI devices, separated by commas; "" for none.
-    """
-
-    directories: list[str]
-    environment: str
+from hookrun.hooks.inject import CdiSettings, Compiled, Devices, Entry
 
 
 class Settings(TypedDict):
@@ -33,19 +23,6 @@ class Settings(TypedDict):
     addHooks: list[str]
     """Files of oci-add-hooks."""
     cdi: CdiSettings
-
-
-class Devices(CdiSettings):
-    """The same for a call; `libraries` is the directory in which ruamel.yaml lies."""
-
-    libraries: str
-
-
-class Compiled(TypedDict):
-    """The snapshot's part `hooks`."""
-
-    entries: list[Entry]
-    cdi: Devices
 
 
 DEFAULTS: Settings = {

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hookrun.policies import compiler, validation
+from hookrun.policies import compiler, decide, validation
 from hookrun.wrapper import entry, settings, snapshot
 from tests.bench import stopwatch
 
@@ -93,7 +93,7 @@ def config() -> dict[str, Any]:
     return found
 
 
-def plan(count: int) -> dict[str, Any]:
+def plan(count: int) -> decide.Plan:
     """`count` policies, of which MATCHING match; none for 0."""
     texts = []
     for number in range(count):
@@ -120,7 +120,7 @@ def plan(count: int) -> dict[str, Any]:
 def host(state: Path, count: int) -> list[str]:
     """Make the state directory ready; returns the command that measures once."""
     state.mkdir()
-    content = {"settings": settings.DEFAULTS, "profiles": {}, "hooks": {}, "policies": plan(count)}
+    content: snapshot.Content = {"settings": settings.DEFAULTS, "profiles": {}, "hooks": {}, "policies": plan(count)}
     (state / snapshot.NAME).write_bytes(snapshot.packed(content))
     (state / snapshot.NAME).chmod(0o644)
     (state / "config.json").write_text(json.dumps(config()))

@@ -266,7 +266,7 @@ def state_without_record(place: Path) -> Path:
     """A state directory with a snapshot that keeps the calls out of this host's record."""
     state = place.with_suffix(".state")
     state.mkdir()
-    content = {"settings": settings.completed({"record": {"enabled": False}}), "profiles": {}}
+    content: snapshot.Content = {"settings": settings.completed({"record": {"enabled": False}}), "profiles": {}}
     (state / snapshot.NAME).write_bytes(snapshot.packed(content))
     (state / snapshot.NAME).chmod(0o644)
     return state

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from hookrun.hooks import select
+from hookrun.hooks import inject, select
 from hookrun.hooks.compiler import compile as hooks
 from hookrun.wrapper import ownership
 
@@ -34,7 +34,7 @@ class Place:
         value = {"version": "1.0.0", "hook": {"path": path}, "when": ALWAYS, "stages": ["prestart"], **more}
         return self.write(name, value)
 
-    def compiled(self, **settings: Any) -> tuple[hooks.Compiled, list[str]]:
+    def compiled(self, **settings: Any) -> tuple[inject.Compiled, list[str]]:
         return hooks.compiled(cast(hooks.Settings, {**hooks.DEFAULTS, **settings}), self.path, ownership.untrusted)
 
     def problem(self, **settings: Any) -> str:

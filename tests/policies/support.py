@@ -16,7 +16,7 @@ def document(name: str = "one", **spec: Any) -> str:
     return json.dumps({"apiVersion": "hookrun/v1", "kind": "Policy", "metadata": {"name": name}, "spec": spec})
 
 
-def plan(*documents: str) -> dict[str, Any]:
+def plan(*documents: str) -> decide.Plan:
     """The compiled policies of some texts."""
     return compiler.plan([source for text in documents for source in compiler.load(text, "p.yaml")])
 

@@ -27,7 +27,7 @@ needs_runc = pytest.mark.skipif(shutil.which("runc") is None, reason="needs runc
 
 @pytest.fixture
 def hookrun(tmp_path: Path) -> list[str]:
-    content = {"settings": settings.completed({"record": {"enabled": False}}), "profiles": {}}
+    content: snapshot.Content = {"settings": settings.completed({"record": {"enabled": False}}), "profiles": {}}
     (tmp_path / snapshot.NAME).write_bytes(snapshot.packed(content))
     (tmp_path / snapshot.NAME).chmod(0o644)
     python = os.path.realpath(sys.executable)

@@ -58,7 +58,7 @@ class Host:
 
     def apply(self, values: dict[str, Any], **profiles: dict[str, Any]) -> None:
         own = {"record": {"directory": str(self.record)}}
-        content = {
+        content: snapshot.Content = {
             "settings": settings.completed({**own, **values}),
             "profiles": {name.replace("_", "-"): settings.completed({**own, **one}) for name, one in profiles.items()},
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,7 +21,7 @@ CONTENT: dict[str, Any] = {
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     path = tmp_path / snapshot.NAME
-    path.write_bytes(snapshot.packed(CONTENT))
+    path.write_bytes(snapshot.packed(cast(snapshot.Content, CONTENT)))
     path.chmod(0o644)
     return tmp_path
 

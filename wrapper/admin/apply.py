@@ -11,6 +11,7 @@ import typer
 
 from hookrun.policies import compiler, exception_lint, policy, validation
 from hookrun.policies.compiler import Source
+from hookrun.policies.decide import Plan
 from hookrun.policies.policy import Policy
 from hookrun.wrapper import snapshot
 from hookrun.wrapper.admin import host as hosts
@@ -18,6 +19,7 @@ from hookrun.wrapper.admin import launcher, output, sources, store
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.output import AsJson
 from hookrun.wrapper.admin.sources import Sources
+from hookrun.wrapper.snapshot import Content
 
 history_app = typer.Typer(help="The snapshots applied on this host.", invoke_without_command=True)
 
@@ -172,7 +174,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(refresh)
 
 
-def changes(host: Host, old: dict[str, Any] | None, new: dict[str, Any], found: Sources) -> Difference:
+def changes(host: Host, old: Content | None, new: Content, found: Sources) -> Difference:
     """What differs between the snapshot in force and a new one; of the files only if something else does."""
     difference = _difference(old, new)
     on_error = snapshot.on_error(str(host.state))
@@ -197,7 +199,7 @@ def changed_policies(before: list[Source], after: list[Source]) -> list[str]:
     return [*difference.added, *difference.changed]
 
 
-def _difference(old: dict[str, Any] | None, new: dict[str, Any]) -> Difference:
+def _difference(old: Content | None, new: Content) -> Difference:
     values = old or {}
     difference = _policy_difference(_by_name(values.get("policies")), _by_name(new["policies"]))
     difference.parts = [
@@ -216,7 +218,7 @@ def _policy_difference(before: _Policies, after: _Policies) -> Difference:
     )
 
 
-def _by_name(plan: dict[str, Any] | None) -> _Policies:
+def _by_name(plan: Plan | None) -> _Policies:
     """What each policy of a snapshot does, whatever file it stands in."""
     policies = [policy.unpacked(data) for data in plan["policies"]] if plan else []
     return {one.name: _meaning(one, one.hooks) for one in policies}

@@ -28,6 +28,7 @@ from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.registrations import Registration
 from hookrun.wrapper.admin.standing import Standing, problem_of
 from hookrun.wrapper.record import kept_configs, record
+from hookrun.wrapper.snapshot import Content
 from hookrun.wrapper.start import program, seal
 
 _STYLES = {GOOD: "green", NOTE: "yellow", BAD: "bold red"}
@@ -95,14 +96,14 @@ def _registrations(machine: Host) -> tuple[list[Registration], list[Finding]]:
         return [], [Finding(NOTE, "registrations", text, advice if os.geteuid() == 0 else "ask again as root")]
 
 
-def _runtimes(content: dict[str, Any] | None, machine: Host) -> list[str]:
+def _runtimes(content: Content | None, machine: Host) -> list[str]:
     """The runtimes that the host's settings and its profiles name in place of hookrun's own core."""
     names = ["", *content["profiles"]] if content else [""]
     found = [settings.chosen(content, name, str(machine.state)).runtime for name in names]
     return list(dict.fromkeys(filter(None, found)))
 
 
-def _configuration(machine: Host, content: dict[str, Any] | None) -> Iterator[Finding]:
+def _configuration(machine: Host, content: Content | None) -> Iterator[Finding]:
     try:
         found = sources.read(machine)
         yield from integrity.owners(machine, found)

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from hookrun.hooks.entries import STAGES
-from hookrun.hooks.inject import PRECREATE
+from hookrun.hooks.inject import PRECREATE, Devices
 from hookrun.policies import policy
 from hookrun.runtime import context as contexts
 from hookrun.runtime.errors import Failure
 from hookrun.wrapper.admin import hook_run, host, output, store
+from hookrun.wrapper.snapshot import Content
 
 app = typer.Typer(help="See the hooks that containers get, and run one by hand.", no_args_is_help=True)
 
@@ -43,7 +44,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, str, str, str, str]:
     return row["stage"], row["path"], row["when"], row["source"], place
 
 
-def in_order(content: dict[str, Any]) -> list[dict[str, Any]]:
+def in_order(content: Content) -> list[dict[str, Any]]:
     """All hooks of a snapshot: policies', CDI's, oci-add-hooks' and the directories', at last the precreate filters."""
     hooks = content.get("hooks") or {"entries": []}
     rows = [row for packed in (content.get("policies") or {"policies": ()})["policies"] for row in _of_policy(packed)]
@@ -71,7 +72,7 @@ def _of_policy(packed: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _of_devices(cdi: dict[str, Any]) -> dict[str, Any]:
+def _of_devices(cdi: Devices) -> dict[str, Any]:
     """Specs are read for each container anew, so that only the place to look is known."""
     when = "annotation cdi.k8s.io/*"
     if cdi["environment"]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hookrun.hooks.compiler.compile import Compiled
+from hookrun.hooks.inject import Compiled, Entry
 from hookrun.policies import compiler, exception_lint, policy
 from hookrun.policies.compiler import Source
 from hookrun.runtime.errors import Failure, reason
@@ -20,6 +20,7 @@ from hookrun.wrapper.admin.finding import BAD, GOOD, NOTE, Finding
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.registrations import Registration
 from hookrun.wrapper.admin.sources import Sources
+from hookrun.wrapper.snapshot import Content
 from hookrun.wrapper.start import program
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -77,7 +78,7 @@ def _mended(place: str) -> str:
     return "; ".join(commands)
 
 
-def hook_programs(content: dict[str, Any]) -> Iterator[Finding]:
+def hook_programs(content: Content) -> Iterator[Finding]:
     """The program of every hook in the snapshot that could not run, or that others could change."""
     programs = dict(_programs(content))
     wrong = [finding for path, file in programs.items() for finding in _program(path, file)]
@@ -87,7 +88,7 @@ def hook_programs(content: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(GOOD, "hook programs", f"{count} program{'s' if count > 1 else ''}, all there")
 
 
-def _programs(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _programs(content: Content) -> Iterator[tuple[str, str]]:
     """Each program with the file that names it; those of startContainer lie in the container."""
     for entry in content["hooks"]["entries"]:
         if set(entry["stages"]) != {_IN_CONTAINER}:
@@ -113,7 +114,7 @@ def _program(path: str, file: str) -> Iterator[Finding]:
         yield Finding(BAD, subject, f"{path}: it can't be executed", f"`chmod +x {shlex.quote(path)}`")
 
 
-def sources(machine: Host, content: dict[str, Any], found: Sources) -> Iterator[Finding]:
+def sources(machine: Host, content: Content, found: Sources) -> Iterator[Finding]:
     """What `apply` would refuse, and how the files differ from those that the snapshot was made of."""
     for problem in found.problems:
         yield Finding(NOTE, "configuration", problem, "fix it, then `hookctl apply`: the snapshot stays in force")
@@ -139,7 +140,7 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
             yield f"{path}: changed since `hookctl apply`"
 
 
-def _compiled_otherwise(content: dict[str, Any], now: list[Source]) -> Iterator[str]:
+def _compiled_otherwise(content: Content, now: list[Source]) -> Iterator[str]:
     """Policies whose files are the same, but not what they name: a seccomp profile."""
     in_force = {policy.unpacked(data).name: data for data in content["policies"]["policies"]}
     plan = compiler.plan(now)["policies"]
@@ -158,11 +159,11 @@ def _files_named(value: Any) -> Iterator[str]:
         yield value
 
 
-def _hooks_changed(content: dict[str, Any], now: Compiled) -> Iterator[str]:
+def _hooks_changed(content: Content, now: Compiled) -> Iterator[str]:
     yield from _changes(*(_by_file(part["entries"]) for part in (content["hooks"], now)))
 
 
-def _by_file(entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _by_file(entries: list[Entry]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in entries:
         found.setdefault(entry["file"], []).append(entry)

@@ -19,6 +19,7 @@ from loguru import logger
 from hookrun.hooks.compiler import compile as hooks
 from hookrun.hooks.compiler import directories
 from hookrun.hooks.errors import HookError
+from hookrun.hooks.inject import CdiSettings, Compiled
 from hookrun.policies import compiler, document, in_bundle
 from hookrun.policies.compiler import Source
 from hookrun.policies.document import Invalid, Node
@@ -49,7 +50,7 @@ class Sources:
 
     settings: Settings
     policies: list[Source]
-    hooks: hooks.Compiled
+    hooks: Compiled
     texts: dict[str, str]
     problems: list[str] = field(default_factory=list)
 
@@ -111,7 +112,7 @@ def _with_bundle(settings: hooks.Settings, bundle: Path | None) -> hooks.Setting
     if bundle is None:
         return settings
     directories = [*settings["cdi"]["directories"], *_existing(bundle / "cdi")]
-    cdi: hooks.CdiSettings = {**settings["cdi"], "directories": directories}
+    cdi: CdiSettings = {**settings["cdi"], "directories": directories}
     return {**settings, "directories": [*settings["directories"], *_existing(bundle / "hooks.d")], "cdi": cdi}
 
 

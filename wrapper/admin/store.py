@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hookrun.policies import policy
+from hookrun.policies.decide import Plan
 from hookrun.policies.policy import Policy
 from hookrun.runtime.errors import Failure, reason
 from hookrun.wrapper import snapshot
@@ -24,6 +25,7 @@ from hookrun.wrapper.admin import files
 from hookrun.wrapper.admin.host import Host
 from hookrun.wrapper.admin.sources import Sources, trouble
 from hookrun.wrapper.settings import Values
+from hookrun.wrapper.snapshot import Content
 
 _SALT = "salt"
 _TEXTS = "sources.json"
@@ -102,15 +104,15 @@ def _numbers(host: Host) -> list[int]:
         raise Failure(f"cannot read {host.history}: {reason(error)}; only root can read it") from None
 
 
-def running(host: Host) -> dict[str, Any] | None:
+def running(host: Host) -> Content | None:
     """The content of the snapshot in force; None where there is none that could be used."""
     return snapshot.load(str(host.state)).content
 
 
 def policies(host: Host) -> dict[str, Policy]:
     """The policies in force, by name."""
-    plan = (running(host) or {}).get("policies") or {"policies": []}
-    return {one.name: one for one in map(policy.unpacked, plan["policies"])}
+    plan = (running(host) or {}).get("policies")
+    return {one.name: one for one in map(policy.unpacked, plan["policies"] if plan else ())}
 
 
 def running_entry(host: Host) -> Entry | None:
@@ -119,7 +121,7 @@ def running_entry(host: Host) -> Entry | None:
     return next((entry for entry in history(host) if entry.number == content.get("number")), None)
 
 
-def content(host: Host, sources: Sources, plan: dict[str, Any]) -> dict[str, Any]:
+def content(host: Host, sources: Sources, plan: Plan) -> Content:
     """A snapshot's content, see `wrapper/snapshot.py`; without a number yet. Raises Failure."""
     salt = _salt(host)
     return {
@@ -144,7 +146,7 @@ def _salt(host: Host) -> str:
     return found
 
 
-def apply(host: Host, new: dict[str, Any], sources: Sources, why: str) -> int:
+def apply(host: Host, new: Content, sources: Sources, why: str) -> int:
     """Put a snapshot in force and keep it in the history; returns its number. Raises Failure."""
     number = max(_numbers(host), default=0) + 1
     data = snapshot.packed({**new, "number": number})
@@ -181,7 +183,7 @@ def entry(host: Host, number: int) -> Entry:
     raise Failure(f"there is no snapshot with number {number}; see `hookctl history`")
 
 
-def loaded(entry: Entry) -> dict[str, Any]:
+def loaded(entry: Entry) -> Content:
     """A snapshot's content. Raises Failure."""
     found = snapshot.load(str(entry.directory))
     if found.content is None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from hookrun.hooks import addhooks, cdi, select
 from hookrun.hooks.errors import HookError
-from hookrun.hooks.inject import Injected, Read
+from hookrun.hooks.inject import Compiled, Injected, Read
 from hookrun.policies.decide import Outcome
 from hookrun.runtime import jsonio
 from hookrun.runtime.errors import Failure
@@ -50,10 +50,9 @@ def _hooked(config: Config, inject: Callable[..., tuple[Config, list[Injected]]]
     return Outcome(changed, hooks=injected)
 
 
-def compiled(invocation: Invocation) -> Config:
+def compiled(invocation: Invocation) -> Compiled:
     """The snapshot's part on hooks."""
-    found: Config = invocation.content.get("hooks") or {}
-    return found
+    return invocation.content.get("hooks") or {}
 
 
 def guarded(config: Config, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -71,8 +70,8 @@ def guarded(config: Config, function: Callable[..., Result], *arguments: Any) ->
 
 
 def _read(invocation: Invocation) -> Read:
-    cdi_settings = compiled(invocation).get("cdi") or {}
-    return Files(cdi_settings.get("libraries", "")).read
+    devices = compiled(invocation).get("cdi")
+    return Files(devices["libraries"] if devices else "").read
 
 
 class Files:

@@ -14,7 +14,7 @@ from hookrun.wrapper.exposure.call import Exposure
 from hookrun.wrapper.patch.bundle import Bundle
 from hookrun.wrapper.record.masking import Mask
 from hookrun.wrapper.settings import Settings
-from hookrun.wrapper.snapshot import Snapshot
+from hookrun.wrapper.snapshot import Content, Snapshot
 
 if TYPE_CHECKING:
     from hookrun.policies.sources import Facts
@@ -43,7 +43,7 @@ class Invocation:
     _exposure: Exposure | None = None
 
     @property
-    def content(self) -> Config:
+    def content(self) -> Content:
         """The snapshot's content, empty where there is none."""
         return self.snapshot.content or {}
 

@@ -12,6 +12,7 @@ from hookrun.policies.policy import Policy
 from hookrun.runtime.commands import spec
 from hookrun.runtime.linux.seccomp import Profile
 from hookrun.wrapper import settings
+from hookrun.wrapper.snapshot import Content
 
 FILES = ("resolv.conf", "hostname", "hosts")
 """What the config binds of the bundle, beside the directory DIRECTORY."""
@@ -60,7 +61,7 @@ def _devices(*numbers: tuple[int, int]) -> list[dict[str, Any]]:
     return [{"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"} for major, minor in numbers]
 
 
-def content(place: str) -> dict[str, Any]:
+def content(place: str) -> Content:
     """The snapshot's content (see `snapshot`); the record is kept below the directory `place`."""
     policies = [one.packed() for one in _policies()]
     return {

@@ -50,7 +50,7 @@ class Desk:
     def settings(self, text: str) -> None:
         (self.config / "config.yaml").write_text(text)
 
-    def in_force(self) -> dict[str, Any]:
+    def in_force(self) -> snapshot.Content:
         """The content of the snapshot in force."""
         content = snapshot.load(str(self.state)).content
         assert content is not None

@@ -8,7 +8,6 @@ import pty
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,7 +24,7 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
-def names(content: dict[str, Any]) -> list[str]:
+def names(content: snapshot.Content) -> list[str]:
     return [policy.unpacked(data).name for data in content["policies"]["policies"]]
 
 

@@ -41,7 +41,10 @@ class Host:
         self.state.mkdir()
         self.heap = self.state / program.HEAP
         self.record = place / "record"
-        content = {"settings": settings.completed({"record": {"directory": str(self.record)}}), "profiles": {}}
+        content: snapshot.Content = {
+            "settings": settings.completed({"record": {"directory": str(self.record)}}),
+            "profiles": {},
+        }
         (self.state / snapshot.NAME).write_bytes(snapshot.packed(content))
         (self.state / snapshot.NAME).chmod(0o644)
         self.launcher = warm.launcher(place / "hookrun", self.state)
