@@ -118,7 +118,7 @@ def test_a_file_that_changes_meanwhile_is_not_written(tmp_path: Path) -> None:
     file = tmp_path / "daemon.json"
     file.write_text('{"new": 1}')
     for before in ("{}", None):
-        with pytest.raises(Failure, match="changed meanwhile"):
+        with pytest.raises(Failure, match="changed in the meantime"):
             Change(file, before, '{"ours": 1}').make()
     assert file.read_text() == '{"new": 1}'
 
