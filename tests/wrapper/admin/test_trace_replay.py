@@ -226,7 +226,7 @@ def test_replay_does_not_act_on_the_engines_container(host: Host, bundle: Bundle
     assert "would act on the engine's own container" in host.ctl("trace", "replay", host.last("kill")["id"]).err
     host.hookrun.state(name)
     assert json.loads(host.check("trace", "replay", host.last("state")["id"]))["id"] == name
-    assert "--json goes with --dry-run" in host.ctl("trace", "replay", host.last("state")["id"], "--json").err
+    assert "--json needs --dry-run" in host.ctl("trace", "replay", host.last("state")["id"], "--json").err
 
 
 def test_replay_has_a_limit_and_leaves_nothing(host: Host, bundle: Bundle) -> None:

@@ -535,7 +535,7 @@ def test_under_another_python_hookctl_makes_no_heap(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("x" * 120 + "/" + "y" * 120, "too long"), ("a blank", "blanks"), ("a\ttab", "blanks")]
+    ("name", "why"), [("x" * 120 + "/" + "y" * 120, "too long"), ("a blank", "spaces"), ("a\ttab", "spaces")]
 )
 def test_a_path_that_no_first_line_can_name_is_refused(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(Failure, match=why):
