@@ -92,4 +92,6 @@ class Podman:
         """Remove all containers and pods, and the mounts that their storage keeps."""
         self("pod", "rm", "--all", "--force", "--time", "0")
         self("rm", "--all", "--force", "--time", "0")
+        if self._as_user:
+            self("system", "migrate")  # which ends the process that holds his user namespace
         self.machine.unmount_below(self.directory)
