@@ -117,8 +117,16 @@ def _logged_harm(container: Container, manager: Manager) -> dict[str, int]:
     kills = kernel_log.oom_kills(path, container.init_start_time) if path else 0
     if not kills:
         return {}
-    memory = (linux(container.config).get("resources") or {}).get("memory") or {}
-    return {"oom_kills": kills, "memory_limit": max(0, memory.get("limit") or 0)}
+    return {"oom_kills": kills, "memory_limit": _memory_limit(container)}
+
+
+def _memory_limit(container: Container) -> int:
+    """The limit that the container was made with, in bytes; 0 for none, and if its config is damaged."""
+    try:
+        memory = (linux(container.config).get("resources") or {}).get("memory") or {}
+    except Failure:
+        return 0
+    return max(0, memory.get("limit") or 0)
 
 
 def kill_all(manager: Manager, context: Context) -> None:

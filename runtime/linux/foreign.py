@@ -90,11 +90,11 @@ def call(number: int, *arguments: int | bytes | bytearray | None) -> int:
     return result
 
 
-def drop_copies(pagemap: int, file: int, address: int, length: int, offset: int) -> None:
+def drop_copies(pagemap: int, view: int, address: int, length: int) -> None:
     """Drop the pages of a private mapping that were copied to be written to, and hold what the file holds by now.
 
-    `pagemap` is open on /proc/self/pagemap, `file` on the mapped one. Here nothing is done: between the comparison and
-    madvise(2), Python itself writes to such pages.
+    `pagemap` is open on /proc/self/pagemap, `view` is the address of another mapping of the same. Here nothing is done:
+    between the comparison and madvise(2), Python itself writes to such pages.
     """
 
 

@@ -48,6 +48,8 @@ class X86_64(Common):
     fchownat = 260
     prlimit64 = 302
     madvise = 28
+    mmap = 9
+    munmap = 11
     socket = 41
     fstatfs = 138
     statx = 332
@@ -78,6 +80,8 @@ class AArch64(Common):
     fchownat = 54
     prlimit64 = 261
     madvise = 233
+    mmap = 222
+    munmap = 215
     socket = 198
     fstatfs = 44
     statx = 291

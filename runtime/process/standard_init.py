@@ -57,8 +57,6 @@ class Plan:
         """Called in the parent, once the child has all this."""
         self.entrance.close()
         os.close(self.fifo)
-        if self.spare is not None:
-            self.spare.close()
         for descriptor in self.sources.values():
             os.close(descriptor)
         if self.shared.console is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hookrun.runtime.linux import memory
 from tests.support import leaks
 from tests.support.bundles import Bundle
 from tests.support.runtimes import PATIENCE, Runtime, fresh_id, wait_for
@@ -56,6 +57,20 @@ def test_nobodys_descriptors_are_held(bundle: Bundle, hookrun: Runtime) -> None:
         own = {f"{hookrun.root}/{container}/exec.fifo"}
         # What the process needs to give memory back goes with that.
         wait_for(lambda: _beyond_streams(pid) == own, f"{own} to be all that is open")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="maps what is mapped once more")
+def test_no_descriptor_of_a_mapped_file_is_kept() -> None:
+    """Whoever can look into the waiting process could open it for writing: of the heap, that would be the host."""
+    before = _beyond_streams(os.getpid())
+    spare = memory.Spare()
+    spare.find_pages()
+    try:
+        assert spare.descriptors
+        assert _beyond_streams(os.getpid()) - before == {f"/proc/{os.getpid()}/pagemap"}
+    finally:
+        spare.give_back()
+    assert _beyond_streams(os.getpid()) == before
 
 
 def _beyond_streams(pid: int) -> set[str]:

@@ -101,18 +101,13 @@ static void drop_same(int pagemap, const char *memory, const char *file, size_t 
 
 static PyObject *drop_copies(PyObject *self, PyObject *arguments)
 {
-    int pagemap, file;
-    unsigned long long address, length, offset;
-    void *mapped;
+    int pagemap;
+    unsigned long long view, address, length;
 
     (void)self;
-    if (!PyArg_ParseTuple(arguments, "iiKKK", &pagemap, &file, &address, &length, &offset))
+    if (!PyArg_ParseTuple(arguments, "iKKK", &pagemap, &view, &address, &length))
         return NULL;
-    mapped = mmap(NULL, length, PROT_READ, MAP_PRIVATE, file, (off_t)offset);
-    if (mapped != MAP_FAILED) {
-        drop_same(pagemap, (const char *)(uintptr_t)address, mapped, length);
-        munmap(mapped, length);
-    }
+    drop_same(pagemap, (const char *)(uintptr_t)address, (const char *)(uintptr_t)view, length);
     Py_RETURN_NONE;
 }
 

@@ -196,7 +196,7 @@ def _be_born(place: str) -> None:
     plan.namespaces.close()
     made._draft.note_progress(made._state(manager, 0, 0))
     made._draft.keep_config(made.config)
-    memory.Spare().close()
+    memory.Spare().give_back()
     _make_rootfs(plan)
     made._draft.finish(made._state(manager, os.getpid(), 0))
     made._draft.discard()

@@ -71,6 +71,18 @@ def test_a_container_whose_cgroups_were_gone_before(host: ConfiguredHost, bundle
         assert last(host, "delete")["harm"] == harm
 
 
+def test_a_damaged_config_does_not_keep_such_a_container(host: ConfiguredHost, bundle: Bundle) -> None:
+    name = host.runtime.create(limited(bundle, f"{_EATS}; sleep 100").path)
+    host.runtime.start(name)
+    host.runtime.wait_for_status(name, "stopped")
+    for path in json.loads((host.runtime.root / name / "state.json").read_text())["cgroup_paths"].values():
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(path)
+    (host.runtime.root / name / "config.json").write_text("{")
+    assert host.runtime.call("delete", name).status == 0
+    assert last(host, "delete")["harm"] == {"oom_kills": 1, "memory_limit": 0}
+
+
 def test_run_knows_the_exit_status_too(host: ConfiguredHost, bundle: Bundle) -> None:
     done = host.runtime.run(limited(bundle, _EATS).path)
     assert done.status == 137
