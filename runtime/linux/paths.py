@@ -211,8 +211,15 @@ def realpath(name: str) -> str:
     try:
         descriptor = os.open(name, os.O_PATH | os.O_CLOEXEC)
     except (OSError, ValueError):
-        return os.path.realpath(name)
+        return _as_far_as_it_goes(name)
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
+
+
+def _as_far_as_it_goes(name: str) -> str:
+    try:
+        return os.path.realpath(name)
+    except OSError:  # a link of /proc that nobody can follow: of a process that has ended, or is not to be looked into
+        return os.path.normpath(name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from hookrun.runtime.linux import statx
+from hookrun.runtime.linux import paths, statx
 
 
 @pytest.mark.parametrize("path", ["/", "/dev/null", "/proc/self/status", "/proc/self/exe", "/etc/.."])
@@ -32,3 +33,11 @@ def test_the_mount_is_that_of_mountinfo(tmp_path: Path) -> None:
 def test_what_is_not_there(path: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         statx.of_path(path)
+
+
+def test_a_link_that_nobody_can_follow() -> None:
+    """It was an internal error in Python's words where a policy asked for a bind's source."""
+    with subprocess.Popen(["true"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        path = f"/proc/{ended.pid}/cwd/run"
+        assert paths.realpath(path) == path
